@@ -1,0 +1,88 @@
+"""Reactive streams of AG-UI events, from an agent to a browser.
+
+events.pipe(flow_control(), sequence(), batch(), compress(), chunk()).subscribe(SSEWriter(write))
+"""
+
+from rx_agui.errors import (
+    AlreadySubscribed,
+    BackpressureTimeout,
+    CompressionError,
+    ConfigError,
+    Corrupt,
+    DrainTimeout,
+    FlowControlError,
+    Gap,
+    Incomplete,
+    MissingExtra,
+    NotSubscribed,
+    Overflow,
+    PayloadError,
+    PayloadTooLarge,
+    ProcessingError,
+    SequencingError,
+    StreamClosed,
+    StreamError,
+    ValidationError,
+    WireError,
+    WouldBlock,
+)
+from rx_agui.flow import Credit, Gate, Permit, from_async_iterable, from_iterable
+from rx_agui.frame import Frame, StreamChunk
+from rx_agui.operators import (
+    batch,
+    chunk,
+    compress,
+    decompress,
+    flow_control,
+    reassemble,
+    resequence,
+    sequence,
+    unbatch,
+)
+from rx_agui.sse import format_sse_chunk, write_sse_chunk
+from rx_agui.writer import SSEWriter
+
+__all__ = [
+    "AlreadySubscribed",
+    "BackpressureTimeout",
+    "CompressionError",
+    "ConfigError",
+    "Corrupt",
+    "Credit",
+    "DrainTimeout",
+    "FlowControlError",
+    "Frame",
+    "Gap",
+    "Gate",
+    "Incomplete",
+    "MissingExtra",
+    "NotSubscribed",
+    "Overflow",
+    "PayloadError",
+    "PayloadTooLarge",
+    "Permit",
+    "ProcessingError",
+    "SSEWriter",
+    "SequencingError",
+    "StreamChunk",
+    "StreamClosed",
+    "StreamError",
+    "ValidationError",
+    "WireError",
+    "WouldBlock",
+    "batch",
+    "chunk",
+    "compress",
+    "decompress",
+    "flow_control",
+    "format_sse_chunk",
+    "from_async_iterable",
+    "from_iterable",
+    "reassemble",
+    "resequence",
+    "sequence",
+    "unbatch",
+    "write_sse_chunk",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,242 @@
+"""Everything that can go wrong, as one tree.
+
+    StreamError
+    ├── ConfigError              a setting makes no sense; raised where it is written
+    ├── MissingExtra             a feature needs a package that is not installed
+    ├── ValidationError          an event cannot become bytes
+    ├── ProcessingError          a function the user gave to an operator raised
+    ├── CompressionError         a codec failed; the payload goes on uncompressed
+    ├── SequencingError          numbers cannot be put in order
+    │   └── Gap                  numbers that never came were given up
+    ├── PayloadError             bytes that came in cannot become events
+    │   ├── WireError            not text/event-stream, or not a chunk of ours
+    │   ├── Incomplete           pieces of a payload never came
+    │   ├── Corrupt              a payload is not what was sent
+    │   └── PayloadTooLarge      a limit in bytes was reached
+    └── FlowControlError
+        ├── BackpressureTimeout  no credit came home within `timeout` seconds
+        ├── Overflow             the queue is full and the policy is to refuse
+        ├── WouldBlock           waiting here would stop the very thing waited for
+        ├── NotSubscribed        nobody listens to this Gate yet
+        ├── AlreadySubscribed    this source has its one subscriber
+        ├── StreamClosed         the stream has ended; nothing more can be sent
+        └── DrainTimeout         closing took longer than its deadline
+
+Operators hand these to `on_error`, or to the observer given as `errors=`. Only
+ConfigError and MissingExtra are raised where an operator is written, and only a
+Gate and its kin raise the flow control errors, at whoever sends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+__all__ = [
+    "AlreadySubscribed",
+    "BackpressureTimeout",
+    "CompressionError",
+    "ConfigError",
+    "Corrupt",
+    "DrainTimeout",
+    "FlowControlError",
+    "Gap",
+    "Incomplete",
+    "MissingExtra",
+    "NotSubscribed",
+    "Overflow",
+    "PayloadError",
+    "PayloadTooLarge",
+    "ProcessingError",
+    "SequencingError",
+    "StreamClosed",
+    "StreamError",
+    "ValidationError",
+    "WireError",
+    "WouldBlock",
+    "require_at_least",
+    "require_one_of",
+    "require_positive",
+]
+
+
+class StreamError(Exception):
+    """The root of every error that rx_agui makes itself."""
+
+
+class ConfigError(StreamError, ValueError):
+    """A setting makes no sense, such as a batch of no events."""
+
+    def __init__(self, name: str, value: object, must: str) -> None:
+        super().__init__(f"{name} must be {must}, got {value!r}")
+        self.name = name
+        self.value = value
+
+
+class MissingExtra(StreamError, ImportError):
+    """A feature needs a package that is not installed."""
+
+    def __init__(self, feature: str, package: str, extra: str) -> None:
+        super().__init__(f'{feature} needs {package}: pip install "rx-agui[{extra}]"')
+        self.extra = extra
+
+
+class ValidationError(StreamError, ValueError):
+    """An event cannot become one JSON object on one line.
+
+    It was refused before it had a number, so it leaves no gap.
+    """
+
+    def __init__(self, event: object, reason: str) -> None:
+        super().__init__(f"{reason}: {_shown(event)}")
+        self.event = event
+        self.reason = reason
+
+
+class ProcessingError(StreamError):
+    """A function given to an operator raised; the cause is `__cause__`."""
+
+    def __init__(self, what: str, event: object, cause: BaseException) -> None:
+        super().__init__(f"{what} raised {cause!r} for {_shown(event)}")
+        self.event = event
+        self.__cause__ = cause
+
+
+class CompressionError(StreamError):
+    """A codec failed on a payload, which went on uncompressed."""
+
+    def __init__(self, algorithm: str, size: int, cause: BaseException) -> None:
+        super().__init__(f"{algorithm} failed on {size} bytes: {cause!r}")
+        self.algorithm = algorithm
+        self.__cause__ = cause
+
+
+class SequencingError(StreamError):
+    """Numbers cannot be put in order."""
+
+
+class Gap(SequencingError):
+    """The numbers `first` to `last` never came and were given up."""
+
+    def __init__(self, first: int, last: int) -> None:
+        which = f"number {first}" if first == last else f"numbers {first} to {last}"
+        super().__init__(f"{which} never came and were given up")
+        self.first = first
+        self.last = last
+
+
+class PayloadError(StreamError, ValueError):
+    """Bytes that came in cannot become events."""
+
+
+class WireError(PayloadError):
+    """Bytes are not text/event-stream, or not a chunk that `chunk` made."""
+
+
+class Incomplete(PayloadError):
+    """Pieces of payload `number` never came."""
+
+    def __init__(self, number: int, received: int, total: int) -> None:
+        super().__init__(f"payload {number}: {received} of {total} pieces came")
+        self.number = number
+        self.received = received
+        self.total = total
+
+
+class Corrupt(PayloadError):
+    """A payload is not what was sent: it does not decompress, or its crc differs."""
+
+
+class PayloadTooLarge(PayloadError):
+    """A payload is larger than `limit` bytes: a bomb, or a limit set too low."""
+
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(f"{what} is larger than max_size={limit} bytes")
+        self.limit = limit
+
+
+class FlowControlError(StreamError):
+    """An event could not be let in."""
+
+
+class BackpressureTimeout(FlowControlError, TimeoutError):
+    """No credit came home within `timeout` seconds; the event was not let in."""
+
+    def __init__(self, timeout: float, size: int | None = None) -> None:
+        window = "" if size is None else f", all {size} credits are in flight"
+        super().__init__(f"no credit within {timeout:g} s{window}: the reader is stuck")
+        self.timeout = timeout
+
+
+class Overflow(FlowControlError):
+    """The queue of events that wait for credit is full, and the policy is to refuse."""
+
+    def __init__(self, buffer_size: int) -> None:
+        super().__init__(f"{buffer_size} events wait for credit already (buffer_size)")
+        self.buffer_size = buffer_size
+
+
+class WouldBlock(FlowControlError):
+    """There is no credit, and waiting here would stop what would bring it."""
+
+
+class NotSubscribed(FlowControlError):
+    """Nobody has subscribed to this Gate yet, so nobody would see the event."""
+
+    def __init__(self) -> None:
+        super().__init__("nobody has subscribed yet: subscribe first, then send")
+
+
+class AlreadySubscribed(FlowControlError):
+    """A hot source with one subscriber was subscribed again."""
+
+    def __init__(self, source: str, instead: str) -> None:
+        super().__init__(f"{source} has its one subscriber already: {instead}")
+
+
+class StreamClosed(FlowControlError):
+    """The stream has ended; nothing more can be sent."""
+
+    def __init__(self, why: str = "the stream has ended") -> None:
+        super().__init__(why)
+
+
+class DrainTimeout(FlowControlError, TimeoutError):
+    """Closing took longer than its deadline; `lost` accepted events were dropped."""
+
+    def __init__(self, lost: int, timeout: float) -> None:
+        super().__init__(f"{lost} accepted events were not written in {timeout:g} s")
+        self.lost = lost
+        self.timeout = timeout
+
+
+def require_positive(**settings: float | None) -> None:
+    """Raise ConfigError for the first setting that is zero or less."""
+    for name, value in settings.items():
+        if value is not None and not _number(value) > 0:
+            raise ConfigError(name, value, must="positive")
+
+
+def require_at_least(least: float, **settings: float | None) -> None:
+    """Raise ConfigError for the first setting below `least`."""
+    for name, value in settings.items():
+        if value is not None and not _number(value) >= least:
+            raise ConfigError(name, value, must=f"at least {least:g}")
+
+
+def require_one_of(choices: Collection[str], **settings: str) -> None:
+    """Raise ConfigError for the first setting that is not one of `choices`."""
+    for name, value in settings.items():
+        if value not in choices:
+            raise ConfigError(name, value, must=f"one of {', '.join(choices)}")
+
+
+def _number(value: object) -> float:
+    """`value`, or nan, which is neither positive nor at least anything."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    return float("nan")
+
+
+def _shown(event: object, room: int = 120) -> str:
+    text = repr(event)
+    return text if len(text) <= room else f"{text[:room]}… ({len(text)} characters)"

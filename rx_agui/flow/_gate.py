@@ -1,0 +1,298 @@
+"""The way in for code that pushes: a thread, a coroutine, a callback.
+
+    gate = Gate()
+    gate.pipe(flow_control(), ...).subscribe(...)
+
+    gate.send(event)              a thread: blocks while the reader is behind
+    await gate.asend(event)       a coroutine: awaits
+    gate.try_send(event)          a callback: says whether there was room
+    gate.close()                  no more events; waits until all are written
+
+A Gate is hot and has one subscriber. Whatever it accepts is delivered or told of.
+Chosen over RxPY's Subject, whose `on_next` costs ten times a bare call, waits
+for nobody, and interleaves threads in the sink.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from reactivex.abc import DisposableBase
+from reactivex.disposable import Disposable
+
+from rx_agui.clock import Timer, running_loop
+from rx_agui.errors import (
+    AlreadySubscribed,
+    DrainTimeout,
+    NotSubscribed,
+    StreamClosed,
+    WouldBlock,
+)
+from rx_agui.flow._paced import Link, Paced
+
+__all__ = ["Gate"]
+
+#: "As the flow_control behind the gate says", since None means: for ever.
+_AS_CONFIGURED: float = -1.0
+
+
+class Gate(Paced):
+    """Lets in events from any thread or coroutine, as the reader has room.
+
+    >>> from rx_agui import flow_control, unbatch
+    >>> gate = Gate()
+    >>> _ = gate.pipe(flow_control(), unbatch()).subscribe(print)
+    >>> gate.send({"type": "STEP_STARTED", "stepName": "think"})
+    {'type': 'STEP_STARTED', 'stepName': 'think'}
+    >>> gate.close()
+    >>> gate.send({"type": "STEP_FINISHED", "stepName": "think"})
+    Traceback (most recent call last):
+    ...
+    rx_agui.errors.StreamClosed: the gate was closed
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._link: Link | None = None
+        self._mutex = threading.Lock()
+        self._subscribed = False
+        self._closed = False
+        self._sending = 0
+        self._drained = threading.Event()
+        self._wakers: list[Callable[[], object]] = []
+        self._deadline: Timer | None = None
+        self._late: DrainTimeout | None = None
+
+    # -- sending ------------------------------------------------------------
+
+    def send(self, event: Any, timeout: float | None = _AS_CONFIGURED) -> None:
+        """Let an event in, blocking this thread while the reader is behind.
+
+        Args:
+            event: Anything `rx_agui.codec.encode` takes.
+            timeout: Seconds to wait at most; None: as long as it takes. The default
+                is the `timeout` of the `flow_control` behind the gate.
+
+        Raises:
+            BackpressureTimeout: The reader made no room in time; the event was not
+                let in, and may be sent again.
+            WouldBlock: There is no room, and this thread runs the event loop or is
+                inside this stream's own `on_next`. At once, whatever the timeout.
+            ValidationError: The event cannot be encoded.
+            NotSubscribed, StreamClosed: Nobody listens yet, or any more. If a write
+                failed, its error is raised instead.
+        """
+        link = self._enter()
+        try:
+            prepared = link.prepare(event)
+            if not link.waits:
+                link.offer(prepared)
+                return
+            if not link.credit.acquire():
+                self._refuse_to_block(link)
+                wait = link.timeout if timeout == _AS_CONFIGURED else timeout
+                link.credit.wait(wait)
+            link.admit(prepared)
+        finally:
+            self._leave()
+
+    async def asend(self, event: Any) -> None:
+        """Let an event in, awaiting while the reader is behind.
+
+        Cancelling gives back what was granted meanwhile, so `asyncio.timeout` bounds
+        the wait without losing credit.
+
+        Raises:
+            As `send`, but never BackpressureTimeout or WouldBlock.
+        """
+        link = self._enter()
+        try:
+            prepared = link.prepare(event)
+            if not link.waits:
+                link.offer(prepared)
+                return
+            await link.credit.awaited()
+            link.admit(prepared)
+        finally:
+            self._leave()
+
+    def try_send(self, event: Any) -> bool:
+        """Let an event in if there is room now. Whether there was.
+
+        Raises:
+            As `send`, but never BackpressureTimeout or WouldBlock.
+        """
+        link = self._enter()
+        try:
+            prepared = link.prepare(event)
+            if not link.waits:
+                link.offer(prepared)
+            elif link.credit.acquire():
+                link.admit(prepared)
+            else:
+                return False
+            return True
+        finally:
+            self._leave()
+
+    # -- closing ------------------------------------------------------------
+
+    def close(self, timeout: float = 30.0) -> None:
+        """Refuse new events, complete the stream, and wait until all is written.
+
+        On an event loop, or inside this stream's own `on_next`, waiting would stop
+        what is waited for: there it starts the drain and returns, and the deadline
+        still holds. `await aclose()` waits on a loop.
+
+        Args:
+            timeout: Seconds until what is left is dropped and counted.
+
+        Raises:
+            DrainTimeout: The deadline passed; it says how many events were lost.
+        """
+        self._shut(timeout)
+        if self._may_block():
+            self._drained.wait(timeout + 1.0)
+            self._report()
+
+    async def aclose(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109  # a drain has a deadline
+        """As `close`, awaiting instead of blocking."""
+        self._shut(timeout)
+        loop = asyncio.get_running_loop()
+        home = asyncio.Event()
+
+        def wake() -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(home.set)
+
+        with self._mutex:
+            drained = self._drained.is_set()
+            if not drained:
+                self._wakers.append(wake)
+        if not drained:
+            try:
+                async with asyncio.timeout(timeout):
+                    await home.wait()
+            except TimeoutError:
+                self._give_up(timeout)
+        self._report()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the gate refuses events."""
+        return self._closed
+
+    def _shut(self, timeout: float) -> None:
+        with self._mutex:
+            if self._closed:
+                return
+            self._closed = True
+            link = self._link
+            nobody_sends = self._sending == 0
+        if link is None:
+            self._end_drain()
+            return
+        link.credit.close(StreamClosed("the gate was closed"))  # wakes who waits
+        if nobody_sends:
+            self._complete(link)
+        if not self._drained.is_set():
+            self._deadline = link.clock.after(timeout, lambda: self._give_up(timeout))
+
+    def _complete(self, link: Link) -> None:
+        link.complete()
+        link.credit.when_home(self._end_drain)
+
+    def _give_up(self, timeout: float) -> None:
+        if self._link is None or self._drained.is_set():
+            return
+        lost = self._link.abandon()
+        if lost:
+            self._late = DrainTimeout(lost, timeout)
+        self._end_drain()
+
+    def _end_drain(self) -> None:
+        with self._mutex:
+            self._drained.set()
+            wakers, self._wakers = self._wakers, []
+        if self._deadline is not None:
+            self._deadline.cancel()
+        for wake in wakers:
+            wake()
+
+    def _report(self) -> None:
+        late, self._late = self._late, None
+        if late is not None:
+            raise late
+
+    # -- the subscription ---------------------------------------------------
+
+    def pace(self, link: Link) -> DisposableBase:
+        with self._mutex:
+            taken, self._subscribed = self._subscribed, True
+            closed = self._closed
+            if not taken and not closed:
+                self._link = link
+        if taken:
+            link.fail(AlreadySubscribed("a Gate", "use Hub for more viewers"))
+        elif closed:
+            link.complete()
+        else:
+            return Disposable(self._unsubscribed)
+        return Disposable()
+
+    def _unsubscribed(self) -> None:
+        self._closed = True
+        if self._link is not None:
+            self._link.credit.when_home(self._end_drain)
+
+    # -- who is inside ------------------------------------------------------
+
+    def _enter(self) -> Link:
+        """Count a sender in, so that `close` completes behind what it lets in."""
+        with self._mutex:
+            link = self._link
+            if self._closed:
+                if link is not None:
+                    raise link.credit.refusal()
+                raise StreamClosed("the gate was closed")
+            if link is None:
+                raise NotSubscribed
+            self._sending += 1
+            return link
+
+    def _leave(self) -> None:
+        with self._mutex:
+            self._sending -= 1
+            last = self._closed and self._sending == 0
+            link = self._link
+        if last and link is not None:
+            self._complete(link)
+
+    def _may_block(self) -> bool:
+        link = self._link
+        if running_loop() is not None:
+            return False
+        if link is None:
+            return True
+        inside = link.credit.is_inside(threading.get_ident())
+        return not inside and not link.clock.must_not_wait()
+
+    def _refuse_to_block(self, link: Link) -> None:
+        if running_loop() is not None:
+            raise WouldBlock(
+                "no credit is free, and waiting here would stop the event loop: "
+                "use `await gate.asend(event)`, or `gate.try_send(event)`"
+            )
+        if link.credit.is_inside(threading.get_ident()):
+            raise WouldBlock(
+                "no credit is free, and this is the stream's own on_next, which must "
+                "return before any comes home: use `gate.try_send(event)`"
+            )
+        if link.clock.must_not_wait():
+            raise WouldBlock(
+                "no credit is free, and waiting here would stop the stream's "
+                "scheduler: use `gate.try_send(event)`, or send from another thread"
+            )

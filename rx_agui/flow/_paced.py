@@ -1,0 +1,390 @@
+"""Sources that are pulled: they go no further than the reader has credit for.
+
+    agent     async def run(): yield ...          advanced only with a credit
+                 │
+    from_async_iterable(run) ──▶ flow_control(100) ──▶ ... ──▶ writer
+                 ▲                                                │
+                 └────────────────── credit ──────────────────────┘
+
+There is no timeout: a reader may pause as long as policy lets it, and the agent
+pauses with it. Without `flow_control` behind it, a source runs at its own speed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from threading import Lock
+from typing import Any, Protocol
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.disposable import Disposable
+from reactivex.scheduler import CurrentThreadScheduler
+
+from rx_agui.clock import Clock, clock_for, running_loop
+from rx_agui.errors import ConfigError, FlowControlError, StreamError
+from rx_agui.flow._credit import Credit, _Waiter
+from rx_agui.flow._turn import Turn
+
+__all__ = ["Link", "Paced", "from_async_iterable", "from_iterable"]
+
+#: Seconds a source may keep an event loop busy before it lets others run.
+_SLICE = 0.001
+
+
+class Link(Protocol):
+    """What a paced source is handed at subscribe: where events go, and the credit."""
+
+    @property
+    def credit(self) -> Credit:
+        """The window. Who has taken a credit from it may `admit` one event."""
+
+    @property
+    def clock(self) -> Clock:
+        """The time of this subscription."""
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds a sender waits for credit, unless it says otherwise."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether senders wait for credit. If not, they `offer`."""
+
+    def prepare(self, event: Any) -> Any:
+        """Encode the event: what to `admit`. Raises ValidationError."""
+
+    def admit(self, prepared: Any) -> None:
+        """Let one event in, for which a credit was taken."""
+
+    def offer(self, prepared: Any) -> None:
+        """Let one event in if there is room; if not, the policy decides."""
+
+    def refuse(self, error: StreamError) -> None:
+        """Tell that one event could not be prepared."""
+
+    def complete(self) -> None:
+        """No more events will come."""
+
+    def fail(self, error: Exception) -> None:
+        """No more events will come, because of `error`."""
+
+    def abandon(self) -> int:
+        """Dispose of the stream. How many accepted events that loses."""
+
+
+class Paced(Observable[Any]):
+    """A source that takes its credit from the `flow_control` behind it."""
+
+    def pace(self, link: Link) -> DisposableBase:
+        """Begin to send through `link`. What is returned ends it."""
+        raise NotImplementedError(f"{type(self).__name__} must say how it is paced")
+
+    def _subscribe_core(
+        self, observer: ObserverBase[Any], scheduler: SchedulerBase | None = None
+    ) -> DisposableBase:
+        return self.pace(_Unpaced(observer, clock_for(scheduler)))
+
+
+def from_iterable(
+    source: Iterable[Any] | Callable[[], Iterable[Any]],
+) -> Observable[Any]:
+    """The events of an iterable, taken one by one as the reader has room.
+
+    >>> from reactivex import operators as ops
+    >>> from_iterable([1, 2, 3]).pipe(ops.to_list()).run()
+    [1, 2, 3]
+
+    On an event loop it lets others run every millisecond; elsewhere it goes on in
+    whichever thread brings the credit home. However fast that is, nothing recurses.
+
+    Args:
+        source: An iterable, or a function that makes one for each subscriber. Give
+            the function for what can be read only once, such as a generator.
+
+    Errors:
+        What the iterable raises ends the stream, behind the events before it.
+    """
+    return _FromIterable(source)
+
+
+def from_async_iterable(
+    source: AsyncIterable[Any] | Callable[[], AsyncIterable[Any]],
+    *,
+    loop: asyncio.AbstractEventLoop | None = None,
+) -> Observable[Any]:
+    """The events of an async iterable, such as an agent's async generator.
+
+    >>> async def agent():
+    ...     for delta in "Hi":
+    ...         yield delta
+    >>> async def main():
+    ...     from reactivex import operators as ops
+    ...     return await from_async_iterable(agent).pipe(ops.to_list())
+    >>> asyncio.run(main())
+    ['H', 'i']
+
+    It is advanced in one task of its own. Disposing cancels that task, which closes
+    the generator there, so its `finally` and `async with` see a normal cancellation.
+
+    Args:
+        source: An async iterable, or a function that makes one for each subscriber.
+            Give the function for what can be read only once.
+        loop: Where to run it. The default is the loop in which `subscribe` is called.
+
+    Errors:
+        What the iterable raises ends the stream, behind the events before it.
+        ConfigError: No loop was given, and none runs where `subscribe` is called.
+    """
+    return _FromAsyncIterable(source, loop)
+
+
+class _Unpaced:
+    """The link to an observer that knows no credit: everything is let in at once."""
+
+    timeout = None
+    waits = True
+
+    def __init__(self, observer: ObserverBase[Any], clock: Clock) -> None:
+        self.credit = Credit(None)
+        self.clock = clock
+        self._observer = observer
+        self._turn = Turn()
+        self.credit.owners.append(self._turn.is_owned_by)
+
+    def prepare(self, event: Any) -> Any:
+        return event
+
+    def admit(self, prepared: Any) -> None:
+        self._turn.do(self._observer.on_next, prepared)
+
+    offer = admit
+
+    def refuse(self, error: StreamError) -> None:
+        self.fail(error)
+
+    def complete(self) -> None:
+        self._turn.do(lambda _: self._observer.on_completed())
+
+    def fail(self, error: Exception) -> None:
+        self._turn.do(self._observer.on_error, error)
+
+    def abandon(self) -> int:
+        return 0
+
+
+class _FromIterable(Paced):
+    def __init__(self, source: Iterable[Any] | Callable[[], Iterable[Any]]) -> None:
+        super().__init__()
+        self._source = source
+
+    def pace(self, link: Link) -> DisposableBase:
+        source = self._source() if callable(self._source) else self._source
+        pull = _Pull(iter(source), link)
+        # By way of RxPY's trampoline, so that whoever subscribes has something to
+        # dispose of before the first event: `take(1)` must be able to stop us.
+        CurrentThreadScheduler.singleton().schedule(lambda *_: pull.run())
+        return Disposable(pull.stop)
+
+
+class _Pull:
+    """One subscriber's walk through an iterable: a loop, never a recursion."""
+
+    def __init__(self, iterator: Iterator[Any], link: Link) -> None:
+        self._iterator = iterator
+        self._link = link
+        self._token = Lock()
+        self._woken = False
+        self._stopped = False
+        self._waiter: _Waiter | None = None
+
+    def run(self) -> None:
+        """Go on as far as there is credit, unless somebody is at it already."""
+        while self._token.acquire(blocking=False):
+            try:
+                self._woken = False
+                self._walk()
+            finally:
+                if self._stopped:
+                    self._close()
+                self._token.release()
+            if not self._woken:  # else credit came home while we were leaving
+                return
+
+    def stop(self) -> None:
+        self._stopped = True
+        if self._token.acquire(blocking=False):  # else who walks will close it
+            try:
+                self._close()
+            finally:
+                self._token.release()
+
+    def _wake(self) -> None:
+        self._woken = True
+        if self._link.clock.is_here():
+            self.run()
+        else:
+            self._link.clock.soon(self.run)
+
+    def _walk(self) -> None:
+        link = self._link
+        loop = running_loop()
+        yield_at = time.monotonic() + _SLICE
+        while not self._stopped and self._has_credit():
+            try:
+                event = next(self._iterator)
+            except StopIteration:
+                self._stopped = True
+                link.credit.give(1)
+                link.complete()
+                return
+            except Exception as error:
+                self._stopped = True
+                link.credit.give(1)
+                link.fail(error)
+                return
+            try:
+                prepared = link.prepare(event)
+            except StreamError as error:
+                link.credit.give(1)
+                link.refuse(error)
+                continue
+            link.admit(prepared)
+            if loop is not None and time.monotonic() >= yield_at:
+                loop.call_soon(self.run)
+                return
+
+    def _has_credit(self) -> bool:
+        if self._waiter is None:
+            try:
+                self._waiter = self._link.credit.acquire_or(self._wake)
+            except Exception:  # the stream has ended; whoever ended it says why
+                self._stopped = True
+                return False
+            if self._waiter is None:
+                return True
+        if self._waiter.granted:
+            self._waiter = None
+            return True
+        return False
+
+    def _close(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            self._link.credit.leave(waiter)
+        iterator, self._iterator = self._iterator, iter(())
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()
+
+
+class _FromAsyncIterable(Paced):
+    def __init__(
+        self,
+        source: AsyncIterable[Any] | Callable[[], AsyncIterable[Any]],
+        loop: asyncio.AbstractEventLoop | None,
+    ) -> None:
+        super().__init__()
+        self._source = source
+        self._loop = loop
+
+    def pace(self, link: Link) -> DisposableBase:
+        here = running_loop()
+        loop = self._loop or here
+        if loop is None:
+            must = "a loop, or subscribe must be called where one runs"
+            raise ConfigError("from_async_iterable(loop)", None, must)
+        pull = _AsyncPull(self._source, link, loop)
+        if here is loop:
+            pull.start()
+        else:
+            loop.call_soon_threadsafe(pull.start)
+        return Disposable(pull.stop)
+
+
+class _AsyncPull:
+    """One subscriber's walk through an async iterable, in one task."""
+
+    def __init__(
+        self,
+        source: AsyncIterable[Any] | Callable[[], AsyncIterable[Any]],
+        link: Link,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._source = source
+        self._link = link
+        self._loop = loop
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    def start(self) -> None:
+        if not self._stopped:
+            self._task = self._loop.create_task(self._walk())
+
+    def stop(self) -> None:
+        self._stopped = True
+        if running_loop() is self._loop:
+            self._cancel()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+
+    async def _walk(self) -> None:
+        link = self._link
+        try:
+            source = self._source() if callable(self._source) else self._source
+            iterator = aiter(source)
+        except Exception as error:
+            link.fail(error)
+            return
+        ending: Callable[[], None] | None = None
+        try:
+            ending = await self._advance(iterator)
+        finally:
+            close = getattr(iterator, "aclose", None)
+            if close is not None:
+                await close()
+            if ending is not None and not self._stopped:
+                ending()
+
+    async def _advance(self, iterator: AsyncIterator[Any]) -> Callable[[], None] | None:
+        link = self._link
+        yield_at = time.monotonic() + _SLICE
+        while not self._stopped:
+            try:
+                await link.credit.awaited()
+            except FlowControlError:  # the stream has ended
+                return None
+            event = None
+            try:
+                event = await anext(iterator)
+                prepared = link.prepare(event)
+            except StopAsyncIteration:
+                link.credit.give(1)
+                return link.complete
+            except StreamError as error:
+                link.credit.give(1)
+                if event is None:
+                    return _failing(link, error)
+                link.refuse(error)
+                continue
+            except Exception as error:
+                link.credit.give(1)
+                return _failing(link, error)
+            except BaseException:  # cancelled: the credit must not be lost with us
+                link.credit.give(1)
+                raise
+            link.admit(prepared)
+            if time.monotonic() >= yield_at:
+                await asyncio.sleep(0)
+                yield_at = time.monotonic() + _SLICE
+        return None
+
+
+def _failing(link: Link, error: Exception) -> Callable[[], None]:
+    return lambda: link.fail(error)

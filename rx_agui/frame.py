@@ -1,0 +1,149 @@
+"""The one value that moves, and the pieces it leaves in.
+
+    event ──▶ Frame ──▶ Frame ──▶ Frame ──▶ StreamChunk, StreamChunk
+              number    batch     gzip      pieces
+
+After the first operator everything is a Frame, until `chunk` cuts it up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from rx_agui.flow import NO_PERMIT, Permit
+
+__all__ = ["IDENTITY", "Frame", "StreamChunk"]
+
+#: The encoding of a payload that is not compressed: HTTP's word.
+IDENTITY = "identity"
+
+
+class Frame:
+    """One or more events as bytes, with what operators need to know of them.
+
+    Attributes:
+        data: The events' JSON, one object a line, lines joined by LF; compressed
+            if `encoding` says so.
+        events: How many lines that is.
+        first, last: The numbers the events cover, both included. 0: not numbered.
+        numbers: The last number each line covers, where they are not simply
+            first, first + 1, ... last: behind a conflation or a gap.
+        encoding: "identity", or the codec that made `data`.
+        crc32: Of the payload before compression; None until someone needed it.
+        permit: The credit that comes home when the frame has been written.
+        trigger: What made a batch leave: size, timeout, bytes, stalled,
+            completed or error. Empty for what was never batched.
+        trace: The stream's telemetry, or None when nobody listens.
+    """
+
+    __slots__ = (
+        "crc32",
+        "data",
+        "encoding",
+        "events",
+        "first",
+        "last",
+        "numbers",
+        "permit",
+        "trace",
+        "trigger",
+    )
+
+    def __init__(
+        self,
+        data: bytes,
+        permit: Permit = NO_PERMIT,
+        events: int = 1,
+        first: int = 0,
+        last: int = 0,
+        numbers: tuple[int, ...] | None = None,
+    ) -> None:
+        self.data = data
+        self.permit = permit
+        self.events = events
+        self.first = first
+        self.last = last
+        self.numbers = numbers
+        self.encoding = IDENTITY
+        self.crc32: int | None = None
+        self.trigger = ""
+        self.trace: Any = None
+
+    def __repr__(self) -> str:
+        numbered = f", {self.first}..{self.last}" if self.last else ""
+        return f"Frame({self.events} events, {len(self.data)} bytes{numbered}, {self.encoding})"
+
+    def copy(self) -> Frame:
+        """A frame of one's own: somebody else may have been given this one too."""
+        frame = Frame(
+            self.data, self.permit, self.events, self.first, self.last, self.numbers
+        )
+        frame.encoding = self.encoding
+        frame.crc32 = self.crc32
+        frame.trigger = self.trigger
+        frame.trace = self.trace
+        return frame
+
+    def lines(self) -> list[bytes]:
+        """The JSON of each event. Only of a frame that is not compressed."""
+        return self.data.split(b"\n")
+
+    def line_numbers(self) -> tuple[int, ...] | range:
+        """The last number each line covers; zeros if the frame has no numbers."""
+        if self.numbers is not None:
+            return self.numbers
+        if self.last:
+            return range(self.first, self.last + 1)
+        return (0,) * self.events
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class StreamChunk:
+    """A payload, or a piece of one, ready for the wire.
+
+    One that is neither compressed nor cut is written as plain AG-UI frames, so
+    the same sink serves every client; the others are written as `event: chunk`.
+
+    Attributes:
+        data: The bytes of this piece.
+        event_type: The SSE event name: "chunk", or "" for plain AG-UI frames.
+        event_id: The SSE id: the last event number, on the last piece only, so
+            that a resume never lands inside a payload. "" elsewhere.
+        compressed, encoding: Whether and how the payload was compressed.
+        sequence_num: The first number the payload covers, or, for events without
+            numbers, the number of the payload.
+        events: How many events the payload holds.
+        numbers: The last number each event covers, where not consecutive.
+        chunk_index, total_chunks: Which piece this is, from 0, and of how many.
+        crc32: Of the payload before compression; None where it was not needed.
+        timestamp: Seconds since the epoch when the payload was cut.
+        retry: Milliseconds the client should wait before it reconnects.
+        permit: Shared by all pieces of the payload.
+        trace: The stream's telemetry, or None.
+    """
+
+    data: bytes
+    event_type: str = ""
+    event_id: str = ""
+    encoding: str = IDENTITY
+    sequence_num: int = 0
+    events: int = 1
+    numbers: tuple[int, ...] | None = None
+    chunk_index: int = 0
+    total_chunks: int = 1
+    crc32: int | None = None
+    timestamp: float = 0.0
+    retry: int | None = None
+    permit: Permit = field(default=NO_PERMIT, repr=False)
+    trace: Any = field(default=None, repr=False)
+
+    @property
+    def compressed(self) -> bool:
+        """Whether the payload was compressed."""
+        return self.encoding != IDENTITY
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the payload was not cut."""
+        return self.total_chunks == 1

@@ -1,0 +1,307 @@
+"""A payload leaves in pieces of a size that proxies and clients bear.
+
+    in    X--------|
+          chunk(max_chunk_size=100)
+    out   (pqr)----|       p = [1/3], q = [2/3], r = [3/3]
+
+Every piece says which it is, of how many, of which payload. Only the last carries
+the number a reader may resume from, so a resume never lands inside a payload. A
+payload that fits is not copied, and if it is not compressed either, it goes on the
+wire as plain AG-UI frames.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from reactivex.abc import SchedulerBase
+
+from rx_agui.clock import Timer
+from rx_agui.errors import (
+    Corrupt,
+    Incomplete,
+    PayloadTooLarge,
+    StreamError,
+    require_at_least,
+    require_positive,
+)
+from rx_agui.frame import IDENTITY, Frame, StreamChunk
+from rx_agui.operators._stage import Errors, Line, Operator, Stage, as_frame, lift
+
+__all__ = ["chunk", "reassemble"]
+
+#: Payloads whose pieces may still come twice after the payload was whole.
+_REMEMBERED = 1024
+
+
+def chunk(max_chunk_size: int = 65536, *, errors: Errors = None) -> Operator:
+    """Cut payloads into StreamChunks of at most `max_chunk_size` bytes of data.
+
+    Works without `sequence`: payloads of events that have no numbers are numbered
+    here, for `reassemble` alone. Text is cut between characters.
+
+    >>> from rx_agui import from_iterable
+    >>> event = {"type": "CUSTOM", "name": "n", "value": "x" * 100}
+    >>> _ = from_iterable([event]).pipe(chunk(80)).subscribe(
+    ...     lambda piece: print(piece.chunk_index, piece.total_chunks, len(piece.data))
+    ... )
+    0 2 80
+    1 2 59
+
+    Args:
+        max_chunk_size: Bytes of data in a piece, before base64. At least 4, the
+            longest character of UTF-8.
+        errors: Told of events that cannot be encoded, if this operator is the first.
+
+    Raises:
+        ConfigError: A setting makes no sense.
+    """
+    require_at_least(4, max_chunk_size=max_chunk_size)
+    return lift(_Chunk, max_chunk_size, errors)
+
+
+def reassemble(
+    *,
+    max_size: int = 16 * 1024 * 1024,
+    timeout: float = 30.0,
+    max_partials: int = 64,
+    errors: Errors = None,
+    scheduler: SchedulerBase | None = None,
+) -> Operator:
+    """Put the pieces of payloads together again: the inverse of `chunk`, for readers.
+
+    Pieces may come twice and out of order. Frames and whole payloads pass.
+
+    Args:
+        max_size: Bytes that incomplete payloads may hold together.
+        timeout: Seconds in which a payload must become whole.
+        max_partials: Payloads that may be incomplete at the same time.
+        errors: Told of payloads that never became whole (Incomplete), grew too large
+            (PayloadTooLarge) or contradict themselves (Corrupt); the others go on.
+            Without it such a payload ends the stream.
+        scheduler: Whose time to use. The default is the subscription's.
+
+    Raises:
+        ConfigError: A setting makes no sense.
+    """
+    require_positive(max_size=max_size, timeout=timeout, max_partials=max_partials)
+    return lift(
+        _Reassemble, max_size, timeout, max_partials, errors, scheduler=scheduler
+    )
+
+
+class _Chunk(Stage):
+    __slots__ = ("_max_size", "_payloads")
+    word = "chunk"
+    emits = StreamChunk
+
+    def __init__(self, line: Line, max_size: int, errors: Errors) -> None:
+        super().__init__(line, errors)
+        self._max_size = max_size
+        self._payloads = 0
+
+    def next(self, frame: Frame) -> None:
+        self.received += frame.events
+        self._payloads += 1
+        now = time.time()
+        pieces = list(_pieces(frame, self._max_size))
+        total = len(pieces)
+        is_plain = total == 1 and frame.encoding == IDENTITY
+        if frame.crc32 is None and not is_plain:
+            frame.crc32 = zlib.crc32(frame.data)
+        self.emitted += frame.events
+        for index, piece in enumerate(pieces):
+            is_last = index == total - 1
+            self.emit(
+                StreamChunk(
+                    data=piece,
+                    event_type="" if is_plain else "chunk",
+                    event_id=str(frame.last) if is_last and frame.last else "",
+                    encoding=frame.encoding,
+                    sequence_num=frame.first if frame.last else self._payloads,
+                    events=frame.events,
+                    numbers=frame.numbers,
+                    chunk_index=index,
+                    total_chunks=total,
+                    crc32=frame.crc32,
+                    timestamp=now,
+                    permit=frame.permit,
+                    trace=frame.trace,
+                )
+            )
+
+
+def _pieces(frame: Frame, max_size: int) -> Iterator[bytes]:
+    data = frame.data
+    if len(data) <= max_size:
+        yield data
+        return
+    is_text = frame.encoding == IDENTITY
+    start = 0
+    while start < len(data):
+        end = start + max_size
+        if is_text and end < len(data):
+            while data[end] & 0xC0 == 0x80:  # inside a character
+                end -= 1
+        yield data[start:end]
+        start = end
+
+
+class _Partial:
+    """A payload of which some pieces have come."""
+
+    __slots__ = ("pieces", "since", "size")
+
+    def __init__(self, since: float) -> None:
+        self.pieces: dict[int, StreamChunk] = {}
+        self.size = 0
+        self.since = since
+
+
+Key = tuple[int, int, int | None]
+
+
+class _Reassemble(Stage):
+    __slots__ = (
+        "_max_partials",
+        "_max_size",
+        "_partials",
+        "_settled",
+        "_size",
+        "_timeout",
+        "_timer",
+    )
+    word = "reassemble"
+
+    def __init__(
+        self,
+        line: Line,
+        max_size: int,
+        timeout: float,
+        max_partials: int,
+        errors: Errors,
+    ) -> None:
+        super().__init__(line, errors, takes_turns=True)
+        self._max_size = max_size
+        self._timeout = timeout
+        self._max_partials = max_partials
+        self._partials: dict[Key, _Partial] = {}  # in order of their first piece
+        self._settled: dict[Key, None] = {}  # whole or given up, the oldest first
+        self._size = 0
+        self._timer: Timer | None = None
+
+    def on_next(self, item: Any) -> None:
+        if type(item) is StreamChunk and (item.compressed or not item.is_whole):
+            # It has to wait its turn like a frame, so let it look like one.
+            frame = Frame(item.data, item.permit, item.events)
+            self.hand_in(frame, lambda _: self._take_piece(item))
+        else:
+            super().on_next(item)
+
+    def next(self, frame: Frame) -> None:
+        self.received += frame.events
+        self.emitted += frame.events
+        self.emit(frame)
+
+    def _take_piece(self, piece: StreamChunk) -> None:
+        if self._ended:
+            return
+        key = piece.sequence_num, piece.total_chunks, piece.crc32
+        if key in self._settled:
+            return  # it came twice
+        partial = self._partials.get(key)
+        if partial is None:
+            if len(self._partials) >= self._max_partials:
+                self._give_up(next(iter(self._partials)))
+            partial = self._partials[key] = _Partial(self.line.clock.now())
+            self.received += piece.events
+        if piece.chunk_index in partial.pieces:
+            return
+        if self._size + len(piece.data) > self._max_size:
+            what = f"payload {piece.sequence_num}, with all that is incomplete,"
+            self._lose(key, "too_large", PayloadTooLarge(what, self._max_size))
+            return
+        partial.pieces[piece.chunk_index] = piece
+        partial.size += len(piece.data)
+        self._size += len(piece.data)
+        if len(partial.pieces) == piece.total_chunks:
+            self._complete(key)
+        elif self._timer is None:
+            self._timer = self.after(self._timeout, self._ring)
+
+    def _complete(self, key: Key) -> None:
+        partial = self._settle(key)
+        pieces = [partial.pieces[index] for index in range(key[1])]
+        first, last = pieces[0], pieces[-1]
+        if any(
+            p.events != first.events or p.encoding != first.encoding for p in pieces
+        ):
+            self.count_drop("invalid", first.events)
+            self.refuse(Corrupt(f"payload {key[0]}: its pieces contradict each other"))
+            return
+        data = b"".join([piece.data for piece in pieces])
+        frame = as_frame(replace(last, data=data, chunk_index=0, total_chunks=1))
+        self.emitted += frame.events
+        self.emit(frame)
+
+    def _ring(self, _: object) -> None:
+        self._timer = None
+        now = self.line.clock.now()
+        for key, partial in list(self._partials.items()):
+            left = partial.since + self._timeout - now
+            if left > 1e-6:  # what clocks lose in rounding
+                self._timer = self.after(left, self._ring)
+                return
+            self._give_up(key)
+
+    def _give_up(self, key: Key) -> None:
+        received = len(self._partials[key].pieces)
+        self._lose(key, "incomplete", Incomplete(key[0], received, key[1]))
+
+    def _lose(self, key: Key, reason: str, error: StreamError) -> None:
+        partial = self._settle(key)
+        events = next((p.events for p in partial.pieces.values()), 1)
+        self.count_drop(reason, events)
+        self.refuse(error)
+
+    def _settle(self, key: Key) -> _Partial:
+        partial = self._partials.pop(key)
+        self._size -= partial.size
+        self._settled[key] = None
+        if len(self._settled) > _REMEMBERED:
+            del self._settled[next(iter(self._settled))]
+        return partial
+
+    def finish(self, error: Exception | None) -> None:
+        lost = [
+            Incomplete(key[0], len(partial.pieces), key[1])
+            for key, partial in self._partials.items()
+        ]
+        self._drop_partials("incomplete")
+        self._cancel()
+        if self._errors is not None:
+            for one in lost:
+                self._errors(one)
+        elif lost:
+            error = error or lost[0]
+        self.end(error)
+
+    def drop(self) -> None:
+        self._cancel()
+        self._drop_partials("cancelled")
+
+    def _drop_partials(self, reason: str) -> None:
+        for partial in self._partials.values():
+            events = next((p.events for p in partial.pieces.values()), 1)
+            self.count_drop(reason, events)
+        self._partials.clear()
+        self._size = 0
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,409 @@
+"""Payloads get smaller; how, is written on them.
+
+    in    a-b-c-----|
+          compress(workers=3)
+    work  921                    seconds each takes
+    out   ----------(abc|)       b and c are ready early and wait for a
+
+What would not get smaller passes as it is. Order is kept however many workers
+there are. A payload that is large never holds up an event loop: it is compressed
+on another thread, and goes on from there on the loop.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import lz4.frame
+
+from rx_agui.clock import running_loop
+from rx_agui.errors import (
+    CompressionError,
+    ConfigError,
+    Corrupt,
+    MissingExtra,
+    PayloadError,
+    PayloadTooLarge,
+    WireError,
+    require_at_least,
+    require_one_of,
+    require_positive,
+)
+from rx_agui.frame import IDENTITY, Frame
+from rx_agui.operators._stage import Errors, Line, Operator, Stage, lift
+
+__all__ = ["ALGORITHMS", "compress", "decompress"]
+
+#: Bytes that take about a millisecond at gzip 6. More would be felt on a loop.
+_LARGE = 32 * 1024
+
+
+def compress(
+    algorithm: str = "gzip",
+    level: int | None = None,
+    *,
+    min_size: int = 1024,
+    workers: int = 1,
+    ordered: bool = True,
+    errors: Errors = None,
+) -> Operator:
+    """Compress each payload by itself, for readers who decompress.
+
+    This is the chunk profile's compression, payload by payload, which may be cut,
+    reordered and kept. A browser's own is HTTP's, one context for the whole response.
+
+    >>> from rx_agui import from_iterable
+    >>> event = {"type": "STATE_SNAPSHOT", "snapshot": {"text": "ab" * 1000}}
+    >>> _ = from_iterable([event]).pipe(compress()).subscribe(
+    ...     lambda frame: print(frame.encoding, len(frame.data) < 100)
+    ... )
+    gzip True
+
+    Args:
+        algorithm: "gzip"; "deflate" in zlib's format, as HTTP means it; "lz4", which
+            is fast; "zstd" where installed; "none".
+        level: The algorithm's own scale; a high one is small and slow. The default is
+            6 for gzip and deflate, 0 for lz4, 3 for zstd.
+        min_size: Bytes below which a payload passes as it is.
+        workers: Payloads compressed side by side, on threads shared by all streams.
+        ordered: Keep the order. False lets a payload overtake; only for a reader who
+            has `resequence`.
+        errors: Told when a codec fails. The payload goes on uncompressed either way.
+
+    A payload passes as it is unless a quarter is saved: on the wire a compressed one
+    is base64, which gives a third back.
+
+    Raises:
+        ConfigError: A setting makes no sense.
+        MissingExtra: zstd is not installed.
+    """
+    require_one_of(tuple(ALGORITHMS), algorithm=algorithm)
+    require_at_least(0, min_size=min_size)
+    require_positive(workers=workers)
+    codec = ALGORITHMS[algorithm]
+    if level is None:
+        level = codec.level
+    elif level not in codec.levels:
+        low, high = codec.levels[0], codec.levels[-1]
+        raise ConfigError("level", level, f"from {low} to {high} for {algorithm}")
+    pack = codec.packer(level)
+    return lift(_Compress, algorithm, pack, min_size, workers, ordered, errors)
+
+
+def decompress(*, max_size: int = 16 * 1024 * 1024, errors: Errors = None) -> Operator:
+    """Give back payloads as they were before `compress`, whatever they are encoded in.
+
+    Args:
+        max_size: Bytes a payload may have. A few compressed bytes can claim gigabytes;
+            no more than this is ever made of them.
+        errors: Told of payloads that cannot be decompressed; the others go on. Without
+            it such a payload ends the stream.
+
+    Raises:
+        ConfigError: A setting makes no sense.
+    """
+    require_positive(max_size=max_size)
+    return lift(_Decompress, max_size, errors)
+
+
+# -- the algorithms -----------------------------------------------------------
+
+Pack = Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """A codec, in both directions.
+
+    Attributes:
+        packer: Makes what compresses at a level.
+        unpack: What `data` decompresses to, but never more than `limit` bytes.
+        levels: Its own scale.
+        level: What to take when nothing is said.
+    """
+
+    packer: Callable[[int], Pack]
+    unpack: Callable[[bytes, int], bytes]
+    levels: range
+    level: int
+
+
+def _zlib_packer(wbits: int) -> Callable[[int], Pack]:
+    return lambda level: lambda data: zlib.compress(data, level, wbits)
+
+
+def _zlib_unpack(wbits: int) -> Callable[[bytes, int], bytes]:
+    def unpack(data: bytes, limit: int) -> bytes:
+        stream = zlib.decompressobj(wbits)
+        out = stream.decompress(data, limit)
+        if not stream.eof:
+            # Full to the brim it may lack only the trailer, which makes no output.
+            more = stream.decompress(stream.unconsumed_tail, 1)
+            if more:
+                raise PayloadTooLarge("a decompressed payload", limit)
+        _expect_end(stream.eof, stream.unused_data)
+        return out
+
+    return unpack
+
+
+def _lz4_unpack(data: bytes, limit: int) -> bytes:
+    stream = lz4.frame.LZ4FrameDecompressor()
+    out: bytes = stream.decompress(data, max_length=limit)
+    if not stream.eof and len(out) >= limit:
+        more = stream.decompress(b"", max_length=1)
+        if more:
+            raise PayloadTooLarge("a decompressed payload", limit)
+    _expect_end(stream.eof, stream.unused_data or b"")
+    return out
+
+
+def _zstd_packer(level: int) -> Pack:
+    return lambda data: _zstd().ZstdCompressor(level=level).compress(data)
+
+
+def _zstd_unpack(data: bytes, limit: int) -> bytes:
+    zstandard = _zstd()
+    with zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(
+        data, read_across_frames=False
+    ) as stream:
+        out: bytes = stream.read(limit + 1)
+    if len(out) > limit:
+        raise PayloadTooLarge("a decompressed payload", limit)
+    if zstandard.frame_content_size(data) not in (-1, len(out)):
+        raise EOFError("it was cut")
+    return out
+
+
+def _zstd() -> Any:
+    try:
+        import zstandard
+    except ImportError:
+        raise MissingExtra("zstd", "zstandard", "fast") from None
+    return zstandard
+
+
+def _expect_end(ended: bool, unused: bytes) -> None:
+    if not ended:
+        raise EOFError("it was cut")
+    if unused:
+        raise ValueError(f"{len(unused)} bytes follow its end")
+
+
+def _as_it_is(data: bytes) -> bytes:
+    return data
+
+
+ALGORITHMS: Final = {
+    "gzip": Algorithm(_zlib_packer(31), _zlib_unpack(31), range(10), 6),
+    "deflate": Algorithm(_zlib_packer(15), _zlib_unpack(15), range(10), 6),
+    "lz4": Algorithm(
+        lambda level: lambda data: lz4.frame.compress(data, compression_level=level),
+        _lz4_unpack,
+        range(17),
+        0,
+    ),
+    "zstd": Algorithm(_zstd_packer, _zstd_unpack, range(1, 23), 3),
+    "none": Algorithm(lambda _: _as_it_is, lambda data, _: data, range(23), 0),
+}
+
+
+# -- the stages ---------------------------------------------------------------
+
+
+class _Job:
+    """A payload on its way through a worker."""
+
+    __slots__ = ("error", "frame", "is_done")
+
+    def __init__(self, frame: Frame, *, is_done: bool) -> None:
+        self.frame = frame
+        self.is_done = is_done
+        self.error: CompressionError | None = None
+
+
+class _Compress(Stage):
+    __slots__ = (
+        "_algorithm",
+        "_ending",
+        "_idle",
+        "_min_size",
+        "_ordered",
+        "_pack",
+        "_pending",
+        "_queued",
+        "_workers",
+    )
+    word = "compress"
+
+    def __init__(
+        self,
+        line: Line,
+        algorithm: str,
+        pack: Pack,
+        min_size: int,
+        workers: int,
+        ordered: bool,
+        errors: Errors,
+    ) -> None:
+        super().__init__(line, errors, takes_turns=True)
+        self._algorithm = algorithm
+        self._pack = pack
+        self._min_size = min_size
+        self._workers = self._idle = workers
+        self._ordered = ordered
+        self._pending: deque[_Job] = deque()  # in order of arrival
+        self._queued: deque[_Job] = deque()  # those no worker has begun
+        self._ending: tuple[Exception | None] | None = None
+
+    def next(self, frame: Frame) -> None:
+        self.received += frame.events
+        is_small = len(frame.data) < self._min_size or self._algorithm == "none"
+        passes = is_small or frame.encoding != IDENTITY
+        if not self._pending and (passes or not self._should_offload(frame)):
+            job = _Job(frame, is_done=True)
+            if not passes:
+                self._squeeze(job)
+            self._send(job)
+            return
+        frame.permit.hold()
+        job = _Job(frame, is_done=passes)
+        self._pending.append(job)
+        if not passes:
+            self._queued.append(job)
+            self._start()
+        elif not self._ordered:
+            self._send_ready()
+
+    def _should_offload(self, frame: Frame) -> bool:
+        if self._workers > 1:
+            return True
+        return len(frame.data) >= _LARGE and running_loop() is not None
+
+    def _start(self) -> None:
+        while self._queued and self._idle:
+            self._idle -= 1
+            job = self._queued.popleft()
+            self.line.clock.work(lambda job=job: self._squeeze(job), self._worked)  # type: ignore[misc]
+
+    def _squeeze(self, job: _Job) -> _Job:
+        """Compress, if it is worth it. In turn or on a worker; touches the job alone."""
+        frame = job.frame
+        try:
+            data = self._pack(frame.data)
+        except Exception as error:
+            job.error = CompressionError(self._algorithm, len(frame.data), error)
+            return job
+        if len(data) * 4 <= len(frame.data) * 3:
+            frame.crc32 = zlib.crc32(frame.data)
+            frame.data = data
+            frame.encoding = self._algorithm
+        return job
+
+    def _worked(self, job: _Job) -> None:
+        self.at_home(self._done, job)
+
+    def _done(self, job: _Job) -> None:
+        job.is_done = True
+        self._idle += 1
+        self._start()
+        self._send_ready()
+        if self._ending is not None and not self._pending:
+            (error,), self._ending = self._ending, None
+            self.end(error)
+
+    def _send_ready(self) -> None:
+        if self._ordered:
+            while self._pending and self._pending[0].is_done:
+                self._send_held(self._pending.popleft())
+        else:
+            for job in [job for job in self._pending if job.is_done]:
+                self._pending.remove(job)
+                self._send_held(job)
+
+    def _send_held(self, job: _Job) -> None:
+        try:
+            self._send(job)
+        finally:
+            job.frame.permit.release()
+
+    def _send(self, job: _Job) -> None:
+        if job.error is not None and self._errors is not None:
+            self._errors(job.error)
+        self.emitted += job.frame.events
+        self.emit(job.frame)
+
+    def finish(self, error: Exception | None) -> None:
+        if self._pending:
+            self._ending = (error,)  # what is at work was accepted, and goes first
+        else:
+            self.end(error)
+
+    def drop(self) -> None:
+        self._queued.clear()
+        self._ending = None
+        for job in self._pending:
+            self.count_drop("cancelled", job.frame.events)
+            job.frame.permit.release()
+        self._pending.clear()
+
+
+class _Decompress(Stage):
+    __slots__ = ("_max_size",)
+    word = "decompress"
+
+    def __init__(self, line: Line, max_size: int, errors: Errors) -> None:
+        super().__init__(line, errors, takes_turns=True)
+        self._max_size = max_size
+
+    def next(self, frame: Frame) -> None:
+        self.received += frame.events
+        try:
+            if frame.encoding != IDENTITY:
+                frame = _unpacked(frame, self._max_size)
+            _check(frame)
+        except (PayloadError, MissingExtra) as error:
+            self.count_drop("invalid", frame.events)
+            self.refuse(error)
+            return
+        self.emitted += frame.events
+        self.emit(frame)
+
+
+def _unpacked(frame: Frame, max_size: int) -> Frame:
+    codec = ALGORITHMS.get(frame.encoding)
+    if codec is None:
+        known = ", ".join(ALGORITHMS)
+        raise WireError(f"encoding {frame.encoding!r} is not one of {known}")
+    try:
+        data = codec.unpack(frame.data, max_size)
+    except (PayloadError, MissingExtra):
+        raise
+    except Exception as error:
+        size = len(frame.data)
+        raise Corrupt(
+            f"{size} bytes do not decompress as {frame.encoding}: {error}"
+        ) from error
+    whole = Frame(
+        data, frame.permit, frame.events, frame.first, frame.last, frame.numbers
+    )
+    whole.crc32 = frame.crc32
+    whole.trigger = frame.trigger
+    whole.trace = frame.trace
+    return whole
+
+
+def _check(frame: Frame) -> None:
+    """Compare a payload with what was written on it."""
+    if frame.crc32 is None:
+        return
+    crc32 = zlib.crc32(frame.data)
+    if crc32 != frame.crc32:
+        raise Corrupt(f"crc32 is {crc32:08x}, {frame.crc32:08x} was sent")
+    lines = frame.data.count(b"\n") + 1
+    if lines != frame.events:
+        raise Corrupt(f"{lines} events came, {frame.events} were sent")

@@ -1,0 +1,314 @@
+"""No more events are under way than the reader can take.
+
+    in    abcdef--|
+          flow_control(max_concurrent_events=2)
+    ack   ---!!!!!!             ! = the sink has written one
+    out   ab-cdef|              c had to wait until a was written
+
+An event is in flight from here until the sink has written the last byte that
+carries it. At most `max_concurrent_events` are; the others wait where they come
+from: an agent is not advanced, a thread blocks, a coroutine awaits. Only where
+nothing may wait, on an event loop, do they queue here, and then `overflow` decides.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import Lock, get_ident
+from typing import Final
+
+from reactivex.abc import SchedulerBase
+
+from rx_agui.errors import (
+    BackpressureTimeout,
+    Overflow,
+    require_one_of,
+    require_positive,
+)
+from rx_agui.flow import NO_PERMIT, Credit, Link, Permit
+from rx_agui.flow._credit import _Waiter
+from rx_agui.frame import Frame
+from rx_agui.operators._stage import Errors, Line, Operator, Stage, as_frame, lift
+
+__all__ = ["flow_control"]
+
+#: What to do with an event for which there is neither credit nor a place to wait.
+OVERFLOWS: Final = ("wait", "error", "drop_oldest", "drop_newest", "latest")
+
+
+def flow_control(
+    max_concurrent_events: int = 100,
+    *,
+    buffer_size: int = 1000,
+    timeout: float | None = 5.0,
+    overflow: str = "wait",
+    errors: Errors = None,
+    scheduler: SchedulerBase | None = None,
+) -> Operator:
+    """Let in as many events as the reader has written, and no more.
+
+    >>> from rx_agui import from_iterable, unbatch
+    >>> events = [{"type": "STEP_STARTED", "stepName": name} for name in "ab"]
+    >>> _ = from_iterable(events).pipe(flow_control(1), unbatch()).subscribe(print)
+    {'type': 'STEP_STARTED', 'stepName': 'a'}
+    {'type': 'STEP_STARTED', 'stepName': 'b'}
+
+    Sources of ours (`Gate`, `from_iterable`, `from_async_iterable`) take their credit
+    from here and go no further. Any other Observable waits in its own thread; on an
+    event loop, on a scheduler's only thread, in virtual time and inside the stream's
+    own `on_next`, where waiting would stop what is waited for, its events queue.
+
+    Args:
+        max_concurrent_events: Events in flight at most. A reader that is far away
+            needs more: about its round trip times the rate.
+        buffer_size: Events that may queue where nothing may wait.
+        timeout: Seconds a thread waits for credit; None: as long as it takes.
+        overflow: What happens without credit. "wait": wait as said, and where
+            nothing may wait refuse with Overflow once the queue is full. "error":
+            never wait; refuse once the queue is full. "drop_oldest" and
+            "drop_newest": never wait; drop from the full queue's head, or what
+            comes. "latest": keep only the newest that waits. Dropping deltas makes
+            text wrong without a trace: choose it for streams of snapshots.
+        errors: Told of events that could not be encoded or let in; the stream goes
+            on without them. Without it, a ValidationError or Overflow ends the
+            stream behind what was let in, and BackpressureTimeout is raised out of
+            `on_next` at whoever sends, who may send again.
+        scheduler: Whose time to use. The default is the subscription's.
+
+    Raises:
+        ConfigError: A setting makes no sense.
+    """
+    require_positive(
+        max_concurrent_events=max_concurrent_events,
+        buffer_size=buffer_size,
+        timeout=timeout,
+    )
+    require_one_of(OVERFLOWS, overflow=overflow)
+    return lift(
+        _FlowControl,
+        max_concurrent_events,
+        buffer_size,
+        timeout,
+        overflow,
+        errors,
+        scheduler=scheduler,
+    )
+
+
+class _FlowControl(Stage):
+    """The end of the line that has the credit: a Link to a source that is paced."""
+
+    __slots__ = (
+        "_ending",
+        "_limit",
+        "_mutex",
+        "_overflow",
+        "_queue",
+        "_waiter",
+        "clock",
+        "credit",
+        "timeout",
+        "waits",
+    )
+    word = "flow_control"
+
+    def __init__(
+        self,
+        line: Line,
+        size: int,
+        buffer_size: int,
+        timeout: float | None,
+        overflow: str,
+        errors: Errors,
+    ) -> None:
+        super().__init__(line, errors, takes_turns=True)
+        self.clock = line.clock
+        self.timeout = timeout
+        self.waits = overflow == "wait"
+        self.credit = Credit(size)
+        self.credit.on_failure = self._write_failed
+        self._overflow = overflow
+        self._limit = 1 if overflow == "latest" else buffer_size
+        self._mutex = Lock()  # of what follows: senders fill it, the turn empties it
+        self._queue: deque[Frame] = deque()
+        self._waiter: _Waiter | None = None
+        self._ending: tuple[Exception | None] | None = None
+
+    def as_link(self) -> Link:
+        return self
+
+    # -- from a source of ours: it took the credit, or asks for it ------------
+
+    prepare = staticmethod(as_frame)
+
+    def admit(self, prepared: Frame) -> None:
+        self.hand_in(prepared, self._let_in)
+
+    def offer(self, prepared: Frame) -> None:
+        """Let a frame in, or keep it waiting, or drop one.
+
+        Raises:
+            Overflow: The queue is full and the policy is to refuse.
+        """
+        if not self._queue and self._try_credit():
+            self.hand_in(prepared, self._let_in)
+        else:
+            self._enqueue(prepared)
+
+    def complete(self) -> None:
+        self.on_completed()
+
+    def fail(self, error: Exception) -> None:
+        self.on_error(error)
+
+    def abandon(self) -> int:
+        lost = self.credit.in_flight + len(self._queue)
+        self.line.dispose()
+        return lost
+
+    # -- from anybody else -----------------------------------------------------
+
+    def on_frame(self, frame: Frame) -> None:
+        if self._ended:
+            return
+        if frame.permit is not NO_PERMIT and frame.permit.credit is self.credit:
+            self.hand_in(frame, self._pass)  # let in at the gate, above a stage
+            return
+        try:
+            if self.waits and not self._queue and not self._may_not_wait():
+                self.credit.wait(self.timeout)
+                self.hand_in(frame, self._let_in)
+            else:
+                self.offer(frame)
+        except BackpressureTimeout as error:
+            self.post(self._count_lost, ("backpressure_timeout", frame))
+            if self._errors is None:
+                raise
+            self._errors(error)
+        except Overflow as error:
+            self.post(self._count_lost, ("refused", frame))
+            self.refuse(error)
+
+    def _may_not_wait(self) -> bool:
+        return self.clock.must_not_wait() or self.credit.is_inside(get_ident())
+
+    def _try_credit(self) -> bool:
+        return not self.credit.closed and self.credit.acquire()
+
+    # -- the queue of those who may not wait -----------------------------------
+
+    def _enqueue(self, frame: Frame) -> None:
+        lost: tuple[str, Frame] | None = None
+        with self._mutex:
+            if len(self._queue) >= self._limit:
+                if self._overflow in ("wait", "error"):
+                    raise Overflow(self._limit)
+                if self._overflow == "drop_newest":
+                    lost = "overflow_newest", frame
+                else:
+                    lost = "overflow_oldest", self._queue.popleft()
+            if lost is None or lost[1] is not frame:
+                self._queue.append(frame)
+        if lost is not None:
+            lost[1].permit.release()
+            self.post(self._count_lost, lost)
+        self._wake()
+
+    def _wake(self) -> None:
+        self.at_home(self._serve)
+
+    def _serve(self, _: object) -> None:
+        """Let in from the queue as many as there is credit for."""
+        while self._queue and self._has_credit():
+            with self._mutex:
+                frame = self._queue.popleft()
+            self._let_in(frame)
+        if self._ending is not None and not self._queue:
+            (error,), self._ending = self._ending, None
+            self._close(error)
+
+    def _has_credit(self) -> bool:
+        if self._waiter is None:
+            try:
+                self._waiter = self.credit.acquire_or(self._wake, accepted=True)
+            except (
+                Exception
+            ):  # disposed of, or a write failed: `drop` empties the queue
+                return False
+            if self._waiter is None:
+                return True
+        if self._waiter.granted:
+            self._waiter = None
+            return True
+        return False
+
+    # -- in turn ---------------------------------------------------------------
+
+    def _let_in(self, frame: Frame) -> None:
+        """Send down a frame for which a credit was taken."""
+        credit = self.credit
+        if self._ended and self._ending is None:
+            credit.give(1)
+            return
+        outer = frame.permit
+        if outer is NO_PERMIT:
+            permit = Permit(credit)
+        else:
+            permit = Permit(credit, 1, (outer.hold(),))
+        frame.permit = permit
+        credit.keeper = self.turn.owner
+        self.received += frame.events
+        self.emitted += frame.events
+        try:
+            self.emit(frame)
+        finally:
+            permit.release()  # nobody held it: it was consumed
+            credit.give_pending()
+
+    def _pass(self, frame: Frame) -> None:
+        if not self._ended:
+            self.received += frame.events
+            self.emitted += frame.events
+            self.emit(frame)
+
+    def finish(self, error: Exception | None) -> None:
+        if self._queue:
+            self._ending = (error,)  # they were accepted, and go first
+            self._serve(None)
+        else:
+            self._close(error)
+
+    def _close(self, error: Exception | None) -> None:
+        self.credit.close(error)
+        self.end(error)
+
+    def _write_failed(self, error: Exception) -> None:
+        self.at_home(self._stop, error)
+
+    def _stop(self, error: Exception) -> None:
+        self.credit.close(error)
+        self._lose_queue("write_failed")
+        self._ending = None
+        if not self._ended:
+            self._fail(error)
+        else:
+            self.end(error)
+
+    def drop(self) -> None:
+        self.credit.close(abandon=not self.line.finished)
+        if self._waiter is not None:
+            self.credit.leave(self._waiter)
+        self._lose_queue("cancelled")
+
+    def _lose_queue(self, reason: str) -> None:
+        with self._mutex:
+            lost = list(self._queue)
+            self._queue.clear()
+        for frame in lost:
+            frame.permit.release()
+            self._count_lost((reason, frame))
+
+    def _count_lost(self, lost: tuple[str, Frame]) -> None:
+        reason, frame = lost
+        self.received += frame.events
+        self.count_drop(reason, frame.events)

@@ -1,0 +1,326 @@
+"""Events get numbers; and whatever has numbers gets back into order.
+
+    in    a-b-c--|                 in    1-3-2----|
+          sequence()                     sequence(number=digit)
+    out   A-B-C--|  A = 1:a ...    out   1---(23)-|
+
+Numbers are what a reader who was cut off asks by, so they have no holes: where a
+number never came, the next event covers it too. AG-UI readers need order (a
+CONTENT before its START ends the run), so nothing overtakes; a late event is waited
+for, `gap_timeout` seconds at most, in a buffer of bounded size.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from reactivex.abc import SchedulerBase
+
+from rx_agui.clock import Timer
+from rx_agui.codec import decode
+from rx_agui.errors import (
+    Gap,
+    ProcessingError,
+    require_at_least,
+    require_one_of,
+    require_positive,
+)
+from rx_agui.flow import NO_PERMIT
+from rx_agui.frame import IDENTITY, Frame
+from rx_agui.operators._stage import Errors, Line, Operator, Stage, lift
+
+__all__ = ["resequence", "sequence"]
+
+Number = Callable[[Mapping[str, Any]], int]
+
+ON_GAP: Final = ("skip", "error")
+
+
+def sequence(
+    *,
+    start: int = 1,
+    number: Number | None = None,
+    out_of_order_buffer: int = 1000,
+    gap_timeout: float = 5.0,
+    on_gap: str = "skip",
+    errors: Errors = None,
+    scheduler: SchedulerBase | None = None,
+) -> Operator:
+    """Number events 1, 2, 3; or put them in the order of their own numbers.
+
+    >>> from rx_agui import from_iterable
+    >>> from reactivex import operators as ops
+    >>> events = [{"type": "CUSTOM", "name": "n", "value": n} for n in (1, 3, 2)]
+    >>> _ = from_iterable(events).pipe(
+    ...     sequence(number=lambda event: event["value"]),
+    ...     ops.map(lambda frame: frame.last),
+    ... ).subscribe(print)
+    1
+    2
+    3
+
+    Events that are held for order give their credit back: they are bounded by
+    `out_of_order_buffer` alone. Else a window of 100 could never bring in the one
+    event that the others wait for.
+
+    Args:
+        start: The first number. With `number`, the first that is expected.
+        number: Reads the producer's own number from an event, given as a mapping.
+            Use it where several producers were merged.
+        out_of_order_buffer: Events held at most for one that is late.
+        gap_timeout: Seconds a late event is waited for. A reader sees nothing new
+            meanwhile.
+        on_gap: When a number is given up: "skip" it, counted and told to `errors` as
+            a Gap, or end the stream with the Gap as its "error". What came behind it
+            is then dropped and counted, since text with a hole is worse than none.
+        errors: Told of gaps that are skipped, and of events whose number cannot be
+            read, which are dropped. Without it the latter end the stream.
+        scheduler: Whose time to use. The default is the subscription's.
+
+    Raises:
+        ConfigError: A setting makes no sense.
+    """
+    require_at_least(1, start=start)
+    require_positive(out_of_order_buffer=out_of_order_buffer, gap_timeout=gap_timeout)
+    require_one_of(ON_GAP, on_gap=on_gap)
+    if number is None:
+        return lift(_Number, start, errors, scheduler=scheduler)
+    rule = _Rule(start, out_of_order_buffer, gap_timeout, on_gap)
+    return lift(_Sequence, rule, number, errors, scheduler=scheduler)
+
+
+def resequence(
+    *,
+    start: int = 1,
+    out_of_order_buffer: int = 1000,
+    gap_timeout: float = 5.0,
+    on_gap: str = "skip",
+    errors: Errors = None,
+    scheduler: SchedulerBase | None = None,
+) -> Operator:
+    """Put numbered payloads back in order and drop what came twice.
+
+    The inverse of `sequence`, for readers; it stands before `unbatch`. It is needed
+    behind `compress(ordered=False)`, and wherever two connections overlap. Payloads
+    without numbers pass as they come.
+
+    Args:
+        start: The first number that is expected: 1, or one more than the last seen.
+        out_of_order_buffer, gap_timeout, on_gap, errors, scheduler: As for `sequence`.
+
+    Raises:
+        ConfigError: A setting makes no sense.
+    """
+    require_at_least(1, start=start)
+    require_positive(out_of_order_buffer=out_of_order_buffer, gap_timeout=gap_timeout)
+    require_one_of(ON_GAP, on_gap=on_gap)
+    rule = _Rule(start, out_of_order_buffer, gap_timeout, on_gap)
+    return lift(_Resequence, rule, errors, scheduler=scheduler)
+
+
+class _Number(Stage):
+    """Numbers by counting."""
+
+    __slots__ = ("number",)
+    word = "sequence"
+
+    def __init__(self, line: Line, start: int, errors: Errors) -> None:
+        super().__init__(line, errors)
+        self.number = start
+
+    def next(self, frame: Frame) -> None:
+        frame.first = self.number
+        self.number += frame.events
+        frame.last = self.number - 1
+        frame.numbers = None
+        self.received += frame.events
+        self.emitted += frame.events
+        self.emit(frame)
+
+
+class _Rule(NamedTuple):
+    """How long to wait for what is late, and what to do then."""
+
+    start: int
+    buffer: int
+    timeout: float
+    on_gap: str
+
+
+class _Reorder(Stage):
+    """Holds what came early until what is before it has come, or is given up."""
+
+    __slots__ = ("_gaps", "_held", "_held_events", "_rule", "_timer", "expected")
+
+    def __init__(self, line: Line, rule: _Rule, errors: Errors) -> None:
+        super().__init__(line, errors, takes_turns=True)
+        self._rule = rule
+        self.expected = rule.start
+        #: By first number, in order of arrival, with the time of arrival.
+        self._held: dict[int, tuple[Frame, float]] = {}
+        self._held_events = 0
+        self._timer: Timer | None = None
+        #: The last few ranges given up: who comes from there is late, not double.
+        self._gaps: deque[range] = deque(maxlen=32)
+
+    def order(self, frame: Frame) -> None:
+        """A frame with its own numbers came."""
+        if frame.last < self.expected:
+            late = any(frame.last in gap for gap in self._gaps)
+            self.count_drop("late" if late else "duplicate", frame.events)
+        elif frame.first <= self.expected:
+            self._send(frame)
+            self._send_held()
+        elif frame.first in self._held:
+            self.count_drop("duplicate", frame.events)
+        else:
+            self._hold(frame)
+
+    def _hold(self, frame: Frame) -> None:
+        # Stored on purpose: the credit comes home when on_next returns.
+        frame.permit = NO_PERMIT
+        self._held[frame.first] = frame, self.line.clock.now()
+        self._held_events += frame.events
+        if self._held_events > self._rule.buffer:
+            self._give_up()
+        elif self._timer is None:
+            self._timer = self.after(self._rule.timeout, self._ring)
+
+    def _send(self, frame: Frame) -> None:
+        if frame.first < self.expected and frame.encoding == IDENTITY:
+            frame = _behind(frame, self.expected, self)
+        self.expected = frame.last + 1
+        self.emitted += frame.events
+        self.emit(frame)
+
+    def _send_held(self) -> None:
+        while (found := self._held.pop(self.expected, None)) is not None:
+            self._held_events -= found[0].events
+            self._send(found[0])
+
+    def _ring(self, _: object) -> None:
+        self._timer = None
+        if not self._held or self._ended:
+            return
+        _, since = next(iter(self._held.values()))
+        left = since + self._rule.timeout - self.line.clock.now()
+        if left <= 1e-6:  # what clocks lose in rounding
+            self._give_up()
+        if self._held and self._timer is None and not self._ended:
+            _, since = next(iter(self._held.values()))
+            left = since + self._rule.timeout - self.line.clock.now()
+            self._timer = self.after(max(left, 0.0), self._ring)
+
+    def _give_up(self) -> None:
+        """The number that is missing will not come: go on behind it."""
+        gap = self._skip_gap()
+        if self._rule.on_gap == "error":
+            self._drop_held("behind_gap")
+            self.post(self._fail, gap)
+        else:
+            self._send_held()
+
+    def _skip_gap(self) -> Gap:
+        first = min(self._held)
+        gap = Gap(self.expected, first - 1)
+        self._gaps.append(range(gap.first, gap.last + 1))
+        frame, since = self._held.pop(first)
+        # The next frame covers what was given up, so that a reader sees no hole.
+        frame.numbers = tuple(frame.line_numbers())
+        frame.first = self.expected
+        self._held[self.expected] = frame, since
+        if self._errors is not None and self._rule.on_gap == "skip":
+            self._errors(gap)
+        return gap
+
+    def finish(self, error: Exception | None) -> None:
+        while self._held:
+            gap = self._skip_gap()
+            if self._rule.on_gap == "error":
+                self._drop_held("behind_gap")
+                error = error or gap
+                break
+            self._send_held()
+        self._cancel()
+        self.end(error)
+
+    def drop(self) -> None:
+        self._cancel()
+        self._drop_held("cancelled")
+
+    def _drop_held(self, reason: str) -> None:
+        for frame, _ in self._held.values():
+            self.count_drop(reason, frame.events)
+        self._held.clear()
+        self._held_events = 0
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class _Sequence(_Reorder):
+    """In the order of the numbers that producers gave."""
+
+    __slots__ = ("_number",)
+    word = "sequence"
+
+    def __init__(self, line: Line, rule: _Rule, number: Number, errors: Errors) -> None:
+        super().__init__(line, rule, errors)
+        self._number = number
+
+    def next(self, frame: Frame) -> None:
+        self.received += frame.events
+        event = decode(frame.lines()[0])
+        try:
+            number = self._number(event)
+            if type(number) is not int:
+                raise TypeError(f"a number must be an int, got {number!r}")
+        except Exception as error:
+            self.count_drop("invalid", frame.events)
+            self.refuse(ProcessingError("number", event, error))
+            return
+        frame.first = number
+        frame.last = number + frame.events - 1
+        frame.numbers = None
+        self.order(frame)
+
+
+class _Resequence(_Reorder):
+    """In the order of the numbers that `sequence` gave."""
+
+    __slots__ = ()
+    word = "resequence"
+
+    def next(self, frame: Frame) -> None:
+        self.received += frame.events
+        if frame.last:
+            self.order(frame)
+        else:
+            self.emitted += frame.events
+            self.emit(frame)
+
+
+def _behind(frame: Frame, expected: int, stage: Stage) -> Frame:
+    """`frame` without the events that were seen before: all below `expected`."""
+    fresh = [
+        (number, line)
+        for number, line in zip(frame.line_numbers(), frame.lines(), strict=True)
+        if number >= expected
+    ]
+    stage.count_drop("duplicate", frame.events - len(fresh))
+    numbers = tuple(number for number, _ in fresh)
+    rest = Frame(
+        b"\n".join(line for _, line in fresh),
+        frame.permit,
+        len(fresh),
+        expected,
+        frame.last,
+        None if numbers == tuple(range(expected, frame.last + 1)) else numbers,
+    )
+    rest.trigger = frame.trigger
+    rest.trace = frame.trace
+    return rest

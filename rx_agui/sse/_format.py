@@ -1,0 +1,125 @@
+"""What goes on the wire.
+
+Profile agui, which any AG-UI client reads:
+
+    id: 41
+    data: {"type":"TEXT_MESSAGE_CONTENT","messageId":"m1","delta":"Hi"}
+
+Profile chunk, for payloads that were compressed or cut:
+
+    event: chunk
+    id: 90
+    data: {"sequenceNum":41,"events":50,"chunkIndex":1,"totalChunks":2,...,"data":"<base64>"}
+
+Only what every client survives is ever written: LF line ends, one `data:` line per
+event, no empty data, no `event:` in profile agui, and only comments for keep-alive
+(`@ag-ui/client` splits on LF LF alone, and parses whatever `data:` it finds).
+"""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from collections.abc import Callable
+from typing import TypeVar
+
+import orjson
+
+from rx_agui.frame import Frame, StreamChunk
+
+__all__ = ["comment", "format_frame", "format_sse_chunk", "write_sse_chunk"]
+
+T = TypeVar("T")
+
+
+def format_frame(frame: Frame) -> bytes:
+    r"""A frame that is not compressed, in profile agui.
+
+    >>> format_frame(Frame(b'{"type":"A"}\n{"type":"B"}', events=2, first=7, last=8))
+    b'id: 7\ndata: {"type":"A"}\n\nid: 8\ndata: {"type":"B"}\n\n'
+    """
+    return _format_lines(frame.data, frame.line_numbers())
+
+
+def format_sse_chunk(chunk: StreamChunk) -> bytes:
+    r"""A chunk as it goes on the wire.
+
+    One that is neither compressed nor cut is written in profile agui, each event
+    with its own id, so that any AG-UI client reads it.
+
+    >>> format_sse_chunk(StreamChunk(data=b'{"type":"A"}', event_id="7", sequence_num=7))
+    b'id: 7\ndata: {"type":"A"}\n\n'
+    """
+    if chunk.is_whole and not chunk.compressed:
+        body = _format_lines(chunk.data, _line_numbers(chunk))
+    else:
+        body = _format_envelope(chunk)
+    if chunk.retry is None:
+        return body
+    return b"retry: %d\n%b" % (chunk.retry, body)
+
+
+def write_sse_chunk(write: Callable[[bytes], T], chunk: StreamChunk) -> T:
+    """Write a chunk; what `write` returns, for an async one to be awaited.
+
+    For those who drive the writing themselves; `SSEWriter` does it for a stream.
+    """
+    return write(format_sse_chunk(chunk))
+
+
+def comment(text: str = "") -> bytes:
+    r"""A line every client ignores: the only keep-alive that no AG-UI client minds.
+
+    >>> comment("keep-alive")
+    b': keep-alive\n\n'
+    """
+    lines = text.replace("\r", "\n").split("\n")
+    return "".join(f": {line}".rstrip() + "\n" for line in lines).encode() + b"\n"
+
+
+def _format_lines(data: bytes, numbers: tuple[int, ...] | range) -> bytes:
+    lines = data.split(b"\n")
+    if not numbers or not numbers[-1]:
+        return b"data: " + b"\n\ndata: ".join(lines) + b"\n\n"
+    if len(lines) == 1:
+        return b"id: %d\ndata: %b\n\n" % (numbers[0], data)
+    return b"".join(
+        [
+            b"id: %d\ndata: %b\n\n" % (number, line)
+            if number
+            else b"data: %b\n\n" % line
+            for number, line in zip(numbers, lines, strict=True)
+        ]
+    )
+
+
+def _line_numbers(chunk: StreamChunk) -> tuple[int, ...] | range:
+    if not chunk.event_id:
+        return ()
+    if chunk.numbers is not None:
+        return chunk.numbers
+    return range(chunk.sequence_num, chunk.sequence_num + chunk.events)
+
+
+def _format_envelope(chunk: StreamChunk) -> bytes:
+    envelope: dict[str, object] = {
+        "sequenceNum": chunk.sequence_num,
+        "events": chunk.events,
+        "chunkIndex": chunk.chunk_index,
+        "totalChunks": chunk.total_chunks,
+        "encoding": chunk.encoding,
+        "crc32": chunk.crc32,
+    }
+    if chunk.numbers is not None:
+        envelope["numbers"] = chunk.numbers
+    head = orjson.dumps(envelope)[:-1]
+    return b"".join(
+        (
+            b"event: chunk\n",
+            b"id: %b\n" % chunk.event_id.encode() if chunk.event_id else b"",
+            b"data: ",
+            head,
+            b',"data":"',
+            b2a_base64(chunk.data, newline=False),
+            b'"}\n\n',
+        )
+    )

@@ -1,0 +1,229 @@
+r"""What comes off the wire, wherever the network cut it.
+
+    bytes ──▶ Parser.feed ──▶ Message ──▶ read_chunk ──▶ StreamChunk
+
+The parser follows the WHATWG's "event stream interpretation" (html, §9.2.6) to the
+letter: LF, CR and CRLF ends, one leading BOM, fields without a colon, ids that
+persist until they are reset, an unfinished block at the end that is never
+dispatched. It works on bytes, so a character that is cut in two is no matter.
+"""
+
+from __future__ import annotations
+
+from binascii import Error as Base64Error
+from binascii import a2b_base64
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from rx_agui.errors import PayloadTooLarge, WireError, require_positive
+from rx_agui.frame import IDENTITY, StreamChunk
+
+__all__ = ["Message", "Parser", "read_chunk"]
+
+#: `@ag-ui/client` 1.0.0 gives up at 10 MiB; a base64 payload of that size fits too.
+_MAX_SIZE = 16 * 1024 * 1024
+
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(slots=True, frozen=True)
+class Message:
+    """One dispatched event of a stream.
+
+    Attributes:
+        data: The `data:` lines, joined by LF.
+        event: The `event:` field; "" is what a browser calls "message".
+        id: The last id seen, which persists from message to message.
+        own_id: Whether this very block carried an `id:` line.
+        retry: Milliseconds, if this very block asked for it.
+    """
+
+    data: bytes
+    event: str = ""
+    id: str = ""
+    own_id: bool = False
+    retry: int | None = None
+
+
+class Parser:
+    r"""Reads text/event-stream from pieces of any size.
+
+    >>> parser = Parser()
+    >>> parser.feed(b"id: 1\nda")
+    []
+    >>> parser.feed(b"ta: hi\n\n")
+    [Message(data=b'hi', event='', id='1', own_id=True, retry=None)]
+
+    Args:
+        max_size: Bytes that one unfinished block may have.
+
+    Attributes:
+        last_event_id: What a browser would send back as Last-Event-ID.
+        retry: The last `retry:` seen, in milliseconds.
+    """
+
+    def __init__(self, *, max_size: int = _MAX_SIZE) -> None:
+        require_positive(max_size=max_size)
+        self.last_event_id = ""
+        self.retry: int | None = None
+        self._max_size = max_size
+        self._rest: list[bytes] = []  # of a line that has no end yet
+        self._rest_size = 0
+        self._at_start = True
+        self._after_cr = False
+        self._data: list[bytes] = []
+        self._data_size = 0
+        self._event = ""
+        self._id: str | None = None
+        self._retry: int | None = None
+
+    def feed(self, data: bytes) -> list[Message]:
+        """The messages that `data` completes.
+
+        Raises:
+            PayloadTooLarge: A block exceeds `max_size`. The parser is spent.
+        """
+        if self._after_cr and data:
+            # The LF of a CRLF that was cut in two is no line end of its own.
+            data = data.removeprefix(b"\n")
+            self._after_cr = False
+        if not data:
+            return []
+        messages: list[Message] = []
+        for line in self._lines(data):
+            if not line:
+                self._dispatch(messages)
+            else:
+                self._field(line)
+        return messages
+
+    def _lines(self, data: bytes) -> list[bytes]:
+        """The lines that `data` ends; what is left begins the next."""
+        if b"\r" in data:
+            self._after_cr = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *lines, rest = data.split(b"\n")
+        if lines and self._rest:
+            lines[0] = b"".join((*self._rest, lines[0]))
+            self._rest.clear()
+            self._rest_size = 0
+        if rest:
+            self._rest.append(rest)
+            self._rest_size += len(rest)
+            self._check_size(self._rest_size)
+        if self._at_start and lines:
+            lines[0] = lines[0].removeprefix(_BOM)
+            self._at_start = False
+        return lines
+
+    def _field(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._data.append(value)
+            self._data_size += len(value) + 1
+            self._check_size(self._data_size)
+        elif name == b"event":
+            self._event = value.decode("utf-8", "replace")
+        elif name == b"id":
+            if b"\0" not in value:
+                self._id = value.decode("utf-8", "replace")
+        elif name == b"retry" and value.isdigit():
+            self._retry = self.retry = int(value)
+
+    def _dispatch(self, messages: list[Message]) -> None:
+        # An id counts even without data: the block ended, so it was seen.
+        if self._id is not None:
+            self.last_event_id = self._id
+        if self._data:
+            messages.append(
+                Message(
+                    b"\n".join(self._data),
+                    self._event,
+                    self.last_event_id,
+                    self._id is not None,
+                    self._retry,
+                )
+            )
+        self._data = []
+        self._data_size = 0
+        self._event = ""
+        self._id = self._retry = None
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_size:
+            raise PayloadTooLarge("an unfinished event", self._max_size)
+
+    @property
+    def is_between_messages(self) -> bool:
+        """Whether nothing is left over: the stream was not cut in a block."""
+        return not self._rest and not self._data
+
+
+def read_chunk(message: Message) -> StreamChunk:
+    """What a message carries: a piece of a payload, or one plain AG-UI event.
+
+    Raises:
+        WireError: Under `event: chunk`, it is not what `chunk` writes.
+    """
+    if message.event == "chunk":
+        return _read_envelope(message)
+    number = _number_of(message.id) if message.own_id else 0
+    return StreamChunk(
+        data=message.data,
+        event_type=message.event,
+        event_id=message.id if number else "",
+        sequence_num=number,
+        retry=message.retry,
+    )
+
+
+def _read_envelope(message: Message) -> StreamChunk:
+    try:
+        envelope = orjson.loads(message.data)
+        data = a2b_base64(_of(envelope, "data", str), strict_mode=True)
+        numbers = envelope.get("numbers")
+        index, total = (
+            _of(envelope, "chunkIndex", int),
+            _of(envelope, "totalChunks", int),
+        )
+        crc32 = envelope.get("crc32")
+        chunk = StreamChunk(
+            data=data,
+            event_type="chunk",
+            event_id=message.id if message.own_id else "",
+            encoding=_of(envelope, "encoding", str) or IDENTITY,
+            sequence_num=_of(envelope, "sequenceNum", int),
+            events=_of(envelope, "events", int),
+            numbers=None if numbers is None else tuple(map(int, numbers)),
+            chunk_index=index,
+            total_chunks=total,
+            crc32=None if crc32 is None else int(crc32),
+            retry=message.retry,
+        )
+    except (orjson.JSONDecodeError, Base64Error, TypeError, ValueError) as error:
+        raise WireError(f"not a chunk ({error}): {message.data[:80]!r}") from None
+    if not 0 <= index < total or chunk.events < 1 or chunk.sequence_num < 0:
+        raise WireError(f"not a chunk: piece {index} of {total}, {chunk.events} events")
+    if chunk.numbers is not None and len(chunk.numbers) != chunk.events:
+        raise WireError(
+            f"not a chunk: {len(chunk.numbers)} numbers, {chunk.events} events"
+        )
+    return chunk
+
+
+def _of(envelope: Any, name: str, kind: type) -> Any:
+    if type(envelope) is not dict:
+        raise TypeError("not a JSON object")
+    value = envelope.get(name)
+    if type(value) is not kind:
+        raise TypeError(f"{name} must be {kind.__name__}, got {value!r}")
+    return value
+
+
+def _number_of(event_id: str) -> int:
+    """The number in `<stream>/<number>` or in a bare number; 0 if there is none."""
+    digits = event_id.rpartition("/")[2]
+    return int(digits) if digits.isascii() and digits.isdigit() else 0

@@ -1,0 +1,307 @@
+"""The end of the line: whatever comes is written, as one who writes is ready.
+
+    in        a-b-c-d-----|
+    write     [a ][bc ][d ]       one write at a time; what came meanwhile goes next
+              ▲    ▲
+              └─ idle: at once
+
+A permit is held until the write that carries its last byte is done. That is where
+the reader's pace comes from: a socket that is full does not return, so the credit
+does not come home, so the agent is not advanced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Awaitable, Callable, Generator
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from reactivex.abc import ObserverBase
+
+from rx_agui.clock import Clock, LoopClock, Timer, clock_for, running_loop
+from rx_agui.errors import ConfigError, StreamError, require_at_least
+from rx_agui.flow import Credit, Permit
+from rx_agui.flow._turn import Turn
+from rx_agui.frame import IDENTITY, StreamChunk
+from rx_agui.operators._stage import as_frame
+from rx_agui.sse import format_frame, format_sse_chunk
+
+__all__ = ["Done", "SSEWriter"]
+
+Write = Callable[[bytes], Awaitable[object] | object]
+
+
+class Done(Future[None]):
+    """That everything was written, or the error that prevented it.
+
+    A thread calls `done.result(timeout)`, a coroutine awaits `done`.
+    """
+
+    def __await__(self) -> Generator[Any, None, None]:
+        # Shielded: who awaits may be cancelled, and that says nothing of the writing.
+        return asyncio.shield(asyncio.wrap_future(self)).__await__()
+
+
+class SSEWriter(ObserverBase[Any]):
+    r"""An observer that writes a stream as Server-Sent Events.
+
+    >>> from rx_agui import from_iterable, sequence
+    >>> written = []
+    >>> writer = SSEWriter(written.append)
+    >>> _ = from_iterable([{"type": "A"}, {"type": "B"}]).pipe(sequence()).subscribe(writer)
+    >>> writer.done.result()
+    >>> written
+    [b'id: 1\ndata: {"type":"A"}\n\n', b'id: 2\ndata: {"type":"B"}\n\n']
+
+    Takes chunks, frames and bare events. Chunks that were compressed or cut are
+    written in the chunk profile, everything else as plain AG-UI frames.
+
+    Args:
+        write: Called with bytes, never twice at a time. If it is a coroutine function,
+            or returns something to await, it is awaited before the next write.
+        flush_interval: Seconds that bytes may wait for more to go out with them. 0
+            writes at once when idle, which gathers whatever comes during a write.
+        loop: Where to await `write`. The default is the loop that runs here and now.
+
+    Attributes:
+        done: When the last byte was written, or the stream or a write failed.
+
+    What `write` raises never leaves `on_next`. It ends the stream, by way of the
+    permits, and is what `done` carries. Without `flow_control` there are no permits
+    and the source cannot be told; then what follows is dropped.
+
+    Raises:
+        ConfigError: `write` is async, no loop was given, and none runs here.
+    """
+
+    def __init__(
+        self,
+        write: Write,
+        *,
+        flush_interval: float = 0.0,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        require_at_least(0.0, flush_interval=flush_interval)
+        self.done = Done()
+        self._write = write
+        self._flush_interval = flush_interval
+        self._loop = loop or running_loop()
+        self._is_async = _is_async(write)
+        if self._is_async and self._loop is None:
+            must = "given, or a loop must run where SSEWriter is made: write is async"
+            raise ConfigError("loop", None, must)
+        self._clock: Clock = LoopClock(self._loop) if self._loop else clock_for(None)
+        self._turn = Turn()
+        self._mutex = threading.Lock()  # of the five below: both sides use them
+        self._waiting: list[bytes] = []
+        self._permits: list[Permit] = []
+        self._is_busy = False
+        self._timer: Timer | None = None
+        self._ending: tuple[Exception | None] | None = None
+        self._failed: Exception | None = None
+        self._parked: Credit | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    # -- what comes --------------------------------------------------------
+
+    def on_next(self, value: Any) -> None:
+        if self._failed is not None:
+            return
+        try:
+            data, permit = _format(value)
+        except StreamError as error:
+            self._fail(error, [])
+            return
+        permit.hold()
+        with self._mutex:
+            self._waiting.append(data)
+            self._permits.append(permit)
+        if self._flush_interval and not self._is_busy:
+            self._park(permit)
+        else:
+            self._flush()
+
+    def on_error(self, error: Exception) -> None:
+        self._end(error)
+
+    def on_completed(self) -> None:
+        self._end(None)
+
+    def _end(self, error: Exception | None) -> None:
+        with self._mutex:
+            self._ending = self._ending or (error,)
+        self._flush()
+
+    # -- the coalescing buffer ---------------------------------------------
+
+    def _park(self, permit: Permit) -> None:
+        """Let bytes wait for more, but not if more cannot come."""
+        stalled = permit.park()
+        permit.release()  # park holds too; one hold is enough
+        if self._parked is None and permit.credit is not None:
+            self._parked = permit.credit
+            self._parked.parks_here(self._flush)
+        if self._timer is None:
+            self._timer = self._clock.after(self._flush_interval, self._flush)
+        if stalled and permit.credit is not None:
+            permit.credit.relieve()
+
+    def _flush(self) -> None:
+        """Write what waits, unless a write is under way: then it goes next."""
+        with self._mutex:
+            if self._is_busy:
+                return
+            self._is_busy = True
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        self._pump()
+
+    # -- writing -------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Write until nothing waits. Only who has set `_is_busy` comes here."""
+        loop = self._loop
+        if self._is_async and loop is not None:
+            if running_loop() is loop:
+                self._start()
+            elif loop.is_closed():
+                self._fail(RuntimeError("the event loop is closed"), [])
+            else:
+                loop.call_soon_threadsafe(self._start)
+            return
+        while (work := self._next_write()) is not None:
+            data, permits = work
+            try:
+                result = self._write(data)
+            except Exception as error:
+                self._fail(error, permits)
+                return
+            if inspect.isawaitable(result):
+                self._become_async(result, permits)
+                return
+            _release(permits)
+
+    def _start(self) -> None:
+        assert self._loop is not None
+        self._task = self._loop.create_task(self._pump_async(None, []))
+
+    def _become_async(self, result: Awaitable[object], permits: list[Permit]) -> None:
+        """`write` looked like a plain function, and returned something to await."""
+        loop = self._loop
+        if loop is None:
+            if inspect.iscoroutine(result):
+                result.close()
+            must = "given, or a loop must run where SSEWriter is made: write is async"
+            self._fail(ConfigError("loop", None, must), permits)
+            return
+        self._is_async = True
+
+        def start() -> None:
+            self._task = loop.create_task(self._pump_async(result, permits))
+
+        if running_loop() is loop:
+            start()
+        else:
+            loop.call_soon_threadsafe(start)
+
+    async def _pump_async(
+        self, result: Awaitable[object] | None, permits: list[Permit]
+    ) -> None:
+        try:
+            if result is not None:
+                await result
+                _release(permits)
+            while (work := self._next_write()) is not None:
+                data, permits = work
+                written = self._write(data)
+                if inspect.isawaitable(written):
+                    await written
+                _release(permits)
+        except asyncio.CancelledError as error:
+            # Not ours to swallow; but nobody may wait for these bytes any more.
+            self._fail(StreamError(f"the write was cancelled{error or ''}"), permits)
+            raise
+        except Exception as error:
+            self._fail(error, permits)
+
+    def _next_write(self) -> tuple[bytes, list[Permit]] | None:
+        """All that waits as one; None when idle. In the same step we are no longer busy."""
+        abandoned: list[Permit] = []
+        while True:
+            with self._mutex:
+                if self._permits and self._permits[-1].is_abandoned:
+                    abandoned, self._permits = self._permits, []
+                    self._waiting.clear()
+                waiting, self._waiting = self._waiting, []
+                permits, self._permits = self._permits, []
+                parked, self._parked = self._parked, None
+                if not waiting:
+                    self._is_busy = False
+                    ending, self._ending = self._ending, None
+            if parked is not None:
+                parked.parks_no_more(self._flush)
+                for permit in permits:
+                    permit.unpark()
+            _release(abandoned)
+            if waiting:
+                return b"".join(waiting), permits
+            if ending is not None:
+                self._settle(ending[0])
+            return None
+
+    # -- the end ---------------------------------------------------------------
+
+    def _fail(self, error: Exception, permits: list[Permit]) -> None:
+        with self._mutex:
+            self._failed = error
+            self._waiting.clear()
+            lost = permits + self._permits
+            self._permits = []
+            self._is_busy = False
+        self._settle(error)
+        for permit in lost:
+            permit.release(error)
+
+    def _settle(self, error: Exception | None) -> None:
+        if self.done.done():
+            return
+        if error is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(error)
+
+
+def _format(value: Any) -> tuple[bytes, Permit]:
+    if type(value) is StreamChunk:
+        return format_sse_chunk(value), value.permit
+    frame = as_frame(value)
+    if frame.encoding == IDENTITY:
+        return format_frame(frame), frame.permit
+    chunk = StreamChunk(
+        data=frame.data,
+        event_type="chunk",
+        event_id=str(frame.last) if frame.last else "",
+        encoding=frame.encoding,
+        sequence_num=frame.first,
+        events=frame.events,
+        numbers=frame.numbers,
+        crc32=frame.crc32,
+    )
+    return format_sse_chunk(chunk), frame.permit
+
+
+def _release(permits: list[Permit]) -> None:
+    for permit in permits:
+        permit.release()
+
+
+def _is_async(write: Write) -> bool:
+    while isinstance(write, partial):
+        write = write.func
+    call = getattr(write, "__call__", None)  # noqa: B004  # the method, not whether
+    return inspect.iscoroutinefunction(write) or inspect.iscoroutinefunction(call)
