@@ -1,5 +1,11 @@
-"""Marble drawings: read them, play them. For our tests, and for yours."""
+"""What our tests are made of, for yours.
 
+marble drawings      read them, play them on virtual time
+the contract         rules that every operator is held to
+simulated runs       AG-UI events as an agent would send them
+"""
+
+from rx_agui.testing._contract import RULES, Candidate, Rule
 from rx_agui.testing._marble import (
     Drawing,
     MarbleError,
@@ -12,12 +18,15 @@ from rx_agui.testing._play import Played, play
 from rx_agui.testing._scheduler import MarbleScheduler
 
 __all__ = [
+    "RULES",
+    "Candidate",
     "Drawing",
     "MarbleError",
     "MarbleScheduler",
     "Mark",
     "Meaning",
     "Played",
+    "Rule",
     "play",
     "read",
     "write",

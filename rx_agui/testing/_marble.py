@@ -44,11 +44,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Drawing", "Mark", "MarbleError", "Meaning", "read", "write"]
+__all__ = ["Drawing", "MarbleError", "Mark", "Meaning", "read", "write"]
 
 _LABEL = 9  # columns
 _LANES = frozenset(
-    "in pull gate out taken refused errors ack credit work dispose".split()
+    ["in", "pull", "gate", "out", "taken", "refused", "errors", "ack", "credit", "work", "dispose"]
 )
 
 

@@ -21,7 +21,7 @@ from rx_agui.flow import Credit, Gate, Permit, from_iterable
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.operators._compress import ALGORITHMS
 from rx_agui.probe import Tally, watching
-from rx_agui.testing._marble import Drawing, Mark, MarbleError, Meaning, write
+from rx_agui.testing._marble import Drawing, MarbleError, Mark, Meaning, write
 from rx_agui.testing._scheduler import MarbleScheduler
 
 __all__ = ["Played", "play"]
@@ -51,7 +51,10 @@ class Played:
         for lane, marks in self.lanes.items():
             drawn = self.drawing.marks(lane)
             if drawn != marks:
-                rows += [f"{lane:9}{write(drawn)}   drawn", f"{'':9}{write(marks)}   played"]
+                rows += [
+                    f"{lane:9}{write(drawn)}   drawn",
+                    f"{'':9}{write(marks)}   played",
+                ]
         drawn_credit = self.drawing.lanes.get("credit", "")
         if not self.free.startswith(drawn_credit):
             rows += [f"credit   {drawn_credit}   drawn", f"{'':9}{self.free}   played"]
@@ -59,7 +62,8 @@ class Played:
 
 
 def play(
-    drawing: Drawing, operators_by_name: Mapping[str, Callable[..., Operator]] | None = None
+    drawing: Drawing,
+    operators_by_name: Mapping[str, Callable[..., Operator]] | None = None,
 ) -> Played:
     """What really happens when what is drawn goes in.
 
@@ -131,17 +135,21 @@ class _Player:
 
     def _schedule(self, subscription: DisposableBase) -> None:
         """Acts in the order of ties: sources first, then acks; dispose comes last."""
-        drawing, scheduler = self.drawing, self.scheduler
-        for second, sign in drawing.marks("gate") if "gate" in drawing.lanes else ():
-            scheduler.at(second, lambda sign=sign: self._send(sign))  # type: ignore[misc]
-        for second, sign in drawing.marks("ack") if "ack" in drawing.lanes else ():
-            scheduler.at(second, lambda sign=sign: self._ack(sign))  # type: ignore[misc]
-        for second, _ in drawing.marks("dispose") if "dispose" in drawing.lanes else ():
-            # Behind the timers that are due in the same second.
-            last = lambda: scheduler.at(scheduler.seconds, subscription.dispose)  # noqa: E731
-            scheduler.at(second, lambda last=last: scheduler.at(scheduler.seconds, last))  # type: ignore[misc]
-        for second in range(len(drawing.lanes.get("credit", ""))):
+        scheduler = self.scheduler
+        for second, sign in self._drawn("gate"):
+            scheduler.at(second, self._send, sign)
+        for second, sign in self._drawn("ack"):
+            scheduler.at(second, self._ack, sign)
+        for second, _ in self._drawn("dispose"):
+            # Put off twice: behind the timers that are due in the same second.
+            scheduler.at(
+                second, scheduler.soon, lambda: scheduler.soon(subscription.dispose)
+            )
+        for second in range(len(self.drawing.lanes.get("credit", ""))):
             scheduler.at(second + 0.5, self._note_credit)
+
+    def _drawn(self, lane: str) -> list[Mark]:
+        return self.drawing.marks(lane) if lane in self.drawing.lanes else []
 
     def _send(self, sign: str) -> None:
         if sign == "|":
@@ -207,7 +215,7 @@ class _Hot(Observable[Any]):
         self._observers: list[ObserverBase[Any]] = []
         self._drawing = drawing
         for second, sign in drawing.marks("in"):
-            scheduler.at(second, lambda sign=sign: self._push(sign))  # type: ignore[misc]
+            scheduler.at(second, self._push, sign)
 
     def _subscribe_core(
         self, observer: ObserverBase[Any], scheduler: object = None
@@ -283,7 +291,9 @@ def _seen(drawing: Drawing, item: Any) -> Meaning:
             return Meaning(piece=piece)
         data, encoding, trigger = item.data, item.encoding, None
         first = item.sequence_num if item.event_id else 0
-        numbers: tuple[int, ...] | range = item.numbers or range(first, first + item.events)
+        numbers: tuple[int, ...] | range = item.numbers or range(
+            first, first + item.events
+        )
     elif isinstance(item, Frame):
         piece, data, encoding, trigger = None, item.data, item.encoding, item.trigger
         first, numbers = item.first, item.line_numbers()

@@ -34,21 +34,30 @@ class MarbleScheduler(VirtualTimeScheduler):
         """
         for _ in range(limit):
             with self._lock:
-                if not self._queue or self.to_seconds(self._queue.peek().duetime) > until:
+                if (
+                    not self._queue
+                    or self.to_seconds(self._queue.peek().duetime) > until
+                ):
                     return
                 item = self._queue.dequeue()
                 self._clock = max(self._clock, self.to_seconds(item.duetime))
             if not item.is_cancelled():
                 item.invoke()
-        raise RuntimeError(f"more than {limit} actions: something schedules itself for ever")
+        raise RuntimeError(
+            f"more than {limit} actions: something schedules itself for ever"
+        )
 
-    def at(self, second: float, action: Callable[[], object]) -> None:
-        """Do `action` at this second."""
+    def at(self, second: float, action: Callable[..., object], *args: Any) -> None:
+        """Do `action(*args)` at this second."""
 
         def act(*_: Any) -> None:
-            action()
+            action(*args)
 
         self.schedule_absolute(second, act)
+
+    def soon(self, action: Callable[[], object]) -> None:
+        """Do `action` in this very second, behind what is due already."""
+        self.at(self.seconds, action)
 
     def work(self, job: Callable[[], T], done: Callable[[T], object]) -> None:
         """Do a job that takes as long as the next number in `work` says."""

@@ -1,0 +1,336 @@
+"""Every operator keeps every promise, and every rule can tell when one does not.
+
+A new operator is one more line in OPERATORS.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import reactivex as rx
+from reactivex import Observable
+from reactivex import operators as ops
+from reactivex.abc import DisposableBase, ObserverBase
+from reactivex.disposable import CompositeDisposable, Disposable
+
+from rx_agui import (
+    Frame,
+    StreamChunk,
+    batch,
+    chunk,
+    compress,
+    decompress,
+    flow_control,
+    reassemble,
+    resequence,
+    sequence,
+    unbatch,
+)
+from rx_agui.operators._stage import as_frame
+from rx_agui.testing import RULES, Candidate, Rule
+from rx_agui.testing import _contract as rules
+
+Operator = Callable[[Observable[Any]], Observable[Any]]
+
+
+def value(event: Any) -> int:
+    return int(event["value"]) + 1
+
+
+def broken(event: Any) -> int:
+    raise KeyError("no number")
+
+
+def made_by(*operators: Operator) -> Callable[[int], list[Any]]:
+    """What an inverse takes: what the operators in front of it make."""
+
+    def inputs(n: int) -> list[Any]:
+        made: list[Any] = []
+        rx.of(*rules._events(n)).pipe(*operators).subscribe(made.append)
+        return made
+
+    return inputs
+
+
+pieces = made_by(sequence(), compress(min_size=1, level=9), chunk())
+numbered = made_by(sequence())
+pairs = made_by(batch(1), ops.map(lambda f: Frame(f.data + b"\n" + f.data, events=2)))
+
+
+def zipped(n: int) -> list[Any]:
+    long = [{"type": "L", "text": "a" * 200, "value": i} for i in range(n)]
+    made: list[Any] = []
+    rx.of(*long).pipe(compress(min_size=1)).subscribe(made.append)
+    return made
+
+
+def zipped_pieces(n: int) -> list[Any]:
+    made: list[Any] = []
+    rx.of(*zipped(n)).pipe(sequence(), chunk()).subscribe(made.append)
+    return made
+
+
+OPERATORS = [
+    Candidate("flow_control", flow_control, telling=lambda e: flow_control(errors=e)),
+    Candidate("flow_control of one", lambda: flow_control(1)),
+    Candidate("sequence", sequence, telling=lambda e: sequence(errors=e)),
+    Candidate("sequence by number", lambda: sequence(number=value), failing=lambda: sequence(number=broken)),
+    Candidate("batch", lambda: batch(3, 0.002), telling=lambda e: batch(3, 0.002, errors=e)),
+    Candidate("batch of one", lambda: batch(1)),
+    Candidate("batch by bytes", lambda: batch(50, 0.002, max_bytes=100)),
+    Candidate("compress", lambda: compress(min_size=1), telling=lambda e: compress(errors=e)),
+    Candidate("compress by workers", lambda: compress(min_size=1, workers=3)),
+    Candidate("chunk", chunk, telling=lambda e: chunk(errors=e)),
+    Candidate("chunk in pieces", lambda: chunk(10)),
+    Candidate("reassemble", reassemble, zipped_pieces),
+    Candidate("decompress", decompress, zipped),
+    Candidate("resequence", resequence, numbered),
+    Candidate("unbatch", unbatch, pairs),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.name)
+def test_an_operator_keeps_the_rule(operator: Candidate, rule: Rule) -> None:
+    rule(operator)
+
+
+# -- one operator per rule that breaks it ---------------------------------------
+
+
+class Raw:
+    """An operator written by hand, with no Stage to keep it honest."""
+
+    def __call__(self, source: Observable[Any]) -> Observable[Any]:
+        def subscribe(down: ObserverBase[Any], scheduler: Any = None) -> DisposableBase:
+            return self.subscribe(source, down, scheduler)
+
+        return Observable(subscribe)
+
+    def subscribe(
+        self, source: Observable[Any], down: ObserverBase[Any], scheduler: Any
+    ) -> DisposableBase:
+        self.begin(down)
+        return source.subscribe(
+            lambda item: self.next(down, item),
+            lambda error: self.error(down, error),
+            lambda: self.complete(down),
+            scheduler=scheduler,
+        )
+
+    def begin(self, down: ObserverBase[Any]) -> None: ...
+
+    def next(self, down: ObserverBase[Any], item: Any) -> None:
+        down.on_next(item if isinstance(item, Frame | StreamChunk) else as_frame(item))
+
+    def error(self, down: ObserverBase[Any], error: Exception) -> None:
+        down.on_error(error)
+
+    def complete(self, down: ObserverBase[Any]) -> None:
+        down.on_completed()
+
+
+class Keeps(Raw):
+    """Gathers three, and forgets what is left at the end."""
+
+    def begin(self, down: ObserverBase[Any]) -> None:
+        self.waiting: list[Any] = []
+
+    def next(self, down: ObserverBase[Any], item: Any) -> None:
+        frame = as_frame(item)
+        frame.permit.hold()
+        self.waiting.append(frame)
+        if len(self.waiting) == 5:
+            self.flush(down)
+
+    def flush(self, down: ObserverBase[Any]) -> None:
+        leaving, self.waiting = self.waiting, []
+        for frame in leaving:
+            super().next(down, frame)
+            frame.permit.release()
+
+
+class KeepsAtCompletion(Keeps):
+    def error(self, down: ObserverBase[Any], error: Exception) -> None:
+        self.flush(down)
+        down.on_error(error)
+
+
+class KeepsAtError(Keeps):
+    def complete(self, down: ObserverBase[Any]) -> None:
+        self.flush(down)
+        down.on_completed()
+
+
+class SharesState(Raw):
+    """Counts in the operator, not in the subscription: RxPY's own commonest fault."""
+
+    seen = 0
+
+    def next(self, down: ObserverBase[Any], item: Any) -> None:
+        self.seen += 1
+        if self.seen <= 12:
+            super().next(down, item)
+
+
+class DisposesTwice(Raw):
+    def subscribe(self, source: Any, down: Any, scheduler: Any) -> DisposableBase:
+        first = super().subscribe(source, down, scheduler)
+        again = source.subscribe(
+            lambda _: None, lambda _: None, lambda: None, scheduler=scheduler
+        )
+        return CompositeDisposable(first, again)
+
+
+class ForgetsScheduler(Raw):
+    def subscribe(self, source: Any, down: Any, scheduler: Any) -> DisposableBase:
+        return super().subscribe(source, down, None)
+
+
+class DisposeWaits(Raw):
+    def begin(self, down: ObserverBase[Any]) -> None:
+        self.lock = threading.RLock()
+
+    def subscribe(self, source: Any, down: Any, scheduler: Any) -> DisposableBase:
+        subscription = super().subscribe(source, down, scheduler)
+
+        def dispose() -> None:
+            with self.lock:
+                subscription.dispose()
+
+        return Disposable(dispose)
+
+    def next(self, down: ObserverBase[Any], item: Any) -> None:
+        with self.lock:
+            super().next(down, item)
+
+
+class LosesCredit(Raw):
+    def next(self, down: ObserverBase[Any], item: Any) -> None:
+        frame = as_frame(item)
+        frame.permit.hold()
+        down.on_next(frame)
+
+
+class HoldsUntilTheEnd(Raw):
+    """Gives everything back when the stream ends, and only then."""
+
+    def begin(self, down: ObserverBase[Any]) -> None:
+        self.held: list[Any] = []
+
+    def next(self, down: ObserverBase[Any], item: Any) -> None:
+        self.held.append(as_frame(item).permit.hold())
+        super().next(down, item)
+
+    def complete(self, down: ObserverBase[Any]) -> None:
+        for permit in self.held:
+            permit.release()
+        down.on_completed()
+
+    def error(self, down: ObserverBase[Any], error: Exception) -> None:
+        self.complete(rx.Observer())
+        down.on_error(error)
+
+
+class ReleasesAfterwards(Raw):
+    """Gives back behind on_next, which is too late if that raises."""
+
+    def next(self, down: ObserverBase[Any], item: Any) -> None:
+        permit = as_frame(item).permit.hold()
+        super().next(down, item)
+        permit.release()
+
+
+class Swallows(Raw):
+    def next(self, down: ObserverBase[Any], item: Any) -> None:
+        try:
+            super().next(down, item)
+        except RuntimeError:
+            return
+
+
+class Remembers(Raw):
+    def __init__(self) -> None:
+        self.downs: list[Any] = []
+
+    def begin(self, down: ObserverBase[Any]) -> None:
+        self.downs.append(down)
+
+
+class Miscounts(Raw):
+    def __call__(self, source: Observable[Any]) -> Observable[Any]:
+        return sequence()(source).pipe(ops.skip(1))
+
+
+class DropsTheUnencodable(Raw):
+    """Neither tells, nor ends."""
+
+    def next(self, down: ObserverBase[Any], item: Any) -> None:
+        if isinstance(item, dict):
+            super().next(down, item)
+
+
+class LosesInARace(Raw):
+    """RxPY's own timed buffer as it was before 6.0: swaps without a lock."""
+
+    def begin(self, down: ObserverBase[Any]) -> None:
+        self.waiting: list[Any] = []
+        self.timer: threading.Timer | None = None
+
+    def next(self, down: ObserverBase[Any], item: Any) -> None:
+        self.waiting.append(item)
+        if len(self.waiting) == 1:
+            self.timer = threading.Timer(0.0005, self.flush, args=(down,))
+            self.timer.start()
+        if len(self.waiting) >= 3:
+            self.flush(down)
+
+    def flush(self, down: ObserverBase[Any]) -> None:
+        for item in list(self.waiting):
+            super().next(down, item)
+        threading.Event().wait(0.001)  # a slow moment, and what comes in it is lost
+        self.waiting = []
+
+    def complete(self, down: ObserverBase[Any]) -> None:
+        if self.timer is not None:
+            self.timer.join()
+        self.flush(down)
+        down.on_completed()
+
+
+BROKEN: dict[Rule, Callable[[], Operator]] = {
+    rules.what_came_before_the_end_is_delivered_before_it: KeepsAtCompletion,
+    rules.what_came_before_an_error_is_delivered_before_it: KeepsAtError,
+    rules.nothing_follows_the_end: Raw,
+    rules.two_subscriptions_share_nothing: SharesState,
+    rules.nothing_follows_disposal: Raw,
+    rules.disposal_reaches_the_source_once: DisposesTwice,
+    rules.disposal_from_inside_on_next_ends_it_there: Raw,
+    rules.disposal_from_another_thread_does_not_wait_and_is_kept: DisposeWaits,
+    rules.the_scheduler_is_passed_on: ForgetsScheduler,
+    rules.signals_come_one_at_a_time: Raw,
+    rules.an_event_pushed_from_inside_on_next_comes_later: Raw,
+    rules.no_lock_is_held_while_calling_down: DisposeWaits,
+    rules.credit_comes_home_after_the_end: LosesCredit,
+    rules.credit_comes_home_after_disposal: HoldsUntilTheEnd,
+    rules.credit_comes_home_when_the_sink_raises: ReleasesAfterwards,
+    rules.a_sink_that_raises_is_heard_of_and_ends_it: Swallows,
+    rules.what_listened_is_forgotten_after_disposal: Remembers,
+    rules.its_numbers_balance: Miscounts,
+    rules.a_user_function_that_raises_becomes_an_error: Raw,
+    rules.an_event_that_cannot_be_encoded_costs_itself_alone: DropsTheUnencodable,
+    rules.without_anybody_to_tell_it_ends_the_stream_behind_the_others: DropsTheUnencodable,
+    rules.timers_and_events_race_without_loss: LosesInARace,
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_a_rule_can_tell_an_operator_that_breaks_it(rule: Rule) -> None:
+    make = BROKEN[rule]
+    operator = Candidate("broken", make, failing=make, telling=lambda _: make())
+
+    with pytest.raises(AssertionError):
+        rule(operator)
