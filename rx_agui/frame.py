@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rx_agui.flow import NO_PERMIT, Permit
+from rx_agui.flow import NO_PERMIT, Credit, Permit
 
 __all__ = ["IDENTITY", "Frame", "StreamChunk"]
 
@@ -37,52 +37,55 @@ class Frame:
         trace: The stream's telemetry, or None when nobody listens.
     """
 
-    __slots__ = (
-        "crc32",
-        "data",
-        "encoding",
-        "events",
-        "first",
-        "last",
-        "numbers",
-        "permit",
-        "trace",
-        "trigger",
-    )
+    # One is made per event, so what few frames need is kept beside, not in, a slot.
+    __slots__ = ("__dict__", "_permit", "data", "events", "first", "last")
+
+    numbers: tuple[int, ...] | None = None
+    encoding: str = IDENTITY
+    crc32: int | None = None
+    trigger: str = ""
+    trace: Any = None
 
     def __init__(
         self,
         data: bytes,
-        permit: Permit = NO_PERMIT,
+        permit: Permit | Credit = NO_PERMIT,
         events: int = 1,
         first: int = 0,
         last: int = 0,
-        numbers: tuple[int, ...] | None = None,
     ) -> None:
         self.data = data
-        self.permit = permit
+        self._permit = permit
         self.events = events
         self.first = first
         self.last = last
-        self.numbers = numbers
-        self.encoding = IDENTITY
-        self.crc32: int | None = None
-        self.trigger = ""
-        self.trace: Any = None
+
+    @property
+    def permit(self) -> Permit:
+        """What to `hold` by whoever keeps the frame beyond `on_next`."""
+        permit = self._permit
+        if type(permit) is Credit:  # on loan while on_next runs: most are never held
+            permit = self._permit = Permit(permit)
+        return permit  # type: ignore[return-value]
+
+    @permit.setter
+    def permit(self, permit: Permit) -> None:
+        self._permit = permit
 
     def __repr__(self) -> str:
         numbered = f", {self.first}..{self.last}" if self.last else ""
         return f"Frame({self.events} events, {len(self.data)} bytes{numbered}, {self.encoding})"
 
-    def copy(self) -> Frame:
+    def copy(self, data: bytes | None = None, permit: Permit | None = None) -> Frame:
         """A frame of one's own: somebody else may have been given this one too."""
         frame = Frame(
-            self.data, self.permit, self.events, self.first, self.last, self.numbers
+            self.data if data is None else data,
+            permit or self.permit,
+            self.events,
+            self.first,
+            self.last,
         )
-        frame.encoding = self.encoding
-        frame.crc32 = self.crc32
-        frame.trigger = self.trigger
-        frame.trace = self.trace
+        frame.__dict__.update(self.__dict__)
         return frame
 
     def lines(self) -> list[bytes]:

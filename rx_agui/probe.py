@@ -28,15 +28,27 @@ class Tally:
     Each integer has one writer, whose turn it is, so none needs a lock.
     """
 
-    __slots__ = ("_dropped", "created", "emitted", "merged", "name", "received")
+    __slots__ = ("_dropped", "created", "merged", "name", "passed", "sent", "taken")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.received = 0
-        self.emitted = 0
+        #: Came and went in one step. Else: came in, `taken`; went out, `sent`.
+        self.passed = 0
+        self.taken = 0
+        self.sent = 0
         self.created = 0
         self.merged = 0
         self._dropped: dict[str, int] | None = None  # most streams drop nothing
+
+    @property
+    def received(self) -> int:
+        """Events that came in."""
+        return self.passed + self.taken
+
+    @property
+    def emitted(self) -> int:
+        """Events that went out."""
+        return self.passed + self.sent
 
     @property
     def dropped(self) -> dict[str, int]:

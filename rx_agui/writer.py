@@ -103,7 +103,7 @@ class SSEWriter(ObserverBase[Any]):
         self._timer: Timer | None = None
         self._ending: tuple[Exception | None] | None = None
         self._failed: Exception | None = None
-        self._parked: Credit | None = None
+        self._parked_in: Credit | None = None
         self._task: asyncio.Task[None] | None = None
 
     # -- what comes --------------------------------------------------------
@@ -121,7 +121,7 @@ class SSEWriter(ObserverBase[Any]):
             self._waiting.append(data)
             self._permits.append(permit)
         if self._flush_interval and not self._is_busy:
-            self._park(permit)
+            self._park(permit.credit)
         else:
             self._flush()
 
@@ -138,17 +138,26 @@ class SSEWriter(ObserverBase[Any]):
 
     # -- the coalescing buffer ---------------------------------------------
 
-    def _park(self, permit: Permit) -> None:
+    def _park(self, credit: Credit | None) -> None:
         """Let bytes wait for more, but not if more cannot come."""
-        stalled = permit.park()
-        permit.release()  # park holds too; one hold is enough
-        if self._parked is None and permit.credit is not None:
-            self._parked = permit.credit
-            self._parked.parks_here(self._flush)
-        if self._timer is None:
-            self._timer = self._clock.after(self._flush_interval, self._flush)
-        if stalled and permit.credit is not None:
-            permit.credit.relieve()
+        with self._mutex:
+            begins = self._timer is None and not self._is_busy
+            if begins:
+                self._timer = self._clock.after(self._flush_interval, self._flush)
+                self._parked_in = credit
+        if begins and credit is not None:
+            credit.parks(self)
+        if credit is not None and credit.free <= 0:
+            credit.relieve()
+
+    @property
+    def parked(self) -> int:
+        """Credits of the bytes that wait for more; see Credit.is_stalled."""
+        return sum(permit.credits for permit in set(self._permits))
+
+    def let_go(self) -> None:
+        """Nothing in flight can move unless what waits here does."""
+        self._flush()
 
     def _flush(self) -> None:
         """Write what waits, unless a write is under way: then it goes next."""
@@ -239,14 +248,12 @@ class SSEWriter(ObserverBase[Any]):
                     self._waiting.clear()
                 waiting, self._waiting = self._waiting, []
                 permits, self._permits = self._permits, []
-                parked, self._parked = self._parked, None
+                parked_in, self._parked_in = self._parked_in, None
                 if not waiting:
                     self._is_busy = False
                     ending, self._ending = self._ending, None
-            if parked is not None:
-                parked.parks_no_more(self._flush)
-                for permit in permits:
-                    permit.unpark()
+            if parked_in is not None:
+                parked_in.parks_no_more(self)
             _release(abandoned)
             if waiting:
                 return b"".join(waiting), permits

@@ -25,18 +25,29 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 from rx_agui.clock import running_loop
 from rx_agui.errors import BackpressureTimeout, StreamClosed, require_positive
 
-__all__ = ["NO_PERMIT", "Credit", "Permit"]
+__all__ = ["NO_PERMIT", "Credit", "Parker", "Permit"]
 
 Wake = Callable[[], object]
 
 
-class _Waiter:
+class Parker(Protocol):
+    """A stage that keeps events until more come, such as a batch."""
+
+    @property
+    def parked(self) -> int:
+        """Credits of the events it keeps."""
+
+    def let_go(self) -> object:
+        """Send them on as they are: no more can come before they have gone."""
+
+
+class Waiter:
     """Someone who waits for one credit."""
 
     __slots__ = ("accepted", "granted", "wake")
@@ -66,19 +77,18 @@ class Credit:
 
     __slots__ = (
         "_at_home",
-        "_parked",
         "_parkers",
-        "_pending",
         "_waiters",
         "abandoned",
         "closed",
         "error",
         "failed",
         "free",
+        "is_inside",
         "keeper",
         "lock",
         "on_failure",
-        "owners",
+        "pending",
         "size",
     )
 
@@ -95,12 +105,12 @@ class Credit:
         #: The thread that lets events in now. What it brings home meanwhile is
         #: given back in one step: in two, producers would wake for a window of one.
         self.keeper = 0
-        #: Asked whether the thread that is about to wait is inside this stream.
-        self.owners: list[Callable[[int], bool]] = []
-        self._pending = 0
-        self._waiters: deque[_Waiter] = deque()
-        self._parked = 0
-        self._parkers: list[Wake] = []
+        #: Whether a thread is handing on a signal of this stream just now. For it to
+        #: wait for credit would be to wait for itself.
+        self.is_inside: Callable[[int], bool] = _is_nowhere
+        self.pending = 0
+        self._waiters: deque[Waiter] = deque()
+        self._parkers: list[Parker] = []
         self._at_home: list[Wake] = []
 
     # -- taking -------------------------------------------------------------
@@ -126,7 +136,7 @@ class Credit:
                 return True
             return False
 
-    def acquire_or(self, wake: Wake, *, accepted: bool = False) -> _Waiter | None:
+    def acquire_or(self, wake: Wake, *, accepted: bool = False) -> Waiter | None:
         """Take a credit (None), or queue for one: `wake` is called once it is ours.
 
         It is also called when the stream closes; then `waiter.granted` is False.
@@ -142,11 +152,11 @@ class Credit:
             if self.free > 0 and not self._waiters:
                 self.free -= 1
                 return None
-            waiter = _Waiter(wake, accepted)
+            waiter = Waiter(wake, accepted)
             self._waiters.append(waiter)
             return waiter
 
-    def leave(self, waiter: _Waiter) -> None:
+    def leave(self, waiter: Waiter) -> None:
         """Wait no longer. What was granted meanwhile is given back."""
         with self.lock:
             granted = waiter.granted
@@ -203,7 +213,7 @@ class Credit:
             raise
         self._settle(waiter, in_time=True, timeout=None)
 
-    def _settle(self, waiter: _Waiter, in_time: bool, timeout: float | None) -> None:
+    def _settle(self, waiter: Waiter, in_time: bool, timeout: float | None) -> None:
         with self.lock:
             if not in_time and not waiter.granted and waiter in self._waiters:
                 self._waiters.remove(waiter)
@@ -215,13 +225,6 @@ class Credit:
         if not granted:
             raise BackpressureTimeout(timeout or 0.0, self.size)
 
-    def is_inside(self, thread: int) -> bool:
-        """Whether `thread` is handing on a signal of this stream just now.
-
-        For it to wait would be to wait for itself.
-        """
-        return any(owns(thread) for owns in tuple(self.owners))
-
     # -- giving back --------------------------------------------------------
 
     def give(self, n: int) -> None:
@@ -229,7 +232,7 @@ class Credit:
         if self.size is None or n == 0:
             return
         if self.keeper and self.keeper == threading.get_ident():
-            self._pending += n
+            self.pending += n
             return
         woken: list[Wake] = []
         with self.lock:
@@ -246,11 +249,9 @@ class Credit:
             wake()
 
     def give_pending(self) -> None:
-        """The keeper is done with an event: what it brought home counts now."""
-        self.keeper = 0
-        if self._pending:
-            n, self._pending = self._pending, 0
-            self.give(n)
+        """The keeper is done with an event: what it brought home counts from now."""
+        n, self.pending = self.pending, 0
+        self.give(n)
 
     def when_home(self, wake: Wake) -> None:
         """Call `wake` once, as soon as nothing is in flight."""
@@ -296,11 +297,6 @@ class Credit:
     # -- waiting for more ---------------------------------------------------
 
     @property
-    def parked(self) -> int:
-        """Events in flight that a stage keeps until more come."""
-        return self._parked
-
-    @property
     def is_stalled(self) -> bool:
         """Whether nothing can move unless a stage lets go of what it has parked.
 
@@ -309,25 +305,26 @@ class Credit:
         it is worth waiting for: to leave whenever credit is zero would be TCP's
         silly window, one small acknowledgement, one small batch, for ever.
         """
-        return self.free == 0 and self.size is not None and self._parked >= self.size
+        if self.free > 0 or self.size is None:
+            return False
+        return sum([parker.parked for parker in tuple(self._parkers)]) >= self.size
 
-    def parks_here(self, flush: Wake) -> None:
-        """A stage begins to park events; `flush` makes it let them go."""
+    def parks(self, parker: Parker) -> None:
+        """A stage begins to keep events until more come."""
         with self.lock:
-            self._parkers.append(flush)
+            self._parkers.append(parker)
 
-    def parks_no_more(self, flush: Wake) -> None:
+    def parks_no_more(self, parker: Parker) -> None:
         """The stage has let everything go."""
         with self.lock:
-            if flush in self._parkers:
-                self._parkers.remove(flush)
+            if parker in self._parkers:
+                self._parkers.remove(parker)
 
     def relieve(self) -> None:
         """If nothing can move, let the stage go that has parked for longest."""
-        with self.lock:
-            flush = self._parkers[0] if self.is_stalled and self._parkers else None
-        if flush is not None:
-            flush()
+        parkers = tuple(self._parkers)
+        if parkers and self.is_stalled:
+            parkers[0].let_go()
 
 
 class Permit:
@@ -337,16 +334,14 @@ class Permit:
     batch has one for all its events; the pieces of a chunked payload share one.
     """
 
-    __slots__ = ("_credit", "_holds", "_lock", "_n", "_parks", "_parts")
+    __slots__ = ("_credit", "_holds", "_n", "_parts")
 
     def __init__(
         self, credit: Credit, n: int = 1, parts: Sequence[Permit] = ()
     ) -> None:
         self._credit = credit
-        self._lock = credit.lock
         self._n = n
         self._holds = 1
-        self._parks = 0
         self._parts = parts
 
     @property
@@ -355,30 +350,20 @@ class Permit:
         return self._credit
 
     @property
+    def credits(self) -> int:
+        """How many credits cannot come home before this permit lets go."""
+        return self._n + sum([part.credits for part in self._parts])
+
+    @property
     def is_abandoned(self) -> bool:
         """Whether the stream was disposed of: the frame need not be written."""
         return self._credit.abandoned
 
     def hold(self) -> Permit:
         """Keep the frame beyond `on_next`. Call `release` when done with it."""
-        with self._lock:
+        with self._credit.lock:
             self._holds += 1
         return self
-
-    def park(self) -> bool:
-        """Hold the frame until more come. True if now nothing can move (stalled)."""
-        credit = self._credit
-        with self._lock:
-            self._holds += 1
-            self._parks += 1
-            if self._parks == 1:
-                credit._parked += self._weight()
-            return credit.is_stalled
-
-    def unpark(self) -> None:
-        """Hold it still, but not for want of more events."""
-        with self._lock:
-            self._unpark()
 
     def release(self, error: Exception | None = None) -> None:
         """Be done with the frame: written, dropped, or stored elsewhere.
@@ -389,7 +374,7 @@ class Permit:
         credit = self._credit
         if error is not None:
             credit.fail(error)
-        with self._lock:
+        with credit.lock:
             n = self._let_go()
             parts: Sequence[Permit] = ()
             if not self._holds and self._parts:
@@ -412,41 +397,6 @@ class Permit:
         n, self._n = self._n, 0
         return n
 
-    def _unpark(self) -> None:
-        if self._parks:
-            self._parks -= 1
-            if self._parks == 0:
-                self._credit._parked -= self._weight()
-
-    def _weight(self) -> int:
-        """Credits that cannot come home before this permit lets go."""
-        return self._n + sum(part._n for part in self._parts)
-
-    @staticmethod
-    def gather(permits: Iterable[Permit]) -> Permit:
-        """One permit for many parked frames. It takes over one hold of each."""
-        waiting = [p for p in permits if p is not NO_PERMIT]
-        if not waiting:
-            return NO_PERMIT
-        credit = waiting[0]._credit
-        n = 0
-        shared: list[Permit] = []
-        with credit.lock:
-            for permit in waiting:
-                if permit._credit is not credit:
-                    shared.append(permit)
-                    continue
-                permit._unpark()
-                if permit._holds == 1 and not permit._parts:
-                    n += permit._n
-                    permit._n = permit._holds = 0
-                else:
-                    shared.append(permit)
-        for permit in shared:
-            if permit._credit is not credit:
-                permit.unpark()
-        return Permit(credit, n, shared)
-
 
 class _NoPermit(Permit):
     """The permit of a frame that nobody counts."""
@@ -460,16 +410,15 @@ class _NoPermit(Permit):
         return None
 
     @property
+    def credits(self) -> int:
+        return 0
+
+    @property
     def is_abandoned(self) -> bool:
         return False
 
     def hold(self) -> Permit:
         return self
-
-    def park(self) -> bool:
-        return False
-
-    def unpark(self) -> None: ...
 
     def release(self, error: Exception | None = None) -> None: ...
 
@@ -479,3 +428,8 @@ class _NoPermit(Permit):
 
 #: The permit of a frame that nobody counts: there was no flow_control.
 NO_PERMIT: Final[Permit] = _NoPermit()
+
+
+def _is_nowhere(thread: int) -> bool:
+    """No thread hands on signals of a stream that has not begun."""
+    return False

@@ -25,7 +25,7 @@ from reactivex.scheduler import CurrentThreadScheduler
 
 from rx_agui.clock import Clock, clock_for, running_loop
 from rx_agui.errors import ConfigError, FlowControlError, StreamError
-from rx_agui.flow._credit import Credit, _Waiter
+from rx_agui.flow._credit import Credit, Waiter
 from rx_agui.flow._turn import Turn
 
 __all__ = ["Link", "Paced", "from_async_iterable", "from_iterable"]
@@ -152,7 +152,7 @@ class _Unpaced:
         self.clock = clock
         self._observer = observer
         self._turn = Turn()
-        self.credit.owners.append(self._turn.is_owned_by)
+        self.credit.is_inside = self._turn.is_owned_by
 
     def prepare(self, event: Any) -> Any:
         return event
@@ -198,7 +198,7 @@ class _Pull:
         self._token = Lock()
         self._woken = False
         self._stopped = False
-        self._waiter: _Waiter | None = None
+        self._waiter: Waiter | None = None
 
     def run(self) -> None:
         """Go on as far as there is credit, unless somebody is at it already."""
@@ -232,9 +232,10 @@ class _Pull:
         link = self._link
         loop = running_loop()
         yield_at = time.monotonic() + _SLICE
+        step = self._iterator.__next__
         while not self._stopped and self._has_credit():
             try:
-                event = next(self._iterator)
+                event = step()
             except StopIteration:
                 self._stopped = True
                 link.credit.give(1)
@@ -259,6 +260,8 @@ class _Pull:
     def _has_credit(self) -> bool:
         if self._waiter is None:
             try:
+                if self._link.credit.acquire():
+                    return True
                 self._waiter = self._link.credit.acquire_or(self._wake)
             except Exception:  # the stream has ended; whoever ended it says why
                 self._stopped = True

@@ -33,6 +33,10 @@ class Turn:
     def do(self, action: Callable[[Any], object], value: Any = None) -> None:
         """Do `action(value)` now if nobody has the token, else leave it to who has."""
         self._inbox.append((action, value))
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Do what is in the inbox, unless somebody is at it already."""
         # Look again after giving the token back: something may have come meanwhile.
         while self._inbox and self._token.acquire(blocking=False):
             try:

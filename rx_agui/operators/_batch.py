@@ -22,14 +22,16 @@ The contract is that of RxPY's `buffer_with_time_or_count`, with its faults mend
 
 from __future__ import annotations
 
+from typing import cast
+
 from reactivex.abc import SchedulerBase
 
 from rx_agui.clock import Timer
 from rx_agui.codec import decode
 from rx_agui.errors import StreamError, WireError, require_positive
-from rx_agui.flow import Credit, Permit
+from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.frame import IDENTITY, Frame
-from rx_agui.operators._stage import Errors, Line, Operator, Stage, lift
+from rx_agui.operators._stage import Entrance, Errors, Line, Operator, Stage, lift
 
 __all__ = ["batch", "unbatch"]
 
@@ -97,12 +99,15 @@ class _Batch(Stage):
         "_due",
         "_events",
         "_has_holes",
+        "_loans",
         "_max_bytes",
         "_next_number",
+        "_permits",
         "_size",
         "_timeout",
         "_timer",
         "_waiting",
+        "parked",
     )
     word = "batch"
 
@@ -114,7 +119,7 @@ class _Batch(Stage):
         max_bytes: int | None,
         errors: Errors,
     ) -> None:
-        super().__init__(line, errors, takes_turns=True)
+        super().__init__(line, errors)
         self._size = size
         self._timeout = timeout
         self._max_bytes = max_bytes
@@ -129,45 +134,69 @@ class _Batch(Stage):
         self._bytes = 0
         self._has_holes = False
         self._next_number = 0
+        self._loans = 0
+        self._permits: list[Permit] = []
+        #: Credits of the events that wait here; see Credit.is_stalled.
+        self.parked = 0
 
     def next(self, frame: Frame) -> None:
-        self.received += frame.events
-        if self._waiting and not self._has_room_for(frame):
-            full = self._events + frame.events > self._size
-            self._leave("size" if full else "bytes")
+        events = frame.events
+        self.taken += events
+        if events > 1 or self._max_bytes is not None or frame.encoding != IDENTITY:
+            self._make_room_for(frame)
         if not self._waiting:
             self._open(frame)
         elif frame.first != self._next_number or frame.numbers is not None:
             self._has_holes = True
         self._next_number = frame.last + 1
         self._waiting.append(frame)
-        self._events += frame.events
+        self._events += events
         self._bytes += len(frame.data) + 1
-        stalled = frame.permit.park()
+        permit = frame._permit
+        if permit is not NO_PERMIT:
+            self._keep(permit, frame)
         if self._events >= self._size:
             self._leave("size")
         elif self._max_bytes is not None and self._bytes > self._max_bytes:
             self._leave("bytes")
         elif frame.encoding != IDENTITY:
             self._leave("bytes")  # compressed already: nothing can join it
-        elif stalled and self._credit is not None:
-            self._credit.relieve()
 
-    def _has_room_for(self, frame: Frame) -> bool:
-        if frame.encoding != IDENTITY or self._events + frame.events > self._size:
-            return False
-        return self._max_bytes is None or (
-            self._bytes + len(frame.data) <= self._max_bytes
-        )
+    def _make_room_for(self, frame: Frame) -> None:
+        """Let the batch go that the frame would make too large."""
+        if not self._waiting:
+            return
+        size = self._bytes + len(frame.data)
+        if self._events + frame.events > self._size:
+            self._leave("size")
+        elif frame.encoding != IDENTITY or (
+            self._max_bytes is not None and size > self._max_bytes
+        ):
+            self._leave("bytes")
+
+    def _keep(self, permit: Permit | Credit, frame: Frame) -> None:
+        """Hold what the frame's credit rides on."""
+        if type(permit) is Credit:
+            # On loan, and nobody else has seen the frame: take it over as it is.
+            frame._permit = NO_PERMIT
+            self._loans += 1
+            self.parked += 1
+        else:
+            self._permits.append(frame.permit.hold())
+            self.parked += frame.permit.credits
+        if self._events < self._size and self._credit is not None:
+            if self._credit.free <= 0:
+                self._credit.relieve()
 
     def _open(self, frame: Frame) -> None:
         """The first event of a batch has come."""
         self._has_holes = frame.numbers is not None
-        self._credit = frame.permit.credit
         if self._size <= frame.events:
             return  # it leaves at once
+        permit = frame._permit
+        self._credit = permit if type(permit) is Credit else frame.permit.credit
         if self._credit is not None:
-            self._credit.parks_here(self._relieve)
+            self._credit.parks(self)
         # One timer is out at most, and looks at the time when it rings: to replace it
         # for every batch would leave thousands of dead ones in a scheduler's queue.
         self._due = self.line.clock.now() + self._timeout
@@ -184,30 +213,37 @@ class _Batch(Stage):
         else:
             self._timer = self.after(left, self._ring)
 
-    def _relieve(self) -> None:
-        """Nothing in flight can move unless we let go of ours."""
-        self.post(self._leave, "stalled")
+    def let_go(self) -> None:
+        """Nothing in flight can move unless what waits here does."""
+        self.line.post(self._leave, "stalled")
 
     def _leave(self, trigger: str) -> None:
         if not self._waiting:
             return
         # Begin anew first: `emit` may push into our source while it handles this.
-        frames, has_holes = self._waiting, self._has_holes
-        self._begin()
-        self._unpark()
-        permit = Permit.gather([frame.permit for frame in frames])
-        payload = _join(frames, permit, has_holes)
+        payload = _join(self._waiting, self._has_holes)
         payload.trigger = trigger
-        self.emitted += payload.events
+        payload.permit = permit = self._gather()
+        self._begin()
+        self.sent += payload.events
         try:
             self.emit(payload)
         finally:
             permit.release()
 
-    def _unpark(self) -> None:
-        if self._credit is not None:
-            self._credit.parks_no_more(self._relieve)
-            self._credit = None
+    def _gather(self) -> Permit:
+        """One permit for all that waits, whose credits come home in one step."""
+        credit, self._credit = self._credit, None
+        if credit is not None:
+            credit.parks_no_more(self)
+        if self._loans:
+            entrance = cast(Entrance, self.line.entrance)
+            return Permit(entrance.credit, self._loans, self._permits)
+        if len(self._permits) == 1:
+            return self._permits[0]
+        if self._permits:
+            return Permit(cast(Credit, self._permits[0].credit), 0, self._permits)
+        return NO_PERMIT
 
     def finish(self, error: Exception | None) -> None:
         self._leave("completed" if error is None else "error")
@@ -216,9 +252,8 @@ class _Batch(Stage):
 
     def drop(self) -> None:
         self._cancel()
-        self._unpark()
         self.count_drop("cancelled", self._events)
-        Permit.gather([frame.permit for frame in self._waiting]).release()
+        self._gather().release()
         self._begin()
 
     def _cancel(self) -> None:
@@ -232,11 +267,8 @@ class _Unbatch(Stage):
     word = "unbatch"
     emits = object
 
-    def __init__(self, line: Line, errors: Errors) -> None:
-        super().__init__(line, errors, takes_turns=True)
-
     def next(self, frame: Frame) -> None:
-        self.received += frame.events
+        self.taken += frame.events
         if frame.encoding != IDENTITY:
             self.count_drop("invalid", frame.events)
             why = f"a {frame.encoding} payload: decompress() must go before unbatch()"
@@ -252,24 +284,24 @@ class _Unbatch(Stage):
                 self.count_drop("invalid", 1)
                 self.refuse(error)
                 continue
-            self.emitted += 1
+            self.sent += 1
             self.emit(event)
 
 
-def _join(frames: list[Frame], permit: Permit, has_holes: bool) -> Frame:
-    """One payload of many: their lines, what they cover, their permit."""
+def _join(frames: list[Frame], has_holes: bool) -> Frame:
+    """One payload of many: their lines, and what they cover."""
+    first = frames[0]
     if len(frames) == 1:
-        payload = frames[0]
-        payload.permit = permit
-        return payload
+        return first
     payload = Frame(
         b"\n".join([frame.data for frame in frames]),
-        permit,
+        NO_PERMIT,
         sum([frame.events for frame in frames]),
-        frames[0].first,
+        first.first,
         frames[-1].last,
     )
     if has_holes and any(frame.last for frame in frames):
         payload.numbers = tuple(n for frame in frames for n in frame.line_numbers())
-    payload.trace = frames[0].trace
+    if first.trace is not None:
+        payload.trace = first.trace
     return payload

@@ -105,7 +105,7 @@ class _Chunk(Stage):
         self._payloads = 0
 
     def next(self, frame: Frame) -> None:
-        self.received += frame.events
+        self.taken += frame.events
         self._payloads += 1
         now = time.time()
         pieces = list(_pieces(frame, self._max_size))
@@ -113,7 +113,7 @@ class _Chunk(Stage):
         is_plain = total == 1 and frame.encoding == IDENTITY
         if frame.crc32 is None and not is_plain:
             frame.crc32 = zlib.crc32(frame.data)
-        self.emitted += frame.events
+        self.sent += frame.events
         for index, piece in enumerate(pieces):
             is_last = index == total - 1
             self.emit(
@@ -185,7 +185,7 @@ class _Reassemble(Stage):
         max_partials: int,
         errors: Errors,
     ) -> None:
-        super().__init__(line, errors, takes_turns=True)
+        super().__init__(line, errors)
         self._max_size = max_size
         self._timeout = timeout
         self._max_partials = max_partials
@@ -194,22 +194,18 @@ class _Reassemble(Stage):
         self._size = 0
         self._timer: Timer | None = None
 
-    def on_next(self, item: Any) -> None:
-        if type(item) is StreamChunk and (item.compressed or not item.is_whole):
-            # It has to wait its turn like a frame, so let it look like one.
-            frame = Frame(item.data, item.permit, item.events)
-            self.hand_in(frame, lambda _: self._take_piece(item))
-        else:
-            super().on_next(item)
+    def frame_of(self, item: Any) -> Any:
+        is_piece = type(item) is StreamChunk and (item.compressed or not item.is_whole)
+        return item if is_piece else super().frame_of(item)
 
-    def next(self, frame: Frame) -> None:
-        self.received += frame.events
-        self.emitted += frame.events
-        self.emit(frame)
+    def next(self, item: Frame | StreamChunk) -> None:
+        if isinstance(item, StreamChunk):
+            self._take_piece(item)
+        else:
+            self.passed += item.events
+            self.emit(item)
 
     def _take_piece(self, piece: StreamChunk) -> None:
-        if self._ended:
-            return
         key = piece.sequence_num, piece.total_chunks, piece.crc32
         if key in self._settled:
             return  # it came twice
@@ -218,7 +214,7 @@ class _Reassemble(Stage):
             if len(self._partials) >= self._max_partials:
                 self._give_up(next(iter(self._partials)))
             partial = self._partials[key] = _Partial(self.line.clock.now())
-            self.received += piece.events
+            self.taken += piece.events
         if piece.chunk_index in partial.pieces:
             return
         if self._size + len(piece.data) > self._max_size:
@@ -245,7 +241,7 @@ class _Reassemble(Stage):
             return
         data = b"".join([piece.data for piece in pieces])
         frame = as_frame(replace(last, data=data, chunk_index=0, total_chunks=1))
-        self.emitted += frame.events
+        self.sent += frame.events
         self.emit(frame)
 
     def _ring(self, _: object) -> None:
@@ -283,9 +279,9 @@ class _Reassemble(Stage):
         ]
         self._drop_partials("incomplete")
         self._cancel()
-        if self._errors is not None:
+        if self.tell is not None:
             for one in lost:
-                self._errors(one)
+                self.tell(one)
         elif lost:
             error = error or lost[0]
         self.end(error)

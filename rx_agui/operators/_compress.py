@@ -163,7 +163,8 @@ def _lz4_unpack(data: bytes, limit: int) -> bytes:
 
 
 def _zstd_packer(level: int) -> Pack:
-    return lambda data: _zstd().ZstdCompressor(level=level).compress(data)
+    zstandard = _zstd()
+    return lambda data: zstandard.ZstdCompressor(level=level).compress(data)
 
 
 def _zstd_unpack(data: bytes, limit: int) -> bytes:
@@ -250,7 +251,7 @@ class _Compress(Stage):
         ordered: bool,
         errors: Errors,
     ) -> None:
-        super().__init__(line, errors, takes_turns=True)
+        super().__init__(line, errors)
         self._algorithm = algorithm
         self._pack = pack
         self._min_size = min_size
@@ -261,7 +262,7 @@ class _Compress(Stage):
         self._ending: tuple[Exception | None] | None = None
 
     def next(self, frame: Frame) -> None:
-        self.received += frame.events
+        self.taken += frame.events
         is_small = len(frame.data) < self._min_size or self._algorithm == "none"
         passes = is_small or frame.encoding != IDENTITY
         if not self._pending and (passes or not self._should_offload(frame)):
@@ -305,7 +306,7 @@ class _Compress(Stage):
         return job
 
     def _worked(self, job: _Job) -> None:
-        self.at_home(self._done, job)
+        self.line.at_home(self._done, job)
 
     def _done(self, job: _Job) -> None:
         job.is_done = True
@@ -332,9 +333,9 @@ class _Compress(Stage):
             job.frame.permit.release()
 
     def _send(self, job: _Job) -> None:
-        if job.error is not None and self._errors is not None:
-            self._errors(job.error)
-        self.emitted += job.frame.events
+        if job.error is not None and self.tell is not None:
+            self.tell(job.error)
+        self.sent += job.frame.events
         self.emit(job.frame)
 
     def finish(self, error: Exception | None) -> None:
@@ -357,11 +358,11 @@ class _Decompress(Stage):
     word = "decompress"
 
     def __init__(self, line: Line, max_size: int, errors: Errors) -> None:
-        super().__init__(line, errors, takes_turns=True)
+        super().__init__(line, errors)
         self._max_size = max_size
 
     def next(self, frame: Frame) -> None:
-        self.received += frame.events
+        self.taken += frame.events
         try:
             if frame.encoding != IDENTITY:
                 frame = _unpacked(frame, self._max_size)
@@ -370,7 +371,7 @@ class _Decompress(Stage):
             self.count_drop("invalid", frame.events)
             self.refuse(error)
             return
-        self.emitted += frame.events
+        self.sent += frame.events
         self.emit(frame)
 
 
@@ -388,12 +389,8 @@ def _unpacked(frame: Frame, max_size: int) -> Frame:
         raise Corrupt(
             f"{size} bytes do not decompress as {frame.encoding}: {error}"
         ) from error
-    whole = Frame(
-        data, frame.permit, frame.events, frame.first, frame.last, frame.numbers
-    )
-    whole.crc32 = frame.crc32
-    whole.trigger = frame.trigger
-    whole.trace = frame.trace
+    whole = frame.copy(data=data)
+    whole.encoding = IDENTITY
     return whole
 
 

@@ -15,20 +15,21 @@ from __future__ import annotations
 
 from collections import deque
 from threading import Lock, get_ident
-from typing import Final
+from typing import Any, Final, cast
 
 from reactivex.abc import SchedulerBase
 
 from rx_agui.errors import (
     BackpressureTimeout,
     Overflow,
+    StreamError,
     require_one_of,
     require_positive,
 )
-from rx_agui.flow import NO_PERMIT, Credit, Link, Permit
-from rx_agui.flow._credit import _Waiter
+from rx_agui.flow import NO_PERMIT, Credit, Permit
+from rx_agui.flow._credit import Waiter
 from rx_agui.frame import Frame
-from rx_agui.operators._stage import Errors, Line, Operator, Stage, as_frame, lift
+from rx_agui.operators._stage import Entrance, Errors, Line, Operator, Stage, lift
 
 __all__ = ["flow_control"]
 
@@ -96,21 +97,11 @@ def flow_control(
 
 
 class _FlowControl(Stage):
-    """The end of the line that has the credit: a Link to a source that is paced."""
+    """Where the credit is: the stage passes on what the line's entrance let in."""
 
-    __slots__ = (
-        "_ending",
-        "_limit",
-        "_mutex",
-        "_overflow",
-        "_queue",
-        "_waiter",
-        "clock",
-        "credit",
-        "timeout",
-        "waits",
-    )
+    __slots__ = ()
     word = "flow_control"
+    brings_entrance = True
 
     def __init__(
         self,
@@ -121,28 +112,77 @@ class _FlowControl(Stage):
         overflow: str,
         errors: Errors,
     ) -> None:
-        super().__init__(line, errors, takes_turns=True)
-        self.clock = line.clock
+        super().__init__(line, errors)
+        line.entrance = _Window(line, self, size, buffer_size, timeout, overflow)
+
+    @property
+    def credit(self) -> Credit:
+        """The window of this subscription."""
+        return cast(Entrance, self.line.entrance).credit
+
+    def next(self, frame: Frame) -> None:
+        self.passed += frame.events
+        self.emit(frame)
+
+    def finish(self, error: Exception | None) -> None:
+        self.credit.close(error)
+        self.end(error)
+
+
+class _Window(Entrance):
+    """The entrance of a line with flow_control: nobody gets in without a credit.
+
+    It stands above the stages that are piped before flow_control, since whoever waits
+    for credit must wait outside: the turn belongs to those who bring it home.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        stage: _FlowControl,
+        size: int,
+        buffer_size: int,
+        timeout: float | None,
+        overflow: str,
+    ) -> None:
+        super().__init__(line, stage, Credit(size))
+        self.credit.on_failure = self._write_failed
         self.timeout = timeout
         self.waits = overflow == "wait"
-        self.credit = Credit(size)
-        self.credit.on_failure = self._write_failed
+        self._stage = stage
         self._overflow = overflow
         self._limit = 1 if overflow == "latest" else buffer_size
-        self._mutex = Lock()  # of what follows: senders fill it, the turn empties it
+        self._mutex = Lock()  # of the queue: senders fill it, the turn empties it
         self._queue: deque[Frame] = deque()
-        self._waiter: _Waiter | None = None
+        self._waiter: Waiter | None = None
         self._ending: tuple[Exception | None] | None = None
 
-    def as_link(self) -> Link:
-        return self
+    # -- the ways in ---------------------------------------------------------------
 
-    # -- from a source of ours: it took the credit, or asks for it ------------
-
-    prepare = staticmethod(as_frame)
+    def on_next(self, item: Any) -> None:
+        frame = self.top.enter(item)
+        if frame is None or self.credit.closed:
+            return
+        try:
+            if self.waits and not self._queue and not self._may_not_wait():
+                self.credit.wait(self.timeout)
+                self.line.hand_in(frame, self._let_in)
+            else:
+                self.offer(frame)
+        except BackpressureTimeout as error:
+            self.line.post(self._count_lost, ("backpressure_timeout", frame))
+            if self._stage.tell is None:
+                raise
+            self._stage.tell(error)
+        except Overflow as error:
+            self.line.post(self._count_lost, ("refused", frame))
+            self._stage.refuse(error)
+        except StreamError:
+            if not self.credit.closed:
+                raise  # else it came too late, and whoever ended the stream said why
 
     def admit(self, prepared: Frame) -> None:
-        self.hand_in(prepared, self._let_in)
+        self.line.hand_in(prepared, self._let_in)
 
     def offer(self, prepared: Frame) -> None:
         """Let a frame in, or keep it waiting, or drop one.
@@ -150,52 +190,16 @@ class _FlowControl(Stage):
         Raises:
             Overflow: The queue is full and the policy is to refuse.
         """
-        if not self._queue and self._try_credit():
-            self.hand_in(prepared, self._let_in)
+        if not self._queue and not self.credit.closed and self.credit.acquire():
+            self.line.hand_in(prepared, self._let_in)
         else:
             self._enqueue(prepared)
 
-    def complete(self) -> None:
-        self.on_completed()
-
-    def fail(self, error: Exception) -> None:
-        self.on_error(error)
-
-    def abandon(self) -> int:
-        lost = self.credit.in_flight + len(self._queue)
-        self.line.dispose()
-        return lost
-
-    # -- from anybody else -----------------------------------------------------
-
-    def on_frame(self, frame: Frame) -> None:
-        if self._ended:
-            return
-        if frame.permit is not NO_PERMIT and frame.permit.credit is self.credit:
-            self.hand_in(frame, self._pass)  # let in at the gate, above a stage
-            return
-        try:
-            if self.waits and not self._queue and not self._may_not_wait():
-                self.credit.wait(self.timeout)
-                self.hand_in(frame, self._let_in)
-            else:
-                self.offer(frame)
-        except BackpressureTimeout as error:
-            self.post(self._count_lost, ("backpressure_timeout", frame))
-            if self._errors is None:
-                raise
-            self._errors(error)
-        except Overflow as error:
-            self.post(self._count_lost, ("refused", frame))
-            self.refuse(error)
-
     def _may_not_wait(self) -> bool:
-        return self.clock.must_not_wait() or self.credit.is_inside(get_ident())
+        thread = get_ident()
+        return self.clock.must_not_wait() or self.credit.is_inside(thread)
 
-    def _try_credit(self) -> bool:
-        return not self.credit.closed and self.credit.acquire()
-
-    # -- the queue of those who may not wait -----------------------------------
+    # -- the queue of those who may not wait -----------------------------------------
 
     def _enqueue(self, frame: Frame) -> None:
         lost: tuple[str, Frame] | None = None
@@ -209,31 +213,33 @@ class _FlowControl(Stage):
                     lost = "overflow_oldest", self._queue.popleft()
             if lost is None or lost[1] is not frame:
                 self._queue.append(frame)
+                frame.permit.hold()  # of a window further up
         if lost is not None:
-            lost[1].permit.release()
-            self.post(self._count_lost, lost)
+            self.line.post(self._lose, lost)
         self._wake()
 
     def _wake(self) -> None:
-        self.at_home(self._serve)
+        self.line.at_home(self._serve)
 
     def _serve(self, _: object) -> None:
         """Let in from the queue as many as there is credit for."""
         while self._queue and self._has_credit():
             with self._mutex:
                 frame = self._queue.popleft()
-            self._let_in(frame)
+            outer = frame.permit
+            try:
+                self._let_in(frame)
+            finally:
+                outer.release()
         if self._ending is not None and not self._queue:
             (error,), self._ending = self._ending, None
-            self._close(error)
+            self.top.on_end(error)
 
     def _has_credit(self) -> bool:
         if self._waiter is None:
             try:
                 self._waiter = self.credit.acquire_or(self._wake, accepted=True)
-            except (
-                Exception
-            ):  # disposed of, or a write failed: `drop` empties the queue
+            except Exception:  # disposed of, or a write failed: the queue is dropped
                 return False
             if self._waiter is None:
                 return True
@@ -242,62 +248,70 @@ class _FlowControl(Stage):
             return True
         return False
 
-    # -- in turn ---------------------------------------------------------------
+    # -- in turn -----------------------------------------------------------------------
 
     def _let_in(self, frame: Frame) -> None:
         """Send down a frame for which a credit was taken."""
         credit = self.credit
-        if self._ended and self._ending is None:
+        if self.top._ended:
             credit.give(1)
             return
-        outer = frame.permit
+        outer = frame._permit
         if outer is NO_PERMIT:
-            permit = Permit(credit)
+            frame._permit = credit  # on loan: most frames are never held on their own
         else:
-            permit = Permit(credit, 1, (outer.hold(),))
-        frame.permit = permit
-        credit.keeper = self.turn.owner
-        self.received += frame.events
-        self.emitted += frame.events
+            frame._permit = Permit(credit, 1, (frame.permit.hold(),))
+        credit.keeper = self.line.turn.owner
         try:
-            self.emit(frame)
+            self.top.next(frame)
         finally:
-            permit.release()  # nobody held it: it was consumed
-            credit.give_pending()
+            permit = frame._permit
+            if permit is credit:
+                credit.pending += 1  # nobody held it: it was consumed
+            elif permit is not NO_PERMIT:
+                frame.permit.release()
+            credit.keeper = 0
+            if credit.pending:
+                credit.give_pending()
 
-    def _pass(self, frame: Frame) -> None:
-        if not self._ended:
-            self.received += frame.events
-            self.emitted += frame.events
-            self.emit(frame)
+    def on_completed(self) -> None:
+        self.line.post(self._finish, None)
 
-    def finish(self, error: Exception | None) -> None:
+    def on_error(self, error: Exception) -> None:
+        self.line.post(self._finish, error)
+
+    def _finish(self, error: Exception | None) -> None:
         if self._queue:
-            self._ending = (error,)  # they were accepted, and go first
+            self._ending = self._ending or (error,)  # they were accepted, and go first
             self._serve(None)
-        else:
-            self._close(error)
-
-    def _close(self, error: Exception | None) -> None:
-        self.credit.close(error)
-        self.end(error)
+        elif self._ending is None:
+            self.top.on_end(error)
 
     def _write_failed(self, error: Exception) -> None:
-        self.at_home(self._stop, error)
+        self.line.at_home(self._stop, error)
 
     def _stop(self, error: Exception) -> None:
         self.credit.close(error)
         self._lose_queue("write_failed")
         self._ending = None
-        if not self._ended:
-            self._fail(error)
-        else:
-            self.end(error)
+        self.line.dispose_upstream()
+        self.top.on_end(error)
 
-    def drop(self) -> None:
-        self.credit.close(abandon=not self.line.finished)
-        if self._waiter is not None:
-            self.credit.leave(self._waiter)
+    # -- the end -----------------------------------------------------------------------
+
+    def abandon(self) -> int:
+        lost = self.credit.in_flight + len(self._queue)
+        self.line.dispose()
+        return lost
+
+    def close(self) -> None:
+        super().close()
+        self.line.post(self._forget)
+
+    def _forget(self, _: object) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            self.credit.leave(waiter)
         self._lose_queue("cancelled")
 
     def _lose_queue(self, reason: str) -> None:
@@ -308,7 +322,12 @@ class _FlowControl(Stage):
             frame.permit.release()
             self._count_lost((reason, frame))
 
+    def _lose(self, lost: tuple[str, Frame]) -> None:
+        if lost[0] != "overflow_newest":
+            lost[1].permit.release()
+        self._count_lost(lost)
+
     def _count_lost(self, lost: tuple[str, Frame]) -> None:
         reason, frame = lost
-        self.received += frame.events
-        self.count_drop(reason, frame.events)
+        self._stage.taken += frame.events
+        self._stage.count_drop(reason, frame.events)

@@ -131,12 +131,13 @@ class _Number(Stage):
         self.number = start
 
     def next(self, frame: Frame) -> None:
+        events = frame.events
         frame.first = self.number
-        self.number += frame.events
+        self.number += events
         frame.last = self.number - 1
-        frame.numbers = None
-        self.received += frame.events
-        self.emitted += frame.events
+        if frame.numbers is not None:
+            frame.numbers = None
+        self.passed += events
         self.emit(frame)
 
 
@@ -155,7 +156,7 @@ class _Reorder(Stage):
     __slots__ = ("_gaps", "_held", "_held_events", "_rule", "_timer", "expected")
 
     def __init__(self, line: Line, rule: _Rule, errors: Errors) -> None:
-        super().__init__(line, errors, takes_turns=True)
+        super().__init__(line, errors)
         self._rule = rule
         self.expected = rule.start
         #: By first number, in order of arrival, with the time of arrival.
@@ -180,8 +181,8 @@ class _Reorder(Stage):
 
     def _hold(self, frame: Frame) -> None:
         # Stored on purpose: the credit comes home when on_next returns.
-        frame.permit = NO_PERMIT
-        self._held[frame.first] = frame, self.line.clock.now()
+        stored = frame.copy(permit=NO_PERMIT)
+        self._held[frame.first] = stored, self.line.clock.now()
         self._held_events += frame.events
         if self._held_events > self._rule.buffer:
             self._give_up()
@@ -192,7 +193,7 @@ class _Reorder(Stage):
         if frame.first < self.expected and frame.encoding == IDENTITY:
             frame = _behind(frame, self.expected, self)
         self.expected = frame.last + 1
-        self.emitted += frame.events
+        self.sent += frame.events
         self.emit(frame)
 
     def _send_held(self) -> None:
@@ -218,7 +219,7 @@ class _Reorder(Stage):
         gap = self._skip_gap()
         if self._rule.on_gap == "error":
             self._drop_held("behind_gap")
-            self.post(self._fail, gap)
+            self.line.post(self._fail, gap)
         else:
             self._send_held()
 
@@ -231,8 +232,8 @@ class _Reorder(Stage):
         frame.numbers = tuple(frame.line_numbers())
         frame.first = self.expected
         self._held[self.expected] = frame, since
-        if self._errors is not None and self._rule.on_gap == "skip":
-            self._errors(gap)
+        if self.tell is not None and self._rule.on_gap == "skip":
+            self.tell(gap)
         return gap
 
     def finish(self, error: Exception | None) -> None:
@@ -273,7 +274,7 @@ class _Sequence(_Reorder):
         self._number = number
 
     def next(self, frame: Frame) -> None:
-        self.received += frame.events
+        self.taken += frame.events
         event = decode(frame.lines()[0])
         try:
             number = self._number(event)
@@ -285,7 +286,6 @@ class _Sequence(_Reorder):
             return
         frame.first = number
         frame.last = number + frame.events - 1
-        frame.numbers = None
         self.order(frame)
 
 
@@ -296,11 +296,11 @@ class _Resequence(_Reorder):
     word = "resequence"
 
     def next(self, frame: Frame) -> None:
-        self.received += frame.events
+        self.taken += frame.events
         if frame.last:
             self.order(frame)
         else:
-            self.emitted += frame.events
+            self.sent += frame.events
             self.emit(frame)
 
 
@@ -313,14 +313,9 @@ def _behind(frame: Frame, expected: int, stage: Stage) -> Frame:
     ]
     stage.count_drop("duplicate", frame.events - len(fresh))
     numbers = tuple(number for number, _ in fresh)
-    rest = Frame(
-        b"\n".join(line for _, line in fresh),
-        frame.permit,
-        len(fresh),
-        expected,
-        frame.last,
-        None if numbers == tuple(range(expected, frame.last + 1)) else numbers,
-    )
-    rest.trigger = frame.trigger
-    rest.trace = frame.trace
+    rest = frame.copy(data=b"\n".join(line for _, line in fresh))
+    rest.events = len(fresh)
+    rest.first = expected
+    whole = numbers == tuple(range(expected, frame.last + 1))
+    rest.numbers = None if whole else numbers
     return rest

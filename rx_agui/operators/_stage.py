@@ -1,13 +1,15 @@
 """What every operator shares: one subscriber's worth of work, kept honest.
 
-    source ──▶ Stage ──▶ Stage ──▶ Stage ──▶ observer
-               └──────── Line ────────┘
+                      ┌──────────── Line ────────────┐
+    source ──▶ Entrance ──▶ Stage ──▶ Stage ──▶ Stage ──▶ observer
+                      ▲                ▲
+                      └── credit       └── timer, worker: in turn
 
 An operator is a public function and a private Stage. The function checks its
 settings and describes itself; the Stage says what to do with a frame. Operators
 that follow each other directly are one Line: subscribed in one step, disposed of
-in one step, with one clock. This file keeps the promises Rx makes, so that no
-operator has to:
+in one step, with one clock, one entrance and one turn. So a stage calls the next
+one directly, and this file keeps the promises Rx makes, so that no operator has to:
 
 * what enters is encoded, once, and refused if it cannot be;
 * signals go down one at a time, from whatever thread or timer they come, and no
@@ -28,14 +30,14 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
 
 from rx_agui import probe
-from rx_agui.clock import Timer, clock_for
+from rx_agui.clock import Clock, Timer, clock_for
 from rx_agui.codec import encode
 from rx_agui.errors import StreamError, ValidationError
-from rx_agui.flow import Credit, Link, Paced, Permit
+from rx_agui.flow import Credit, Paced, Permit
 from rx_agui.flow._turn import Turn
 from rx_agui.frame import Frame, StreamChunk
 
-__all__ = ["Errors", "Line", "Stage", "lift"]
+__all__ = ["Entrance", "Errors", "Line", "Operator", "Stage", "as_frame", "lift"]
 
 #: Told of each error that costs one event and not the stream.
 Errors = ObserverBase[StreamError] | Callable[[StreamError], object] | None
@@ -48,31 +50,78 @@ class Line(DisposableBase):
 
     def __init__(self, scheduler: SchedulerBase | None) -> None:
         self.scheduler = scheduler
-        self.clock = clock_for(scheduler)
+        self.clock: Clock = clock_for(scheduler)
+        self.turn = Turn()
         self.disposed = False
         #: The terminal signal has left at the bottom: what is still in flight was
         #: accepted, and a disposal that follows must not take it back.
         self.finished = False
-        self.upstream: DisposableBase = Disposable()
         self.probes = tuple(probe.listeners)
-        self._stages: list[Stage] = []
+        self.entrance: Entrance | None = None
+        self._upstream: DisposableBase = Disposable()
+        self._stages: list[Stage] = []  # from the source down
         self._mutex = Lock()
 
-    def join(self, stage: Stage) -> None:
+    # -- making it --------------------------------------------------------------
+
+    def join(self, stage: Stage, down: Stage | ObserverBase[Any]) -> None:
         """A stage begins to work, above those that have joined already."""
+        stage.connect(down)
         self._stages.insert(0, stage)
-        if (link := stage.as_link()) is not None:
-            link.credit.owners += [s.turn.is_owned_by for s in self._stages]
         for listener in self.probes:
             listener.joined(stage)
+
+    @property
+    def top(self) -> Stage:
+        """The stage that the entrance lets frames in to."""
+        return self._stages[0]
 
     def connect(self, upstream: DisposableBase) -> None:
         """What brings the events; disposed of with the line."""
         with self._mutex:
             if not self.disposed:
-                self.upstream = upstream
+                self._upstream = upstream
                 return
         upstream.dispose()  # disposed of while it was being subscribed
+
+    # -- in turn ------------------------------------------------------------------
+
+    def post(self, action: Callable[[Any], object], value: Any = None) -> None:
+        """Do `action(value)` in turn: now, or when who has the turn gets to it."""
+        try:
+            self.turn.do(action, value)
+        except BaseException:
+            self.dispose()  # what raised was a sink: no half of us may live on
+            raise
+
+    def hand_in(self, frame: Any, take: Callable[[Any], None]) -> None:
+        """Do `take(frame)` in turn. If it has to wait, its permit waits with it."""
+        turn = self.turn
+        try:
+            # turn.do, written out and without the inbox: this is done for every event.
+            if not turn._inbox and turn._token.acquire(False):
+                try:
+                    turn.owner = get_ident()
+                    take(frame)
+                finally:
+                    turn.owner = 0
+                    turn._token.release()
+                if turn._inbox:
+                    turn.go_on()
+            else:
+                turn.do(_take_held, (take, frame, frame.permit.hold()))
+        except BaseException:
+            self.dispose()
+            raise
+
+    def at_home(self, action: Callable[[Any], object], value: Any = None) -> None:
+        """As `post`, where signals of this stream belong: on its loop if it has one."""
+        if self.clock.is_here():
+            self.post(action, value)
+        else:
+            self.clock.soon(lambda: self.post(action, value))
+
+    # -- ending it ------------------------------------------------------------------
 
     def dispose(self) -> None:
         """End everything, from the source down. May be called from anywhere, twice."""
@@ -80,17 +129,34 @@ class Line(DisposableBase):
             if self.disposed:
                 return
             self.disposed = True
-            upstream, self.upstream = self.upstream, Disposable()
-            stages, self._stages = self._stages, []
-        for stage in stages:
-            stage.leave()  # credit first, so that a producer who waits wakes
+            upstream, self._upstream = self._upstream, Disposable()
+        if self.entrance is not None:
+            self.entrance.close()  # first, so that a producer who waits for credit wakes
+        self.post(self._drop)
         upstream.dispose()
 
     def dispose_upstream(self) -> None:
         """Stop the source; what it sent before goes on down."""
         with self._mutex:
-            upstream, self.upstream = self.upstream, Disposable()
+            upstream, self._upstream = self._upstream, Disposable()
         upstream.dispose()
+
+    def fail(self, stage: Stage, error: Exception) -> None:
+        """End with an error of `stage`: behind what it let through, before what is above."""
+        self.dispose_upstream()
+        if stage is self.top and self.entrance is not None:
+            self.entrance.on_error(error)  # those who wait there came before
+            return
+        for above in self._stages[: self._stages.index(stage)]:
+            above.cut()
+        stage.on_end(error)
+
+    def _drop(self, _: object) -> None:
+        stages, self._stages = self._stages, []
+        for stage in stages:
+            stage.cut()
+            for listener in self.probes:
+                listener.left(stage)
 
 
 class Stage(probe.Tally):
@@ -101,42 +167,28 @@ class Stage(probe.Tally):
 
     Attributes:
         emit: Sends a frame down.
-        takes_turns: Whether anything but the stage above may set it to work, such
-            as a timer. If not, and the stage above is ours, which hands on one at
-            a time, the turn above is turn enough.
+        tell: Told of an error that costs one event; None if nobody is.
     """
 
-    __slots__ = (
-        "_down_end",
-        "_ended",
-        "_errors",
-        "emit",
-        "line",
-        "takes_turns",
-        "turn",
-    )
+    __slots__ = ("_down_end", "_ended", "emit", "line", "tell")
 
     #: What comes out: Frame, StreamChunk or object (events).
     emits: ClassVar[type] = Frame
     word: ClassVar[str]
 
-    def __init__(
-        self, line: Line, errors: Errors = None, *, takes_turns: bool = False
-    ) -> None:
+    def __init__(self, line: Line, errors: Errors = None) -> None:
         super().__init__(self.word)
         self.line = line
-        self.turn = Turn()
-        self.takes_turns = takes_turns
         self.emit: Callable[[Any], object] = _ignore
-        self._down_end: Callable[[Exception | None], object] = _ignore
-        self._ended = False
-        self._errors: Callable[[StreamError], object] | None = (
+        self.tell: Callable[[StreamError], object] | None = (
             errors.on_next if isinstance(errors, ObserverBase) else errors
         )
+        self._down_end: Callable[[Exception | None], object] = _ignore
+        self._ended = False
 
-    # -- what an operator says ----------------------------------------------
+    # -- what an operator says ----------------------------------------------------
 
-    def next(self, frame: Frame) -> None:
+    def next(self, frame: Any) -> None:
         """A frame came."""
         raise NotImplementedError
 
@@ -147,146 +199,157 @@ class Stage(probe.Tally):
     def drop(self) -> None:
         """Nobody listens any more: stop timers, release and count what is held."""
 
-    def as_link(self) -> Link | None:
-        """The stage itself, if it is the one that has the credit."""
-        return None
-
-    # -- what it may do ------------------------------------------------------
+    # -- what it may do -------------------------------------------------------------
 
     def end(self, error: Exception | None) -> None:
         """Send the terminal signal down: completed, or `error`."""
-        self._down_end(error)
+        down_end, self._down_end = self._down_end, _ignore
+        self.emit = _ignore
+        down_end(error)
 
     def refuse(self, error: StreamError) -> None:
         """One event failed: tell `errors`, or else end the stream behind the others."""
-        if self._errors is not None:
-            self._errors(error)
+        if self.tell is not None:
+            self.tell(error)
         else:
-            self.post(self._fail, error)
-
-    def post(self, action: Callable[[Any], object], value: Any = None) -> None:
-        """Do `action(value)` in turn: now, or when who has the turn gets to it."""
-        try:
-            self.turn.do(action, value)
-        except BaseException:
-            self.line.dispose()  # what raised was a sink: no half of us may live on
-            raise
-
-    def at_home(self, action: Callable[[Any], object], value: Any = None) -> None:
-        """As `post`, where signals of this stream belong: on its loop if it has one."""
-        if self.line.clock.is_here():
-            self.post(action, value)
-        else:
-            self.line.clock.soon(lambda: self.post(action, value))
+            self.line.post(self._fail, error)
 
     def after(self, seconds: float, action: Callable[[Any], object]) -> Timer:
         """Do `action(None)` in turn, in `seconds`."""
-        return self.line.clock.after(seconds, lambda: self.post(action))
+        line = self.line
+        return line.clock.after(seconds, lambda: line.post(action))
 
-    # -- what comes from above ----------------------------------------------
+    # -- what comes from above, in turn -----------------------------------------------
 
-    def on_next(self, item: Any) -> None:
-        """A signal from anybody's Observable, from any thread."""
+    def accept(self, item: Any) -> None:
+        """Something that may not be a frame yet came from a stage above."""
         frame = self.enter(item)
         if frame is not None:
-            self.on_frame(frame)
+            self.next(frame)
 
-    def on_frame(self, frame: Frame) -> None:
-        """A frame that is ours alone: from a stage above, or just made."""
-        self.hand_in(frame, self._take)
-
-    def hand_in(self, frame: Frame, take: Callable[[Frame], None]) -> None:
-        """Do `take(frame)` in turn. If it has to wait, its permit waits with it."""
-        turn = self.turn
-        if turn._inbox or not turn._token.acquire(blocking=False):
-            frame.permit.hold()
-            self.post(self._take_held, (frame, take))
-            return
-        try:
-            turn.owner = get_ident()
-            take(frame)
-        except BaseException:
-            turn.owner = 0
-            turn._token.release()
-            self.line.dispose()
-            raise
-        turn.owner = 0
-        turn._token.release()
-        if turn._inbox:
-            self.post(_ignore)
-
-    def on_error(self, error: Exception) -> None:
-        """The stream ends with `error`."""
-        self.post(self._end, error)
-
-    def on_completed(self) -> None:
-        """The stream ends."""
-        self.post(self._end, None)
-
-    def enter(self, item: Any) -> Frame | None:
-        """What came as a frame of our own; None if it was refused."""
-        try:
-            return item.copy() if type(item) is Frame else as_frame(item)
-        except StreamError as error:
-            self.post(self._count_refused)
-            self.refuse(error)
-            return None
-
-    # -- the ends --------------------------------------------------------------
-
-    def connect(self, down: Stage | ObserverBase[Any]) -> None:
-        """Say where frames go."""
-        if isinstance(down, Stage):
-            direct = self.emits is Frame and not down.takes_turns
-            if direct:
-                self.emit = down.next
-            else:
-                self.emit = down.on_frame if self.emits is Frame else down.on_next
-            self._down_end = down._end if direct else down.on_end
-        else:
-            self.emit = down.on_next
-            self._down_end = _Last(self.line, down)
-
-    def on_end(self, error: Exception | None) -> None:
-        """The terminal signal from a stage above."""
-        self.post(self._end, error)
-
-    def leave(self) -> None:
-        """Disposed of. Whoever has the turn gives back what the stage holds."""
-        self.post(self._drop)
-
-    # -- in turn ---------------------------------------------------------------
-
-    def _take(self, frame: Frame) -> None:
+    def take(self, frame: Any) -> None:
+        """A frame came through the entrance."""
         if not self._ended:
             self.next(frame)
 
-    def _take_held(self, waiting: tuple[Frame, Callable[[Frame], None]]) -> None:
-        frame, take = waiting
-        try:
-            take(frame)
-        finally:
-            frame.permit.release()
-
-    def _end(self, error: Exception | None) -> None:
+    def on_end(self, error: Exception | None) -> None:
+        """The terminal signal from above."""
         if not self._ended:
             self._ended = True
             self.finish(error)
 
-    def _fail(self, error: Exception) -> None:
-        self._end(error)
-        self.line.dispose_upstream()
-
-    def _drop(self, _: object) -> None:
+    def cut(self) -> None:
+        """Nothing that is still held here goes any further."""
         self._ended = True
         self.emit = self._down_end = _ignore  # keep nothing of who listened
         self.drop()
-        for listener in self.line.probes:
-            listener.left(self)
+
+    # -- at the edges -----------------------------------------------------------------
+
+    def frame_of(self, item: Any) -> Any:
+        """What came, as a frame of our own. On any thread.
+
+        Raises:
+            ValidationError: An event cannot be encoded.
+        """
+        if type(item) is dict:
+            return Frame(encode(item))
+        return item.copy() if type(item) is Frame else as_frame(item)
+
+    def enter(self, item: Any) -> Any:
+        """The same, but None if it was refused."""
+        try:
+            return self.frame_of(item)
+        except StreamError as error:
+            self.line.post(self._count_refused)
+            self.refuse(error)
+            return None
+
+    def connect(self, down: Stage | ObserverBase[Any]) -> None:
+        """Say where frames go."""
+        if isinstance(down, Stage):
+            self.emit = down.next if self.emits is Frame else down.accept
+            self._down_end = down.on_end
+        else:
+            self.emit = down.on_next
+            self._down_end = _Last(self.line, down)
+
+    def _fail(self, error: Exception) -> None:
+        self.line.fail(self, error)
 
     def _count_refused(self, _: object) -> None:
-        self.received += 1
+        self.taken += 1
         self.count_drop("invalid", 1)
+
+
+class Entrance:
+    """Where a line begins, if no flow_control stands in it: everybody is let in.
+
+    It is the observer of a foreign source, and the Link of one of ours.
+    """
+
+    timeout: float | None = None
+    waits = True
+
+    def __init__(self, line: Line, top: Stage, credit: Credit) -> None:
+        self.line = line
+        self.top = top
+        self.credit = credit
+        self.clock = line.clock
+        credit.is_inside = line.turn.is_owned_by
+
+    # -- from an Observable that knows nothing of credit --------------------------------
+
+    def on_next(self, item: Any) -> None:
+        """A signal from anybody's Observable, from any thread."""
+        frame = self.top.enter(item)
+        if frame is not None:
+            self.offer(frame)
+
+    def on_error(self, error: Exception) -> None:
+        """The source has failed."""
+        self.line.post(self.top.on_end, error)
+
+    def on_completed(self) -> None:
+        """The source has ended."""
+        self.line.post(self.top.on_end)
+
+    # -- from a source of ours, which has taken a credit -----------------------------------
+
+    def prepare(self, event: Any) -> Any:
+        """Encode the event. Raises ValidationError."""
+        return self.top.frame_of(event)
+
+    def admit(self, prepared: Any) -> None:
+        """Let one event in, for which a credit was taken."""
+        self.line.hand_in(prepared, self.top.take)
+
+    def offer(self, prepared: Any) -> None:
+        """Let one event in if there is room; if not, the policy decides."""
+        self.line.hand_in(prepared, self.top.take)
+
+    def refuse(self, error: StreamError) -> None:
+        """Tell that one event could not be prepared."""
+        self.line.post(self.top._count_refused)
+        self.top.refuse(error)
+
+    def complete(self) -> None:
+        """No more events will come."""
+        self.on_completed()
+
+    def fail(self, error: Exception) -> None:
+        """No more events will come, because of `error`."""
+        self.on_error(error)
+
+    def abandon(self) -> int:
+        """Dispose of the stream. How many accepted events that loses."""
+        lost = sum(stage.held for stage in self.line._stages)
+        self.line.dispose()
+        return lost
+
+    def close(self) -> None:
+        """The line is being disposed of."""
+        self.credit.close(abandon=not self.line.finished)
 
 
 def as_frame(item: Any) -> Frame:
@@ -301,13 +364,17 @@ def as_frame(item: Any) -> Frame:
         return Frame(encode(item))
     if not item.is_whole:
         raise ValidationError(item, "a piece of a payload: reassemble() must go first")
-    frame = Frame(item.data, item.permit, item.events, numbers=item.numbers)
+    frame = Frame(item.data, item.permit, item.events)
     if item.event_id:
         frame.first = item.sequence_num
         last = item.sequence_num + item.events - 1
         frame.last = item.numbers[-1] if item.numbers else last
-    frame.encoding = item.encoding
-    frame.crc32 = item.crc32
+    if item.numbers is not None:
+        frame.numbers = item.numbers
+    if item.encoding != frame.encoding:
+        frame.encoding = item.encoding
+    if item.crc32 is not None:
+        frame.crc32 = item.crc32
     return frame
 
 
@@ -331,30 +398,36 @@ class Lifted(Observable[Any]):
         self, observer: ObserverBase[Any], scheduler: SchedulerBase | None = None
     ) -> DisposableBase:
         line = Line(self._scheduler or scheduler)
-        self._attach(line, observer, None)
-        return line
-
-    def _attach(
-        self, line: Line, down: Stage | ObserverBase[Any], flow: Link | None
-    ) -> None:
-        stage = self._make(line, *self._args)
-        stage.connect(down)
-        line.join(stage)
-        flow = stage.as_link() or flow
-        source = self._source
-        if type(source) is Lifted and source._scheduler is self._scheduler:
-            source._attach(line, stage, flow)
-        elif isinstance(source, Paced):
-            line.connect(source.pace(stage.as_link() or _StageLink(stage, flow)))
+        source = self._join(line, observer)
+        while type(source) is Lifted and source._follows(line, self):
+            source = source._join(line, line.top)
+        entrance = line.entrance
+        if entrance is None:
+            entrance = line.entrance = Entrance(line, line.top, Credit(None))
+        entrance.top = line.top
+        if isinstance(source, Paced):
+            line.connect(source.pace(entrance))
         else:
             line.connect(
                 source.subscribe(
-                    stage.on_next,
-                    stage.on_error,
-                    stage.on_completed,
+                    entrance.on_next,
+                    entrance.on_error,
+                    entrance.on_completed,
                     scheduler=line.scheduler,
                 )
             )
+        return line
+
+    def _join(self, line: Line, down: Stage | ObserverBase[Any]) -> Observable[Any]:
+        """Put our stage at the top of the line; what it takes its frames from."""
+        line.join(self._make(line, *self._args), down)
+        return self._source
+
+    def _follows(self, line: Line, bottom: Lifted) -> bool:
+        """Whether our stage may stand in the same line: one clock, one entrance."""
+        one_clock = self._scheduler is None or self._scheduler is bottom._scheduler
+        brings_entrance = getattr(self._make, "brings_entrance", False)
+        return one_clock and not (brings_entrance and line.entrance is not None)
 
 
 def lift(
@@ -381,52 +454,12 @@ class _Last:
             self._observer.on_error(error)
 
 
-class _StageLink:
-    """The link from a paced source to a stage that stands before `flow_control`.
-
-    The credit is flow_control's; what the stage drops on the way gives it back.
-    """
-
-    def __init__(self, stage: Stage, flow: Link | None) -> None:
-        self._stage = stage
-        self._flow = flow
-        self.credit = Credit(None) if flow is None else flow.credit
-        self.clock = stage.line.clock
-        self.timeout = None if flow is None else flow.timeout
-        self.waits = flow is None or flow.waits
-        self.credit.owners.append(stage.turn.is_owned_by)
-
-    def prepare(self, event: Any) -> Frame:
-        return as_frame(event)
-
-    def admit(self, prepared: Frame) -> None:
-        if self._flow is None:
-            self._stage.on_frame(prepared)
-            return
-        prepared.permit = permit = Permit(self.credit)
-        try:
-            self._stage.on_frame(prepared)
-        finally:
-            permit.release()
-
-    def offer(self, prepared: Frame) -> None:
-        self._stage.on_frame(prepared)
-
-    def refuse(self, error: StreamError) -> None:
-        self._stage.refuse(error)
-
-    def complete(self) -> None:
-        self._stage.on_completed()
-
-    def fail(self, error: Exception) -> None:
-        self._stage.on_error(error)
-
-    def abandon(self) -> int:
-        if self._flow is not None:
-            return self._flow.abandon()
-        lost = self._stage.held
-        self._stage.line.dispose()
-        return lost
+def _take_held(waiting: tuple[Callable[[Any], None], Any, Permit]) -> None:
+    take, frame, held = waiting  # the frame may have another permit afterwards
+    try:
+        take(frame)
+    finally:
+        held.release()
 
 
 def _ignore(_: object) -> None:
