@@ -147,7 +147,7 @@ class SSEWriter(ObserverBase[Any]):
                 self._parked_in = credit
         if begins and credit is not None:
             credit.parks(self)
-        if credit is not None and credit.free <= 0:
+        if credit is not None:
             credit.relieve()
 
     @property

@@ -26,6 +26,8 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from math import inf
 from typing import Final, Protocol
 
 from rx_agui.clock import running_loop
@@ -34,6 +36,9 @@ from rx_agui.errors import BackpressureTimeout, StreamClosed, require_positive
 __all__ = ["NO_PERMIT", "Credit", "Parker", "Permit"]
 
 Wake = Callable[[], object]
+
+#: Tokens laid out at a time.
+_HANDFUL = 256
 
 
 class Parker(Protocol):
@@ -78,37 +83,35 @@ class Credit:
     __slots__ = (
         "_at_home",
         "_parkers",
+        "_reserve",
         "_waiters",
         "abandoned",
         "closed",
         "error",
         "failed",
-        "free",
         "is_inside",
-        "keeper",
         "lock",
         "on_failure",
-        "pending",
         "size",
+        "tokens",
     )
 
     def __init__(self, size: int | None = None) -> None:
         require_positive(size=size)
         self.size = size
-        self.free = size or 0
+        #: Credits nobody has; a deque pops in one step, in half the time of a lock.
+        #: Only some of them, so that a window of a million is not a million objects.
+        self.tokens: deque[None] = deque()
+        self._reserve: float = inf if size is None else size
         self.closed = False
         self.abandoned = False
         self.error: Exception | None = None
         self.failed = False
         self.lock = threading.Lock()
         self.on_failure: Callable[[Exception], object] | None = None
-        #: The thread that lets events in now. What it brings home meanwhile is
-        #: given back in one step: in two, producers would wake for a window of one.
-        self.keeper = 0
         #: Whether a thread is handing on a signal of this stream just now. For it to
         #: wait for credit would be to wait for itself.
         self.is_inside: Callable[[int], bool] = _is_nowhere
-        self.pending = 0
         self._waiters: deque[Waiter] = deque()
         self._parkers: list[Parker] = []
         self._at_home: list[Wake] = []
@@ -116,9 +119,14 @@ class Credit:
     # -- taking -------------------------------------------------------------
 
     @property
+    def free(self) -> float:
+        """Credits nobody has. While there are any, nobody waits for one."""
+        return self._reserve + len(self.tokens)
+
+    @property
     def in_flight(self) -> int:
         """Events let in and not yet written, dropped or stored on purpose."""
-        return 0 if self.size is None else self.size - self.free
+        return 0 if self.size is None else self.size - int(self.free)
 
     def acquire(self) -> bool:
         """Take a credit if one is free and nobody has waited longer.
@@ -126,15 +134,11 @@ class Credit:
         Raises:
             StreamClosed: The stream has ended; or the error that ended it.
         """
-        with self.lock:
-            if self.closed:
-                raise self.refusal()
-            if self.size is None:
-                return True
-            if self.free > 0 and not self._waiters:
-                self.free -= 1
-                return True
-            return False
+        try:
+            self.tokens.pop()
+        except IndexError:
+            return self._take_from_reserve()
+        return True
 
     def acquire_or(self, wake: Wake, *, accepted: bool = False) -> Waiter | None:
         """Take a credit (None), or queue for one: `wake` is called once it is ours.
@@ -147,14 +151,31 @@ class Credit:
         with self.lock:
             if self.abandoned or (self.closed and not accepted):
                 raise self.refusal()
-            if self.size is None:
-                return None
-            if self.free > 0 and not self._waiters:
-                self.free -= 1
+            self._gather_tokens()
+            if self._reserve > 0:
+                self._reserve -= 1
                 return None
             waiter = Waiter(wake, accepted)
             self._waiters.append(waiter)
             return waiter
+
+    def _take_from_reserve(self) -> bool:
+        with self.lock:
+            if self.closed:
+                raise self.refusal()
+            if self._reserve <= 0:
+                return False
+            handful = int(min(self._reserve, _HANDFUL))
+            self._reserve -= handful
+            self.tokens.extend((None,) * (handful - 1))
+            return True
+
+    def _gather_tokens(self) -> None:
+        """Nobody takes a credit any more without the lock. Under the lock."""
+        with suppress(IndexError):
+            while True:
+                self.tokens.pop()
+                self._reserve += 1
 
     def leave(self, waiter: Waiter) -> None:
         """Wait no longer. What was granted meanwhile is given back."""
@@ -229,34 +250,26 @@ class Credit:
 
     def give(self, n: int) -> None:
         """`n` credits come home; those who wait get them, first come first served."""
-        if self.size is None or n == 0:
-            return
-        if self.keeper and self.keeper == threading.get_ident():
-            self.pending += n
-            return
-        woken: list[Wake] = []
         with self.lock:
-            self.free += n
-            while self._waiters and self.free > 0:
-                self.free -= 1
+            self._reserve += n
+            if not self._waiters and not self._at_home:
+                return
+            woken: list[Wake] = []
+            while self._waiters and self._reserve > 0:
+                self._reserve -= 1
                 waiter = self._waiters.popleft()
                 waiter.granted = True
                 woken.append(waiter.wake)
-            if self._at_home and self.free == self.size:
+            if self._at_home and self.in_flight == 0:
                 woken += self._at_home
                 self._at_home.clear()
         for wake in woken:  # never under the lock
             wake()
 
-    def give_pending(self) -> None:
-        """The keeper is done with an event: what it brought home counts from now."""
-        n, self.pending = self.pending, 0
-        self.give(n)
-
     def when_home(self, wake: Wake) -> None:
         """Call `wake` once, as soon as nothing is in flight."""
         with self.lock:
-            if self.size is not None and self.free < self.size:
+            if self.in_flight:
                 self._at_home.append(wake)
                 return
         wake()
@@ -275,6 +288,7 @@ class Credit:
             self.abandoned = self.abandoned or abandon
             self.closed = True
             self.error = self.error or error
+            self._gather_tokens()
             turned_away = [w for w in self._waiters if self.abandoned or not w.accepted]
             for waiter in turned_away:
                 self._waiters.remove(waiter)

@@ -232,8 +232,15 @@ class _Pull:
         link = self._link
         loop = running_loop()
         yield_at = time.monotonic() + _SLICE
-        step = self._iterator.__next__
-        while not self._stopped and self._has_credit():
+        step, prepare, admit = self._iterator.__next__, link.prepare, link.admit
+        acquire = link.credit.acquire
+        while not self._stopped:
+            try:
+                if not ((self._waiter is None and acquire()) or self._is_granted()):
+                    return
+            except Exception:  # the stream has ended; whoever ended it says why
+                self._stopped = True
+                return
             try:
                 event = step()
             except StopIteration:
@@ -247,25 +254,20 @@ class _Pull:
                 link.fail(error)
                 return
             try:
-                prepared = link.prepare(event)
+                prepared = prepare(event)
             except StreamError as error:
                 link.credit.give(1)
                 link.refuse(error)
                 continue
-            link.admit(prepared)
+            admit(prepared)
             if loop is not None and time.monotonic() >= yield_at:
                 loop.call_soon(self.run)
                 return
 
-    def _has_credit(self) -> bool:
+    def _is_granted(self) -> bool:
+        """Whether the credit we queued for is ours. We queue if we have not yet."""
         if self._waiter is None:
-            try:
-                if self._link.credit.acquire():
-                    return True
-                self._waiter = self._link.credit.acquire_or(self._wake)
-            except Exception:  # the stream has ended; whoever ended it says why
-                self._stopped = True
-                return False
+            self._waiter = self._link.credit.acquire_or(self._wake)
             if self._waiter is None:
                 return True
         if self._waiter.granted:

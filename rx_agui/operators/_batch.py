@@ -98,16 +98,13 @@ class _Batch(Stage):
         "_credit",
         "_due",
         "_events",
-        "_has_holes",
         "_loans",
         "_max_bytes",
-        "_next_number",
         "_permits",
         "_size",
         "_timeout",
         "_timer",
         "_waiting",
-        "parked",
     )
     word = "batch"
 
@@ -132,65 +129,57 @@ class _Batch(Stage):
         self._waiting: list[Frame] = []
         self._events = 0
         self._bytes = 0
-        self._has_holes = False
-        self._next_number = 0
         self._loans = 0
         self._permits: list[Permit] = []
-        #: Credits of the events that wait here; see Credit.is_stalled.
-        self.parked = 0
 
     def next(self, frame: Frame) -> None:
         events = frame.events
-        self.taken += events
-        if events > 1 or self._max_bytes is not None or frame.encoding != IDENTITY:
+        plain = frame.encoding is IDENTITY
+        if events > 1 or self._max_bytes is not None or not plain:
             self._make_room_for(frame)
         if not self._waiting:
             self._open(frame)
-        elif frame.first != self._next_number or frame.numbers is not None:
-            self._has_holes = True
-        self._next_number = frame.last + 1
         self._waiting.append(frame)
         self._events += events
-        self._bytes += len(frame.data) + 1
         permit = frame._permit
-        if permit is not NO_PERMIT:
-            self._keep(permit, frame)
-        if self._events >= self._size:
-            self._leave("size")
-        elif self._max_bytes is not None and self._bytes > self._max_bytes:
-            self._leave("bytes")
-        elif frame.encoding != IDENTITY:
-            self._leave("bytes")  # compressed already: nothing can join it
-
-    def _make_room_for(self, frame: Frame) -> None:
-        """Let the batch go that the frame would make too large."""
-        if not self._waiting:
-            return
-        size = self._bytes + len(frame.data)
-        if self._events + frame.events > self._size:
-            self._leave("size")
-        elif frame.encoding != IDENTITY or (
-            self._max_bytes is not None and size > self._max_bytes
-        ):
-            self._leave("bytes")
-
-    def _keep(self, permit: Permit | Credit, frame: Frame) -> None:
-        """Hold what the frame's credit rides on."""
         if type(permit) is Credit:
             # On loan, and nobody else has seen the frame: take it over as it is.
             frame._permit = NO_PERMIT
             self._loans += 1
-            self.parked += 1
-        else:
+        elif permit is not NO_PERMIT:
             self._permits.append(frame.permit.hold())
-            self.parked += frame.permit.credits
-        if self._events < self._size and self._credit is not None:
-            if self._credit.free <= 0:
-                self._credit.relieve()
+        if self._events >= self._size:
+            self._leave("size")
+        elif not plain or self._is_over(self._bytes):
+            self._leave("bytes")  # nothing can join it
+        elif self._credit is not None and not self._credit.tokens:
+            self._credit.relieve()
+
+    @property
+    def received(self) -> int:
+        """Events that came in."""
+        return self.taken + self._events  # those that wait are counted when they leave
+
+    @property
+    def parked(self) -> int:
+        """Credits of the events that wait here; see Credit.is_stalled."""
+        return self._loans + sum([permit.credits for permit in self._permits])
+
+    def _make_room_for(self, frame: Frame) -> None:
+        """Let the batch go that the frame would make too large."""
+        size = len(frame.data)
+        if self._waiting:
+            if self._events + frame.events > self._size:
+                self._leave("size")
+            elif frame.encoding is not IDENTITY or self._is_over(self._bytes + size):
+                self._leave("bytes")
+        self._bytes += size + 1  # the LF behind it
+
+    def _is_over(self, size: int) -> bool:
+        return self._max_bytes is not None and size > self._max_bytes
 
     def _open(self, frame: Frame) -> None:
         """The first event of a batch has come."""
-        self._has_holes = frame.numbers is not None
         if self._size <= frame.events:
             return  # it leaves at once
         permit = frame._permit
@@ -221,9 +210,10 @@ class _Batch(Stage):
         if not self._waiting:
             return
         # Begin anew first: `emit` may push into our source while it handles this.
-        payload = _join(self._waiting, self._has_holes)
+        payload = _join(self._waiting)
         payload.trigger = trigger
         payload.permit = permit = self._gather()
+        self.taken += self._events
         self._begin()
         self.sent += payload.events
         try:
@@ -252,6 +242,7 @@ class _Batch(Stage):
 
     def drop(self) -> None:
         self._cancel()
+        self.taken += self._events
         self.count_drop("cancelled", self._events)
         self._gather().release()
         self._begin()
@@ -288,7 +279,7 @@ class _Unbatch(Stage):
             self.emit(event)
 
 
-def _join(frames: list[Frame], has_holes: bool) -> Frame:
+def _join(frames: list[Frame]) -> Frame:
     """One payload of many: their lines, and what they cover."""
     first = frames[0]
     if len(frames) == 1:
@@ -300,8 +291,19 @@ def _join(frames: list[Frame], has_holes: bool) -> Frame:
         first.first,
         frames[-1].last,
     )
-    if has_holes and any(frame.last for frame in frames):
+    if payload.last and not _is_consecutive(frames, payload):
         payload.numbers = tuple(n for frame in frames for n in frame.line_numbers())
     if first.trace is not None:
         payload.trace = first.trace
     return payload
+
+
+def _is_consecutive(frames: list[Frame], payload: Frame) -> bool:
+    """Whether the events cover one number each, first, first + 1, ... last."""
+    if payload.last - payload.first + 1 != payload.events:
+        return False
+    if len(frames) == payload.events:
+        last = [frame.last for frame in frames]
+        return last == list(range(payload.first, payload.last + 1))
+    numbers = [n for frame in frames for n in frame.line_numbers()]
+    return numbers == list(range(payload.first, payload.last + 1))

@@ -14,6 +14,7 @@ nothing may wait, on an event loop, do they queue here, and then `overflow` deci
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from threading import Lock, get_ident
 from typing import Any, Final, cast
 
@@ -166,7 +167,7 @@ class _Window(Entrance):
         try:
             if self.waits and not self._queue and not self._may_not_wait():
                 self.credit.wait(self.timeout)
-                self.line.hand_in(frame, self._let_in)
+                self.line.hand_in(self._let_in, frame)
             else:
                 self.offer(frame)
         except BackpressureTimeout as error:
@@ -181,8 +182,10 @@ class _Window(Entrance):
             if not self.credit.closed:
                 raise  # else it came too late, and whoever ended the stream said why
 
-    def admit(self, prepared: Frame) -> None:
-        self.line.hand_in(prepared, self._let_in)
+    def begin(self, top: Stage) -> None:
+        super().begin(top)
+        self.prepare = top.frame_of  # type: ignore[method-assign, assignment]
+        self.admit = partial(self.line.hand_in, self._let_in)  # type: ignore[method-assign]
 
     def offer(self, prepared: Frame) -> None:
         """Let a frame in, or keep it waiting, or drop one.
@@ -191,7 +194,7 @@ class _Window(Entrance):
             Overflow: The queue is full and the policy is to refuse.
         """
         if not self._queue and not self.credit.closed and self.credit.acquire():
-            self.line.hand_in(prepared, self._let_in)
+            self.line.hand_in(self._let_in, prepared)
         else:
             self._enqueue(prepared)
 
@@ -261,18 +264,19 @@ class _Window(Entrance):
             frame._permit = credit  # on loan: most frames are never held on their own
         else:
             frame._permit = Permit(credit, 1, (frame.permit.hold(),))
-        credit.keeper = self.line.turn.owner
+        top, stage = self.top, self._stage
         try:
-            self.top.next(frame)
+            if top is stage:  # stage.next, written out: this is done for every event
+                stage.passed += frame.events
+                stage.emit(frame)
+            else:
+                top.next(frame)
         finally:
             permit = frame._permit
             if permit is credit:
-                credit.pending += 1  # nobody held it: it was consumed
+                credit.give(1)  # nobody held it: it was consumed
             elif permit is not NO_PERMIT:
                 frame.permit.release()
-            credit.keeper = 0
-            if credit.pending:
-                credit.give_pending()
 
     def on_completed(self) -> None:
         self.line.post(self._finish, None)

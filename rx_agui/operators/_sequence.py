@@ -123,18 +123,18 @@ def resequence(
 class _Number(Stage):
     """Numbers by counting."""
 
-    __slots__ = ("number",)
+    __slots__ = ("_number",)
     word = "sequence"
 
     def __init__(self, line: Line, start: int, errors: Errors) -> None:
         super().__init__(line, errors)
-        self.number = start
+        self._number = start
 
     def next(self, frame: Frame) -> None:
         events = frame.events
-        frame.first = self.number
-        self.number += events
-        frame.last = self.number - 1
+        frame.first = first = self._number
+        self._number = following = first + events
+        frame.last = following - 1
         if frame.numbers is not None:
             frame.numbers = None
         self.passed += events

@@ -94,7 +94,7 @@ class Line(DisposableBase):
             self.dispose()  # what raised was a sink: no half of us may live on
             raise
 
-    def hand_in(self, frame: Any, take: Callable[[Any], None]) -> None:
+    def hand_in(self, take: Callable[[Any], object], frame: Any) -> None:
         """Do `take(frame)` in turn. If it has to wait, its permit waits with it."""
         turn = self.turn
         try:
@@ -293,10 +293,14 @@ class Entrance:
 
     def __init__(self, line: Line, top: Stage, credit: Credit) -> None:
         self.line = line
-        self.top = top
         self.credit = credit
         self.clock = line.clock
+        self.top = top
         credit.is_inside = line.turn.is_owned_by
+
+    def begin(self, top: Stage) -> None:
+        """The line is complete: this is the stage at its top."""
+        self.top = top
 
     # -- from an Observable that knows nothing of credit --------------------------------
 
@@ -322,11 +326,11 @@ class Entrance:
 
     def admit(self, prepared: Any) -> None:
         """Let one event in, for which a credit was taken."""
-        self.line.hand_in(prepared, self.top.take)
+        self.line.hand_in(self.top.take, prepared)
 
     def offer(self, prepared: Any) -> None:
         """Let one event in if there is room; if not, the policy decides."""
-        self.line.hand_in(prepared, self.top.take)
+        self.line.hand_in(self.top.take, prepared)
 
     def refuse(self, error: StreamError) -> None:
         """Tell that one event could not be prepared."""
@@ -404,7 +408,7 @@ class Lifted(Observable[Any]):
         entrance = line.entrance
         if entrance is None:
             entrance = line.entrance = Entrance(line, line.top, Credit(None))
-        entrance.top = line.top
+        entrance.begin(line.top)
         if isinstance(source, Paced):
             line.connect(source.pace(entrance))
         else:
@@ -454,7 +458,7 @@ class _Last:
             self._observer.on_error(error)
 
 
-def _take_held(waiting: tuple[Callable[[Any], None], Any, Permit]) -> None:
+def _take_held(waiting: tuple[Callable[[Any], object], Any, Permit]) -> None:
     take, frame, held = waiting  # the frame may have another permit afterwards
     try:
         take(frame)

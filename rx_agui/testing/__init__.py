@@ -5,6 +5,7 @@ the contract         rules that every operator is held to
 simulated runs       AG-UI events as an agent would send them
 """
 
+from rx_agui.testing._agent import simulated_deltas, simulated_run
 from rx_agui.testing._contract import RULES, Candidate, Rule
 from rx_agui.testing._marble import (
     Drawing,
@@ -29,5 +30,7 @@ __all__ = [
     "Rule",
     "play",
     "read",
+    "simulated_deltas",
+    "simulated_run",
     "write",
 ]
