@@ -15,6 +15,7 @@ DRAWINGS = [
 ]
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("drawing", DRAWINGS)
 def test_what_is_drawn_is_what_happens(drawing: Drawing) -> None:
     played = play(drawing, {"take": ops.take})

@@ -22,6 +22,7 @@ The contract is that of RxPY's `buffer_with_time_or_count`, with its faults mend
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 from reactivex.abc import SchedulerBase
@@ -98,6 +99,8 @@ class _Batch(Stage):
         "_credit",
         "_due",
         "_events",
+        "_folded",
+        "_lines",
         "_loans",
         "_max_bytes",
         "_permits",
@@ -123,22 +126,51 @@ class _Batch(Stage):
         self._timer: Timer | None = None
         self._due = 0.0
         self._credit: Credit | None = None
+        self._folded: tuple[Stage, ...] = ()
         self._begin()
 
     def _begin(self) -> None:
+        self._lines: list[bytes] = []  # events that never were frames; see `gather`
         self._waiting: list[Frame] = []
         self._events = 0
         self._bytes = 0
         self._loans = 0
         self._permits: list[Permit] = []
 
+    def fold(self, above: tuple[Stage, ...]) -> Callable[[bytes, Credit], None]:
+        """Do the work of the stages above as well, once per batch.
+
+        They would pass each event on as it is: to count it, or to number it, which
+        arithmetic does. So no event needs to be a Frame before its batch is.
+        """
+        self._folded = above
+        return self.gather
+
+    def gather(self, line: bytes, credit: Credit) -> None:
+        """An event came straight from the entrance, for which it took a credit."""
+        if self._waiting or self._max_bytes is not None:
+            self.next(Frame(line, credit))
+            return
+        lines = self._lines
+        if not lines:
+            self._open(credit, 1)
+        lines.append(line)
+        if len(lines) >= self._size:
+            self._leave("size")
+        elif not credit.tokens:
+            credit.relieve()
+
     def next(self, frame: Frame) -> None:
+        if self._lines:
+            self._frame_lines()
         events = frame.events
         plain = frame.encoding is IDENTITY
         if events > 1 or self._max_bytes is not None or not plain:
             self._make_room_for(frame)
         if not self._waiting:
-            self._open(frame)
+            permit = frame._permit
+            credit = permit if type(permit) is Credit else frame.permit.credit
+            self._open(credit, events)
         self._waiting.append(frame)
         self._events += events
         permit = frame._permit
@@ -158,12 +190,14 @@ class _Batch(Stage):
     @property
     def received(self) -> int:
         """Events that came in."""
-        return self.taken + self._events  # those that wait are counted when they leave
+        # Those that wait are counted when they leave.
+        return self.taken + self._events + len(self._lines)
 
     @property
     def parked(self) -> int:
         """Credits of the events that wait here; see Credit.is_stalled."""
-        return self._loans + sum([permit.credits for permit in self._permits])
+        held = sum([permit.credits for permit in self._permits])
+        return len(self._lines) + self._loans + held
 
     def _make_room_for(self, frame: Frame) -> None:
         """Let the batch go that the frame would make too large."""
@@ -178,12 +212,11 @@ class _Batch(Stage):
     def _is_over(self, size: int) -> bool:
         return self._max_bytes is not None and size > self._max_bytes
 
-    def _open(self, frame: Frame) -> None:
+    def _open(self, credit: Credit | None, events: int) -> None:
         """The first event of a batch has come."""
-        if self._size <= frame.events:
+        if self._size <= events:
             return  # it leaves at once
-        permit = frame._permit
-        self._credit = permit if type(permit) is Credit else frame.permit.credit
+        self._credit = credit
         if self._credit is not None:
             self._credit.parks(self)
         # One timer is out at most, and looks at the time when it rings: to replace it
@@ -194,7 +227,7 @@ class _Batch(Stage):
 
     def _ring(self, _: object) -> None:
         self._timer = None
-        if not self._waiting:
+        if not (self._waiting or self._lines):
             return
         left = self._due - self.line.clock.now()
         if left <= 1e-6:  # what clocks lose in rounding
@@ -207,28 +240,40 @@ class _Batch(Stage):
         self.line.post(self._leave, "stalled")
 
     def _leave(self, trigger: str) -> None:
-        if not self._waiting:
+        if self._lines:
+            payload = Frame(b"\n".join(self._lines), NO_PERMIT, len(self._lines))
+        elif self._waiting:
+            payload = _join(self._waiting)
+        else:
             return
         # Begin anew first: `emit` may push into our source while it handles this.
-        payload = _join(self._waiting)
         payload.trigger = trigger
-        payload.permit = permit = self._gather()
-        self.taken += self._events
+        payload.permit = permit = self._permit_for_all()
         self._begin()
+        for stage in self._folded:
+            stage.pass_many(payload)
+        self.taken += payload.events
         self.sent += payload.events
         try:
             self.emit(payload)
         finally:
             permit.release()
 
-    def _gather(self) -> Permit:
+    def _frame_lines(self) -> None:
+        """A frame comes among events that are none."""
+        lines, self._lines = self._lines, []
+        self._waiting = [Frame(line) for line in lines]
+        self._events = self._loans = len(lines)
+
+    def _permit_for_all(self) -> Permit:
         """One permit for all that waits, whose credits come home in one step."""
         credit, self._credit = self._credit, None
         if credit is not None:
             credit.parks_no_more(self)
-        if self._loans:
+        loans = self._loans + len(self._lines)
+        if loans:
             entrance = cast(Entrance, self.line.entrance)
-            return Permit(entrance.credit, self._loans, self._permits)
+            return Permit(entrance.credit, loans, self._permits)
         if len(self._permits) == 1:
             return self._permits[0]
         if self._permits:
@@ -242,10 +287,14 @@ class _Batch(Stage):
 
     def drop(self) -> None:
         self._cancel()
-        self.taken += self._events
-        self.count_drop("cancelled", self._events)
-        self._gather().release()
+        lost = Frame(b"", events=self._events + len(self._lines))
+        for stage in self._folded:
+            stage.pass_many(lost)
+        self.taken += lost.events
+        self.count_drop("cancelled", lost.events)
+        permit = self._permit_for_all()
         self._begin()
+        permit.release()
 
     def _cancel(self) -> None:
         if self._timer is not None:

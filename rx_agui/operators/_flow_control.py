@@ -20,6 +20,7 @@ from typing import Any, Final, cast
 
 from reactivex.abc import SchedulerBase
 
+from rx_agui.codec import encode
 from rx_agui.errors import (
     BackpressureTimeout,
     Overflow,
@@ -29,7 +30,7 @@ from rx_agui.errors import (
 )
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.flow._credit import Waiter
-from rx_agui.frame import Frame
+from rx_agui.frame import Frame, StreamChunk
 from rx_agui.operators._stage import Entrance, Errors, Line, Operator, Stage, lift
 
 __all__ = ["flow_control"]
@@ -102,6 +103,7 @@ class _FlowControl(Stage):
 
     __slots__ = ()
     word = "flow_control"
+    passes_all = True
     brings_entrance = True
 
     def __init__(
@@ -184,10 +186,20 @@ class _Window(Entrance):
 
     def begin(self, top: Stage) -> None:
         super().begin(top)
-        self.prepare = top.frame_of  # type: ignore[method-assign, assignment]
+        self._first, self._gather = self.line.fold()
+        # Both are called for every event, so no more than what is needed is.
+        if self._gather is None:
+            self.prepare = top.frame_of  # type: ignore[method-assign, assignment]
         self.admit = partial(self.line.hand_in, self._let_in)  # type: ignore[method-assign]
 
-    def offer(self, prepared: Frame) -> None:
+    def prepare(self, event: Any) -> Any:
+        if type(event) is dict:
+            return encode(event)
+        if isinstance(event, Frame | StreamChunk):
+            return self.top.frame_of(event)
+        return encode(event)
+
+    def offer(self, prepared: Any) -> None:
         """Let a frame in, or keep it waiting, or drop one.
 
         Raises:
@@ -196,7 +208,7 @@ class _Window(Entrance):
         if not self._queue and not self.credit.closed and self.credit.acquire():
             self.line.hand_in(self._let_in, prepared)
         else:
-            self._enqueue(prepared)
+            self._enqueue(Frame(prepared) if type(prepared) is bytes else prepared)
 
     def _may_not_wait(self) -> bool:
         thread = get_ident()
@@ -253,24 +265,22 @@ class _Window(Entrance):
 
     # -- in turn -----------------------------------------------------------------------
 
-    def _let_in(self, frame: Frame) -> None:
-        """Send down a frame for which a credit was taken."""
+    def _let_in(self, frame: Any) -> None:
+        """Send down what a credit was taken for."""
         credit = self.credit
         if self.top._ended:
             credit.give(1)
+            return
+        if type(frame) is bytes:
+            self._gather(frame, credit)  # type: ignore[misc]  # else it were a Frame
             return
         outer = frame._permit
         if outer is NO_PERMIT:
             frame._permit = credit  # on loan: most frames are never held on their own
         else:
             frame._permit = Permit(credit, 1, (frame.permit.hold(),))
-        top, stage = self.top, self._stage
         try:
-            if top is stage:  # stage.next, written out: this is done for every event
-                stage.passed += frame.events
-                stage.emit(frame)
-            else:
-                top.next(frame)
+            self._first.next(frame)
         finally:
             permit = frame._permit
             if permit is credit:

@@ -125,6 +125,7 @@ class _Number(Stage):
 
     __slots__ = ("_number",)
     word = "sequence"
+    passes_all = True
 
     def __init__(self, line: Line, start: int, errors: Errors) -> None:
         super().__init__(line, errors)
@@ -139,6 +140,14 @@ class _Number(Stage):
             frame.numbers = None
         self.passed += events
         self.emit(frame)
+
+    def pass_many(self, payload: Frame) -> None:
+        payload.first = self._number
+        self._number += payload.events
+        payload.last = self._number - 1
+        if payload.numbers is not None:
+            payload.numbers = None
+        self.passed += payload.events
 
 
 class _Rule(NamedTuple):

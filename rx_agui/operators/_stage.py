@@ -21,7 +21,9 @@ one directly, and this file keeps the promises Rx makes, so that no operator has
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from itertools import takewhile
 from threading import Lock, get_ident
 from typing import Any, ClassVar
 
@@ -43,6 +45,10 @@ __all__ = ["Entrance", "Errors", "Line", "Operator", "Stage", "as_frame", "lift"
 Errors = ObserverBase[StreamError] | Callable[[StreamError], object] | None
 
 Operator = Callable[[Observable[Any]], Observable[Any]]
+
+#: Whether stages that only count and number are done once per batch. The tests do
+#: everything both ways; RX_AGUI_FUSION=0 tells a doubt about it from another.
+FUSION = os.environ.get("RX_AGUI_FUSION", "1") != "0"
 
 
 class Line(DisposableBase):
@@ -70,6 +76,13 @@ class Line(DisposableBase):
         self._stages.insert(0, stage)
         for listener in self.probes:
             listener.joined(stage)
+
+    def fold(self) -> tuple[Stage, Callable[[bytes, Credit], None] | None]:
+        """The first stage that has to see each event by itself; how to give it bytes."""
+        passing = tuple(takewhile(lambda stage: stage.passes_all, self._stages))
+        stages = self._stages[len(passing) :]
+        gather = stages[0].fold(passing) if FUSION and stages else None
+        return (self.top, None) if gather is None else (stages[0], gather)
 
     @property
     def top(self) -> Stage:
@@ -109,6 +122,8 @@ class Line(DisposableBase):
                 if turn._inbox:
                     turn.go_on()
             else:
+                if type(frame) is bytes:
+                    frame = Frame(frame)
                 turn.do(_take_held, (take, frame, frame.permit.hold()))
         except BaseException:
             self.dispose()
@@ -174,6 +189,8 @@ class Stage(probe.Tally):
 
     #: What comes out: Frame, StreamChunk or object (events).
     emits: ClassVar[type] = Frame
+    #: Whether every frame is passed on at once, and `pass_many` can do it for many.
+    passes_all: ClassVar[bool] = False
     word: ClassVar[str]
 
     def __init__(self, line: Line, errors: Errors = None) -> None:
@@ -198,6 +215,14 @@ class Stage(probe.Tally):
 
     def drop(self) -> None:
         """Nobody listens any more: stop timers, release and count what is held."""
+
+    def fold(self, above: tuple[Stage, ...]) -> Callable[[bytes, Credit], None] | None:
+        """Take events as bytes, past the stages above, which pass all; if it can."""
+        return None
+
+    def pass_many(self, payload: Frame) -> None:
+        """What `next` would have done for each event of the payload."""
+        self.passed += payload.events
 
     # -- what it may do -------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import reactivex as rx
-from reactivex import Observable
+from reactivex import Observable, compose
 from reactivex import operators as ops
 from reactivex.abc import DisposableBase, ObserverBase
 from reactivex.disposable import CompositeDisposable, Disposable
@@ -83,6 +83,7 @@ OPERATORS = [
     Candidate("batch by bytes", lambda: batch(50, 0.002, max_bytes=100)),
     Candidate("compress", lambda: compress(min_size=1), telling=lambda e: compress(errors=e)),
     Candidate("compress by workers", lambda: compress(min_size=1, workers=3)),
+    Candidate("three in company", lambda: compose(flow_control(), sequence(), batch(3, 0.002))),
     Candidate("chunk", chunk, telling=lambda e: chunk(errors=e)),
     Candidate("chunk in pieces", lambda: chunk(10)),
     Candidate("reassemble", reassemble, zipped_pieces),
@@ -92,6 +93,7 @@ OPERATORS = [
 ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.name)
 def test_an_operator_keeps_the_rule(operator: Candidate, rule: Rule) -> None:
