@@ -20,6 +20,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from reactivex.abc import SchedulerBase
@@ -102,7 +103,7 @@ class SchedulerClock:
         elif isinstance(self._scheduler, VirtualTimeScheduler):
             self.soon(lambda: done(job()))
         else:
-            _compute(job, done)
+            _compute(job, lambda result: self.soon(lambda: done(result)))
 
     def is_here(self) -> bool:
         return True
@@ -126,12 +127,14 @@ class LoopClock:
         return self._loop.time()
 
     def after(self, seconds: float, action: Action) -> Timer:
-        if running_loop() is self._loop:
-            return self._loop.call_later(seconds, action)
-        if self._loop.is_closed():  # a thread goes on after asyncio.run() returned
-            return ThreadClock.shared.after(seconds, action)
         timer = _LoopTimer(self._loop)
-        self._loop.call_soon_threadsafe(timer.start, seconds, action)
+        if running_loop() is self._loop:
+            timer.start(seconds, action)
+            return timer
+        try:
+            self._loop.call_soon_threadsafe(timer.start, seconds, action)
+        except RuntimeError:  # a thread goes on after asyncio.run() returned
+            return ThreadClock.shared.after(seconds, action)
         return timer
 
     def soon(self, action: Action) -> None:
@@ -141,7 +144,7 @@ class LoopClock:
         try:
             self._loop.call_soon_threadsafe(action)
         except RuntimeError:  # the loop is closed; what was accepted is still owed
-            HANDS.submit(action)
+            ThreadClock.shared.soon(action)
 
     def work(self, job: Callable[[], T], done: Callable[[T], object]) -> None:
         _compute(job, done)
@@ -173,7 +176,7 @@ class ThreadClock:
         with self._changed:
             when = self.now() + seconds
             heapq.heappush(self._due, (when, next(self._order), due))
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(
                     target=self._watch, name="rx_agui-timer", daemon=True
                 )
@@ -183,13 +186,15 @@ class ThreadClock:
         return due
 
     def soon(self, action: Action) -> None:
-        HANDS.submit(action)
+        self.after(0.0, action)  # so that somebody watches whether the hands are stuck
 
     def work(self, job: Callable[[], T], done: Callable[[T], object]) -> None:
-        _compute(job, done)
+        _compute(job, lambda result: self.soon(lambda: done(result)))
 
     def is_here(self) -> bool:
-        return True
+        # A reader on a loop brings credit home there. What it sets off, such as an
+        # iterable that reads from a socket, was begun in a thread because it may block.
+        return running_loop() is None
 
     def must_not_wait(self) -> bool:
         return running_loop() is not None
@@ -207,7 +212,8 @@ class ThreadClock:
                         self._thread = None
                         return
                 elif (left := self._due[0][0] - self.now()) > 0:
-                    self._changed.wait(min(left, _GLANCE) if backlog else left)
+                    # Not longer than idle: it may be cancelled, which wakes nobody.
+                    self._changed.wait(min(left, _GLANCE if backlog else self._idle))
                 else:
                     action = heapq.heappop(self._due)[2].action
                     if action is not None:
@@ -239,7 +245,7 @@ class _Disposing:
 
 
 class _LoopTimer:
-    """A loop's timer that another thread asked for."""
+    """A loop's timer that any thread may cancel; asyncio's own is not made for that."""
 
     __slots__ = ("_cancelled", "_handle", "_loop")
 
@@ -249,8 +255,11 @@ class _LoopTimer:
         self._cancelled = False
 
     def start(self, seconds: float, action: Action) -> None:
-        if not self._cancelled:
-            self._handle = self._loop.call_later(seconds, action)
+        if self._cancelled:
+            return
+        self._handle = self._loop.call_later(seconds, action)
+        if self._cancelled:  # meanwhile, by one who did not see the handle
+            self._handle.cancel()
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -258,7 +267,8 @@ class _LoopTimer:
             return
         if running_loop() is self._loop:
             self._handle.cancel()
-        elif not self._loop.is_closed():
+            return
+        with suppress(RuntimeError):  # a loop that is closed rings no more
             self._loop.call_soon_threadsafe(self._handle.cancel)
 
 
