@@ -238,5 +238,8 @@ def _number(value: object) -> float:
 
 
 def _shown(event: object, room: int = 120) -> str:
-    text = repr(event)
+    try:
+        text = repr(event)
+    except Exception as error:  # a cycle, or a __repr__ of somebody's
+        text = f"a {type(event).__name__} that cannot be shown ({error!r})"
     return text if len(text) <= room else f"{text[:room]}… ({len(text)} characters)"

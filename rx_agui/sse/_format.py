@@ -18,17 +18,22 @@ event, no empty data, no `event:` in profile agui, and only comments for keep-al
 
 from __future__ import annotations
 
+import re
 from binascii import b2a_base64
 from collections.abc import Callable
 from typing import TypeVar
 
 import orjson
 
+from rx_agui.errors import ConfigError
 from rx_agui.frame import Frame, StreamChunk
 
 __all__ = ["comment", "format_frame", "format_sse_chunk", "write_sse_chunk"]
 
 T = TypeVar("T")
+
+#: What would end a field early, or, as NUL does, make clients ignore it.
+_BREAKS_A_FIELD = re.compile("[\r\n\0]")
 
 
 def format_frame(frame: Frame) -> bytes:
@@ -48,9 +53,17 @@ def format_sse_chunk(chunk: StreamChunk) -> bytes:
 
     >>> format_sse_chunk(StreamChunk(data=b'{"type":"A"}', event_id="7", sequence_num=7))
     b'id: 7\ndata: {"type":"A"}\n\n'
+
+    Raises:
+        ConfigError: The id would not stay on its line.
     """
+    if _BREAKS_A_FIELD.search(chunk.event_id):
+        raise ConfigError("event_id", chunk.event_id, must="on one line, without NUL")
     if chunk.is_whole and not chunk.compressed:
-        body = _format_lines(chunk.data, _line_numbers(chunk))
+        stream, slash, _ = chunk.event_id.rpartition("/")
+        body = _format_lines(
+            chunk.data, _line_numbers(chunk), (stream + slash).encode()
+        )
     else:
         body = _format_envelope(chunk)
     if chunk.retry is None:
@@ -76,15 +89,17 @@ def comment(text: str = "") -> bytes:
     return "".join(f": {line}".rstrip() + "\n" for line in lines).encode() + b"\n"
 
 
-def _format_lines(data: bytes, numbers: tuple[int, ...] | range) -> bytes:
+def _format_lines(
+    data: bytes, numbers: tuple[int, ...] | range, stream: bytes = b""
+) -> bytes:
     lines = data.split(b"\n")
-    if not numbers or not numbers[-1]:
+    if not any(numbers):
         return b"data: " + b"\n\ndata: ".join(lines) + b"\n\n"
     if len(lines) == 1:
-        return b"id: %d\ndata: %b\n\n" % (numbers[0], data)
+        return b"id: %b%d\ndata: %b\n\n" % (stream, numbers[0], data)
     return b"".join(
         [
-            b"id: %d\ndata: %b\n\n" % (number, line)
+            b"id: %b%d\ndata: %b\n\n" % (stream, number, line)
             if number
             else b"data: %b\n\n" % line
             for number, line in zip(numbers, lines, strict=True)

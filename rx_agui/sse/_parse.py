@@ -10,7 +10,6 @@ dispatched. It works on bytes, so a character that is cut in two is no matter.
 
 from __future__ import annotations
 
-from binascii import Error as Base64Error
 from binascii import a2b_base64
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import orjson
 
 from rx_agui.errors import PayloadTooLarge, WireError, require_positive
-from rx_agui.frame import IDENTITY, StreamChunk
+from rx_agui.frame import StreamChunk
 
 __all__ = ["Message", "Parser", "read_chunk"]
 
@@ -26,6 +25,9 @@ __all__ = ["Message", "Parser", "read_chunk"]
 _MAX_SIZE = 16 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
+
+#: A number with more is nobody's, and `int` raises at a few thousand.
+_DIGITS = 19
 
 
 @dataclass(slots=True, frozen=True)
@@ -57,7 +59,7 @@ class Parser:
     [Message(data=b'hi', event='', id='1', own_id=True, retry=None)]
 
     Args:
-        max_size: Bytes that one unfinished block may have.
+        max_size: Bytes of one block that may be held until it ends.
 
     Attributes:
         last_event_id: What a browser would send back as Last-Event-ID.
@@ -74,17 +76,22 @@ class Parser:
         self._at_start = True
         self._after_cr = False
         self._data: list[bytes] = []
-        self._data_size = 0
+        self._data_size = 0  # of the lines it stood on
         self._event = ""
         self._id: str | None = None
         self._retry: int | None = None
+        self._error: PayloadTooLarge | None = None
 
     def feed(self, data: bytes) -> list[Message]:
         """The messages that `data` completes.
 
         Raises:
-            PayloadTooLarge: A block exceeds `max_size`. The parser is spent.
+            PayloadTooLarge: A block exceeds `max_size`. The parser is spent. Messages
+                that came before the block are handed out first, and this is raised
+                by the next call.
         """
+        if self._error is not None:
+            raise self._error
         if self._after_cr and data:
             # The LF of a CRLF that was cut in two is no line end of its own.
             data = data.removeprefix(b"\n")
@@ -92,11 +99,17 @@ class Parser:
         if not data:
             return []
         messages: list[Message] = []
-        for line in self._lines(data):
-            if not line:
-                self._dispatch(messages)
-            else:
-                self._field(line)
+        try:
+            for line in self._lines(data):
+                if line:
+                    self._field(line)
+                else:
+                    self._dispatch(messages)
+            self._check_size(self._rest_size)
+        except PayloadTooLarge as error:
+            self._error = error
+            if not messages:
+                raise
         return messages
 
     def _lines(self, data: bytes) -> list[bytes]:
@@ -112,25 +125,24 @@ class Parser:
         if rest:
             self._rest.append(rest)
             self._rest_size += len(rest)
-            self._check_size(self._rest_size)
         if self._at_start and lines:
             lines[0] = lines[0].removeprefix(_BOM)
             self._at_start = False
         return lines
 
     def _field(self, line: bytes) -> None:
+        self._check_size(len(line))
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
             self._data.append(value)
-            self._data_size += len(value) + 1
-            self._check_size(self._data_size)
+            self._data_size += len(line)
         elif name == b"event":
             self._event = value.decode("utf-8", "replace")
         elif name == b"id":
             if b"\0" not in value:
                 self._id = value.decode("utf-8", "replace")
-        elif name == b"retry" and value.isdigit():
+        elif name == b"retry" and value.isdigit() and len(value) <= _DIGITS:
             self._retry = self.retry = int(value)
 
     def _dispatch(self, messages: list[Message]) -> None:
@@ -152,27 +164,31 @@ class Parser:
         self._event = ""
         self._id = self._retry = None
 
-    def _check_size(self, size: int) -> None:
-        if size > self._max_size:
+    def _check_size(self, more: int) -> None:
+        # What is asked of a whole line is asked of its pieces, so that it does not
+        # matter where the network cut.
+        if self._data_size + more > self._max_size:
             raise PayloadTooLarge("an unfinished event", self._max_size)
 
     @property
     def is_between_messages(self) -> bool:
         """Whether nothing is left over: the stream was not cut in a block."""
-        return not self._rest and not self._data
+        begun = self._data or self._event or self._id is not None
+        return not (begun or self._rest or self._error)
 
 
 def read_chunk(message: Message) -> StreamChunk:
     """What a message carries: a piece of a payload, or one plain AG-UI event.
 
     Raises:
-        WireError: Under `event: chunk`, it is not what `chunk` writes.
+        WireError: Under `event: chunk`, it is not what `chunk` writes; or it is an
+            event of several lines that are not JSON together.
     """
     if message.event == "chunk":
         return _read_envelope(message)
     number = _number_of(message.id) if message.own_id else 0
     return StreamChunk(
-        data=message.data,
+        data=_on_one_line(message.data),
         event_type=message.event,
         event_id=message.id if number else "",
         sequence_num=number,
@@ -180,50 +196,82 @@ def read_chunk(message: Message) -> StreamChunk:
     )
 
 
+def _on_one_line(data: bytes) -> bytes:
+    """The event of several `data:` lines, which may be cut between any two tokens."""
+    if b"\n" not in data:
+        return data
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise WireError(f"not JSON ({error}): {data[:80]!r}") from None
+    return data.replace(b"\n", b"")  # in a string, JSON would not have it
+
+
 def _read_envelope(message: Message) -> StreamChunk:
     try:
         envelope = orjson.loads(message.data)
-        data = a2b_base64(_of(envelope, "data", str), strict_mode=True)
-        numbers = envelope.get("numbers")
-        index, total = (
-            _of(envelope, "chunkIndex", int),
-            _of(envelope, "totalChunks", int),
-        )
+        if type(envelope) is not dict:
+            raise ValueError("not a JSON object")
         crc32 = envelope.get("crc32")
         chunk = StreamChunk(
-            data=data,
+            data=_bytes_in(envelope, "data"),
             event_type="chunk",
             event_id=message.id if message.own_id else "",
-            encoding=_of(envelope, "encoding", str) or IDENTITY,
-            sequence_num=_of(envelope, "sequenceNum", int),
-            events=_of(envelope, "events", int),
-            numbers=None if numbers is None else tuple(map(int, numbers)),
-            chunk_index=index,
-            total_chunks=total,
-            crc32=None if crc32 is None else int(crc32),
+            encoding=_of(envelope, "encoding", str),
+            sequence_num=_number_in(envelope, "sequenceNum"),
+            events=_number_in(envelope, "events", least=1),
+            numbers=_numbers_in(envelope),
+            chunk_index=_number_in(envelope, "chunkIndex"),
+            total_chunks=_number_in(envelope, "totalChunks", least=1),
+            crc32=None if crc32 is None else _number_in(envelope, "crc32"),
             retry=message.retry,
         )
-    except (orjson.JSONDecodeError, Base64Error, TypeError, ValueError) as error:
+        if chunk.chunk_index >= chunk.total_chunks:
+            raise ValueError(
+                f"chunkIndex {chunk.chunk_index} of totalChunks {chunk.total_chunks}"
+            )
+        if chunk.numbers is not None and len(chunk.numbers) != chunk.events:
+            raise ValueError(f"{len(chunk.numbers)} numbers for {chunk.events} events")
+    except ValueError as error:
         raise WireError(f"not a chunk ({error}): {message.data[:80]!r}") from None
-    if not 0 <= index < total or chunk.events < 1 or chunk.sequence_num < 0:
-        raise WireError(f"not a chunk: piece {index} of {total}, {chunk.events} events")
-    if chunk.numbers is not None and len(chunk.numbers) != chunk.events:
-        raise WireError(
-            f"not a chunk: {len(chunk.numbers)} numbers, {chunk.events} events"
-        )
     return chunk
 
 
-def _of(envelope: Any, name: str, kind: type) -> Any:
-    if type(envelope) is not dict:
-        raise TypeError("not a JSON object")
+def _of(envelope: dict[str, Any], name: str, kind: type) -> Any:
     value = envelope.get(name)
     if type(value) is not kind:
-        raise TypeError(f"{name} must be {kind.__name__}, got {value!r}")
+        raise ValueError(f"{name} must be {kind.__name__}, got {value!r}")
     return value
+
+
+def _bytes_in(envelope: dict[str, Any], name: str) -> bytes:
+    text = _of(envelope, name, str)
+    try:
+        return a2b_base64(text, strict_mode=True)
+    except ValueError as error:
+        raise ValueError(f"{name} must be base64: {error}") from None
+
+
+def _number_in(envelope: dict[str, Any], name: str, least: int = 0) -> int:
+    value: int = _of(envelope, name, int)
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    return value
+
+
+def _numbers_in(envelope: dict[str, Any]) -> tuple[int, ...] | None:
+    if envelope.get("numbers") is None:
+        return None
+    numbers = tuple(_of(envelope, "numbers", list))
+    for number in numbers:
+        if type(number) is not int or number < 0:
+            raise ValueError(f"numbers must be 0 or more, got {number!r}")
+    return numbers
 
 
 def _number_of(event_id: str) -> int:
     """The number in `<stream>/<number>` or in a bare number; 0 if there is none."""
     digits = event_id.rpartition("/")[2]
-    return int(digits) if digits.isascii() and digits.isdigit() else 0
+    if len(digits) <= _DIGITS and digits.isascii() and digits.isdigit():
+        return int(digits)
+    return 0
