@@ -49,5 +49,6 @@ def _chunks(pipes: Pipes) -> Iterator[StreamChunk]:
     for piece in pipes.pieces():
         for message in parser.feed(piece):
             yield read_chunk(message)
+    parser.feed(b"")  # says so if the last block was too large
     if not parser.is_between_messages:
         raise WireError("the stream was cut inside an event")
