@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from reactivex import operators as ops
 
-from rx_agui.testing import Drawing, play, read
+from rx_agui.testing import Drawing, draw, play, read
 
 MARBLES = Path(__file__).parent.parent / "marbles"
 DRAWINGS = [
@@ -40,3 +40,12 @@ def test_all_credit_is_home_when_a_drawing_is_over(drawing: Drawing) -> None:
 
     if played.credit is not None and "ack" not in drawing.lanes:
         assert played.credit.free == played.credit.size
+
+
+def test_the_picture_in_the_readme_is_the_drawing_as_it_is_now() -> None:
+    name = "A batch behind a smaller window leaves when all in flight waits in it"
+    drawing = next(one for one in read(MARBLES / "batch.marble") if one.name == name)
+
+    picture = MARBLES.parent / "docs" / "batch.svg"
+
+    assert picture.read_text("utf-8") == draw(drawing)

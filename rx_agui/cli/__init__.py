@@ -3,11 +3,12 @@
     rx-agui encode < events.jsonl        events to Server-Sent Events
     curl -sN URL | rx-agui decode        and back
     rx-agui demo                         a simulated agent, to look at
+    rx-agui marbles FILE                 play marble drawings, and draw them
 
-_arguments                  what may be typed, and what each option is good for
-_encode, _decode, _demo     the commands
-_pipes                      standard input and output, and who waits for them
-_progress                   the line that says how far it is
+_arguments                             what may be typed, and what each option is for
+_encode, _decode, _demo, _marbles      the commands
+_pipes                                 standard input and output, and who waits
+_progress                              the line that says how far it is
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from rx_agui.cli._arguments import UsageError, as_typed, parser
 from rx_agui.cli._decode import decode
 from rx_agui.cli._demo import demo
 from rx_agui.cli._encode import encode
+from rx_agui.cli._marbles import marbles
 from rx_agui.errors import ConfigError, StreamError
 
 __all__ = ["main"]
 
-_COMMANDS = {"encode": encode, "decode": decode, "demo": demo}
+_COMMANDS = {"encode": encode, "decode": decode, "demo": demo, "marbles": marbles}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

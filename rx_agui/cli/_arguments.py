@@ -37,6 +37,7 @@ def parser() -> ArgumentParser:
         ("encode", _encode_options, "JSON events to Server-Sent Events", _ENCODE),
         ("decode", _decode_options, "Server-Sent Events to JSON events", _DECODE),
         ("demo", _demo_options, "serve a simulated agent to look at", _DEMO),
+        ("marbles", _marbles_options, "play marble drawings", _MARBLES),
     ):
         command = commands.add_parser(
             name,
@@ -46,9 +47,18 @@ def parser() -> ArgumentParser:
         )
         add_options(command)
         # argparse offers no public way to ask what was added.
-        options = {a.dest: a.option_strings[-1] for a in command._actions}
+        options = {
+            a.dest: a.option_strings[-1] for a in command._actions if a.option_strings
+        }
         command.set_defaults(options=options)
     return root
+
+
+def _marbles_options(command: ArgumentParser) -> None:
+    command.add_argument("files", nargs="+", metavar="FILE", help="a .marble file")
+    command.add_argument(
+        "--svg", metavar="DIR", help="draw each as a picture in this folder"
+    )
 
 
 def as_typed(error: ConfigError, asked: Namespace) -> str:
@@ -66,6 +76,12 @@ standard output, as they come:
 
 Blank lines are ignored. A line that is not a JSON object ends it (status 2),
 behind all that came before."""
+
+_MARBLES = """\
+Plays marble drawings on virtual time, against rx_agui's operators, and shows those
+that are not true beside what happened (status 2):
+
+    rx-agui marbles marbles/*.marble --svg pictures"""
 
 _DECODE = """\
 Reads Server-Sent Events of either profile on standard input and writes one JSON
