@@ -56,6 +56,7 @@ __all__ = [
     "require_at_least",
     "require_one_of",
     "require_positive",
+    "require_whole",
 ]
 
 
@@ -209,18 +210,25 @@ class DrainTimeout(FlowControlError, TimeoutError):
         self.timeout = timeout
 
 
-def require_positive(**settings: float | None) -> None:
+def require_positive(**settings: float) -> None:
     """Raise ConfigError for the first setting that is zero or less."""
     for name, value in settings.items():
-        if value is not None and not _number(value) > 0:
+        if not _number(value) > 0:
             raise ConfigError(name, value, must="positive")
 
 
-def require_at_least(least: float, **settings: float | None) -> None:
+def require_at_least(least: float, **settings: float) -> None:
     """Raise ConfigError for the first setting below `least`."""
     for name, value in settings.items():
-        if value is not None and not _number(value) >= least:
+        if not _number(value) >= least:
             raise ConfigError(name, value, must=f"at least {least:g}")
+
+
+def require_whole(**settings: float) -> None:
+    """Raise ConfigError for the first setting that counts by halves."""
+    for name, value in settings.items():
+        if not isinstance(value, int):
+            raise ConfigError(name, value, must="a whole number")
 
 
 def require_one_of(choices: Collection[str], **settings: str) -> None:

@@ -99,7 +99,7 @@ class Workers:
         while job := self._next():
             try:
                 job()
-            except Exception as error:
+            except BaseException as error:  # sys.exit() too: we are shared
                 args = (type(error), error, error.__traceback__, None)
                 threading.excepthook(threading.ExceptHookArgs(args))
             del job  # else what it holds lives until the next one comes

@@ -15,8 +15,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import time
 from collections.abc import Awaitable, Callable, Generator
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -24,15 +26,17 @@ from reactivex.abc import ObserverBase
 
 from rx_agui.clock import Clock, LoopClock, Timer, clock_for, running_loop
 from rx_agui.errors import ConfigError, StreamError, require_at_least
-from rx_agui.flow import Credit, Permit
-from rx_agui.flow._turn import Turn
-from rx_agui.frame import IDENTITY, StreamChunk
+from rx_agui.flow import NO_PERMIT, Credit, Permit
+from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.operators._stage import as_frame
 from rx_agui.sse import format_frame, format_sse_chunk
 
 __all__ = ["Done", "SSEWriter"]
 
 Write = Callable[[bytes], Awaitable[object] | object]
+
+#: Seconds a write that never waits may keep an event loop before others run.
+_SLICE = 0.001
 
 
 class Done(Future[None]):
@@ -95,14 +99,14 @@ class SSEWriter(ObserverBase[Any]):
             must = "given, or a loop must run where SSEWriter is made: write is async"
             raise ConfigError("loop", None, must)
         self._clock: Clock = LoopClock(self._loop) if self._loop else clock_for(None)
-        self._turn = Turn()
-        self._mutex = threading.Lock()  # of the five below: both sides use them
+        self._mutex = threading.Lock()  # of all below: both sides use them
         self._waiting: list[bytes] = []
         self._permits: list[Permit] = []
         self._is_busy = False
         self._timer: Timer | None = None
         self._ending: tuple[Exception | None] | None = None
         self._failed: Exception | None = None
+        self._outlived = False
         self._parked_in: Credit | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -111,16 +115,22 @@ class SSEWriter(ObserverBase[Any]):
     def on_next(self, value: Any) -> None:
         if self._failed is not None:
             return
-        try:
-            data, permit = _format(value)
-        except StreamError as error:
-            self._fail(error, [])
-            return
+        permit = value.permit if isinstance(value, Frame | StreamChunk) else NO_PERMIT
         permit.hold()
+        try:
+            data = _format(value)
+        except Exception as error:  # neither an event nor a payload
+            self._refuse(error, permit)
+            return
         with self._mutex:
-            self._waiting.append(data)
-            self._permits.append(permit)
-        if self._flush_interval and not self._is_busy:
+            failed = self._failed is not None
+            if not failed:
+                self._waiting.append(data)
+                self._permits.append(permit)
+                self._outlived = permit.is_abandoned
+        if failed:
+            permit.release()
+        elif self._flush_interval and not self._is_busy:
             self._park(permit.credit)
         else:
             self._flush()
@@ -130,6 +140,13 @@ class SSEWriter(ObserverBase[Any]):
 
     def on_completed(self) -> None:
         self._end(None)
+
+    def _refuse(self, error: Exception, permit: Permit) -> None:
+        """End with `error`, behind what came before it."""
+        with self._mutex:
+            self._failed = self._failed or error
+        self._end(error)
+        permit.release(error)
 
     def _end(self, error: Exception | None) -> None:
         with self._mutex:
@@ -141,12 +158,11 @@ class SSEWriter(ObserverBase[Any]):
     def _park(self, credit: Credit | None) -> None:
         """Let bytes wait for more, but not if more cannot come."""
         with self._mutex:
-            begins = self._timer is None and not self._is_busy
-            if begins:
+            if self._timer is None and not self._is_busy:
                 self._timer = self._clock.after(self._flush_interval, self._flush)
                 self._parked_in = credit
-        if begins and credit is not None:
-            credit.parks(self)
+                if credit is not None:
+                    credit.parks(self)
         if credit is not None:
             credit.relieve()
 
@@ -174,14 +190,8 @@ class SSEWriter(ObserverBase[Any]):
 
     def _pump(self) -> None:
         """Write until nothing waits. Only who has set `_is_busy` comes here."""
-        loop = self._loop
-        if self._is_async and loop is not None:
-            if running_loop() is loop:
-                self._start()
-            elif loop.is_closed():
-                self._fail(RuntimeError("the event loop is closed"), [])
-            else:
-                loop.call_soon_threadsafe(self._start)
+        if self._is_async:
+            self._start(None, [])
             return
         while (work := self._next_write()) is not None:
             data, permits = work
@@ -195,33 +205,38 @@ class SSEWriter(ObserverBase[Any]):
                 return
             _release(permits)
 
-    def _start(self) -> None:
-        assert self._loop is not None
-        self._task = self._loop.create_task(self._pump_async(None, []))
-
-    def _become_async(self, result: Awaitable[object], permits: list[Permit]) -> None:
-        """`write` looked like a plain function, and returned something to await."""
+    def _start(self, result: Awaitable[object] | None, permits: list[Permit]) -> None:
+        """Go on writing in a task on the loop."""
         loop = self._loop
-        if loop is None:
-            if inspect.iscoroutine(result):
-                result.close()
-            must = "given, or a loop must run where SSEWriter is made: write is async"
-            self._fail(ConfigError("loop", None, must), permits)
-            return
-        self._is_async = True
+        assert loop is not None
 
         def start() -> None:
             self._task = loop.create_task(self._pump_async(result, permits))
 
         if running_loop() is loop:
             start()
-        else:
+            return
+        try:
             loop.call_soon_threadsafe(start)
+        except RuntimeError as error:  # the loop is closed
+            _never_await(result)
+            self._fail(error, permits)
+
+    def _become_async(self, result: Awaitable[object], permits: list[Permit]) -> None:
+        """`write` looked like a plain function, and returned something to await."""
+        if self._loop is None:
+            _never_await(result)
+            must = "given, or a loop must run where SSEWriter is made: write is async"
+            self._fail(ConfigError("loop", None, must), permits)
+            return
+        self._is_async = True
+        self._start(result, permits)
 
     async def _pump_async(
         self, result: Awaitable[object] | None, permits: list[Permit]
     ) -> None:
         try:
+            yield_at = time.monotonic() + _SLICE
             if result is not None:
                 await result
                 _release(permits)
@@ -231,6 +246,12 @@ class SSEWriter(ObserverBase[Any]):
                 if inspect.isawaitable(written):
                     await written
                 _release(permits)
+                permits = []
+                # A write that never waits would keep the loop for as long as the
+                # credit it gives back brings more.
+                if time.monotonic() >= yield_at:
+                    await asyncio.sleep(0)
+                    yield_at = time.monotonic() + _SLICE
         except asyncio.CancelledError as error:
             # Not ours to swallow; but nobody may wait for these bytes any more.
             self._fail(StreamError(f"the write was cancelled{error or ''}"), permits)
@@ -243,9 +264,12 @@ class SSEWriter(ObserverBase[Any]):
         abandoned: list[Permit] = []
         while True:
             with self._mutex:
-                if self._permits and self._permits[-1].is_abandoned:
+                if self._is_unwanted():
                     abandoned, self._permits = self._permits, []
                     self._waiting.clear()
+                    if self._ending == (None,):  # it did not end well after all
+                        credit = abandoned[-1].credit
+                        self._ending = (credit.refusal() if credit else None,)
                 waiting, self._waiting = self._waiting, []
                 permits, self._permits = self._permits, []
                 parked_in, self._parked_in = self._parked_in, None
@@ -261,6 +285,18 @@ class SSEWriter(ObserverBase[Any]):
                 self._settle(ending[0])
             return None
 
+    def _is_unwanted(self) -> bool:
+        """Whether what waits was disposed of. Under the mutex."""
+        if not self._permits:
+            return False
+        last = self._permits[-1]
+        if last.is_given_up:
+            return True
+        # What was disposed of before it came, or because the end had come, was
+        # accepted: an operator in between, such as `take`, had enough, but not we.
+        was_disposed = last.is_abandoned and not self._outlived
+        return was_disposed and self._ending is None
+
     # -- the end ---------------------------------------------------------------
 
     def _fail(self, error: Exception, permits: list[Permit]) -> None:
@@ -275,20 +311,19 @@ class SSEWriter(ObserverBase[Any]):
             permit.release(error)
 
     def _settle(self, error: Exception | None) -> None:
-        if self.done.done():
-            return
-        if error is None:
-            self.done.set_result(None)
-        else:
-            self.done.set_exception(error)
+        with suppress(InvalidStateError):  # it has ended before, or was cancelled
+            if error is None:
+                self.done.set_result(None)
+            else:
+                self.done.set_exception(error)
 
 
-def _format(value: Any) -> tuple[bytes, Permit]:
+def _format(value: Any) -> bytes:
     if type(value) is StreamChunk:
-        return format_sse_chunk(value), value.permit
+        return format_sse_chunk(value)
     frame = as_frame(value)
     if frame.encoding == IDENTITY:
-        return format_frame(frame), frame.permit
+        return format_frame(frame)
     chunk = StreamChunk(
         data=frame.data,
         event_type="chunk",
@@ -299,7 +334,12 @@ def _format(value: Any) -> tuple[bytes, Permit]:
         numbers=frame.numbers,
         crc32=frame.crc32,
     )
-    return format_sse_chunk(chunk), frame.permit
+    return format_sse_chunk(chunk)
+
+
+def _never_await(result: Awaitable[object] | None) -> None:
+    if inspect.iscoroutine(result):
+        result.close()  # else Python warns
 
 
 def _release(permits: list[Permit]) -> None:

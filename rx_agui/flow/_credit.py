@@ -28,12 +28,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
+from threading import TIMEOUT_MAX
 from typing import Final, Protocol
 
 from rx_agui.clock import running_loop
 from rx_agui.errors import BackpressureTimeout, StreamClosed, require_positive
 
-__all__ = ["NO_PERMIT", "Credit", "Parker", "Permit"]
+__all__ = ["NO_PERMIT", "Credit", "Parker", "Passage", "Permit"]
 
 Wake = Callable[[], object]
 
@@ -89,6 +90,7 @@ class Credit:
         "closed",
         "error",
         "failed",
+        "given_up",
         "is_inside",
         "lock",
         "on_failure",
@@ -97,7 +99,8 @@ class Credit:
     )
 
     def __init__(self, size: int | None = None) -> None:
-        require_positive(size=size)
+        if size is not None:
+            require_positive(size=size)
         self.size = size
         #: Credits nobody has; a deque pops in one step, in half the time of a lock.
         #: Only some of them, so that a window of a million is not a million objects.
@@ -105,6 +108,7 @@ class Credit:
         self._reserve: float = inf if size is None else size
         self.closed = False
         self.abandoned = False
+        self.given_up = False
         self.error: Exception | None = None
         self.failed = False
         self.lock = threading.Lock()
@@ -200,7 +204,7 @@ class Credit:
         if waiter is None:
             return
         try:
-            in_time = came.wait(timeout)
+            in_time = came.wait(None if timeout is None else min(timeout, TIMEOUT_MAX))
         except BaseException:  # KeyboardInterrupt
             self.leave(waiter)
             raise
@@ -221,7 +225,8 @@ class Credit:
             if running_loop() is loop:
                 if not came.done():
                     came.set_result(None)
-            elif not loop.is_closed():
+                return
+            with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(wake)
 
         waiter = self.acquire_or(wake)
@@ -294,6 +299,14 @@ class Credit:
                 self._waiters.remove(waiter)
         for waiter in turned_away:
             waiter.wake()
+
+    def give_up(self) -> None:
+        """The deadline of closing has passed: what is in flight was reported as lost.
+
+        So it must not be written any more, even if the stream had ended before.
+        """
+        self.given_up = True
+        self.close(abandon=True)
 
     def fail(self, error: Exception) -> None:
         """A write failed: the stream ends with `error`."""
@@ -371,7 +384,16 @@ class Permit:
     @property
     def is_abandoned(self) -> bool:
         """Whether the stream was disposed of: the frame need not be written."""
+        parts = self._parts
+        if parts and not self._n:
+            return all(part.is_abandoned for part in parts)
         return self._credit.abandoned
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether the frame was reported as lost, and must not be written any more."""
+        credit = self.credit
+        return credit is not None and credit.given_up
 
     def hold(self) -> Permit:
         """Keep the frame beyond `on_next`. Call `release` when done with it."""
@@ -385,31 +407,56 @@ class Permit:
         Args:
             error: The frame could not be written. The stream ends with this error.
         """
-        credit = self._credit
         if error is not None:
-            credit.fail(error)
-        with credit.lock:
-            n = self._let_go()
-            parts: Sequence[Permit] = ()
-            if not self._holds and self._parts:
-                parts, self._parts = self._parts, ()
-                for part in parts:
-                    if part._credit is credit and not part._parts:
-                        n += part._let_go()
-        for part in parts:
-            if part._credit is not credit or part._parts:
-                part.release(error)
-        credit.give(n)
+            self._fail(error)
+        home: dict[Credit, int] = {}
+        self._let_go(home)
+        for credit, n in home.items():  # each window's in one step
+            credit.give(n)
 
-    def _let_go(self) -> int:
-        """One hold less. How many credits that frees. Under the lock."""
-        if self._holds == 0:
-            return 0
-        self._holds -= 1
-        if self._holds:
-            return 0
-        n, self._n = self._n, 0
-        return n
+    def _fail(self, error: Exception) -> None:
+        """Tell every source that something of its is in the frame."""
+        self._credit.fail(error)
+        for part in self._parts:
+            part._fail(error)
+
+    def _let_go(self, home: dict[Credit, int]) -> None:
+        """One hold less. Adds the credits which that frees to those that go `home`."""
+        credit = self._credit
+        with credit.lock:
+            if self._holds == 0:
+                return
+            self._holds -= 1
+            if self._holds:
+                return
+            n, self._n = self._n, 0
+            parts, self._parts = self._parts, ()
+        home[credit] = home.get(credit, 0) + n
+        for part in parts:
+            part._let_go(home)
+
+
+class Passage(Permit):
+    """A permit from a line of operators further up, in a line of its own.
+
+    An operator of RxPY's in between, such as `take`, may have ended the line above,
+    while what came through is still wanted here.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, credit: Credit, above: Permit) -> None:
+        super().__init__(credit, 0, (above.hold(),))
+
+    @property
+    def credit(self) -> Credit | None:
+        for above in self._parts:
+            return above.credit
+        return None
+
+    @property
+    def is_abandoned(self) -> bool:
+        return self._credit.abandoned
 
 
 class _NoPermit(Permit):

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from reactivex.abc import DisposableBase
@@ -64,6 +65,7 @@ class Gate(Paced):
         self._drained = threading.Event()
         self._wakers: list[Callable[[], object]] = []
         self._deadline: Timer | None = None
+        self._gave_up = False
         self._late: DrainTimeout | None = None
 
     # -- sending ------------------------------------------------------------
@@ -155,7 +157,8 @@ class Gate(Paced):
         """
         self._shut(timeout)
         if self._may_block():
-            self._drained.wait(timeout + 1.0)
+            if not self._drained.wait(min(timeout, threading.TIMEOUT_MAX)):
+                self._give_up(timeout)
             self._report()
 
     async def aclose(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109  # a drain has a deadline
@@ -165,7 +168,7 @@ class Gate(Paced):
         home = asyncio.Event()
 
         def wake() -> None:
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(home.set)
 
         with self._mutex:
@@ -200,14 +203,18 @@ class Gate(Paced):
             self._complete(link)
         if not self._drained.is_set():
             self._deadline = link.clock.after(timeout, lambda: self._give_up(timeout))
+            if self._drained.is_set():  # meanwhile
+                self._deadline.cancel()
 
     def _complete(self, link: Link) -> None:
         link.complete()
         link.credit.when_home(self._end_drain)
 
     def _give_up(self, timeout: float) -> None:
-        if self._link is None or self._drained.is_set():
-            return
+        with self._mutex:
+            if self._link is None or self._gave_up or self._drained.is_set():
+                return
+            self._gave_up = True
         lost = self._link.abandon()
         if lost:
             self._late = DrainTimeout(lost, timeout)

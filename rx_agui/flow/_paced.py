@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import suppress
 from threading import Lock
 from typing import Any, Protocol
 
@@ -24,7 +25,7 @@ from reactivex.disposable import Disposable
 from reactivex.scheduler import CurrentThreadScheduler
 
 from rx_agui.clock import Clock, clock_for, running_loop
-from rx_agui.errors import ConfigError, FlowControlError, StreamError
+from rx_agui.errors import ConfigError, StreamError
 from rx_agui.flow._credit import Credit, Waiter
 from rx_agui.flow._turn import Turn
 
@@ -258,8 +259,8 @@ class _Pull:
             except StreamError as error:
                 link.credit.give(1)
                 link.refuse(error)
-                continue
-            admit(prepared)
+            else:
+                admit(prepared)
             if loop is not None and time.monotonic() >= yield_at:
                 loop.call_soon(self.run)
                 return
@@ -323,6 +324,7 @@ class _AsyncPull:
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
+        self._is_advancing = False  # and not in somebody's on_next, or cleaning up
 
     def start(self) -> None:
         if not self._stopped:
@@ -332,14 +334,19 @@ class _AsyncPull:
         self._stopped = True
         if running_loop() is self._loop:
             self._cancel()
-        elif not self._loop.is_closed():
+            return
+        with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._cancel)
 
     def _cancel(self) -> None:
-        if self._task is not None and not self._task.done():
+        # Elsewhere it is enough that we have been told, since no more is asked for; and
+        # a cancellation would strike in the iterable's own `finally`, as it is closed.
+        if self._task is not None and self._is_advancing:
             self._task.cancel()
 
     async def _walk(self) -> None:
+        if self._stopped:
+            return
         link = self._link
         try:
             source = self._source() if callable(self._source) else self._source
@@ -351,6 +358,7 @@ class _AsyncPull:
         try:
             ending = await self._advance(iterator)
         finally:
+            self._is_advancing = False
             close = getattr(iterator, "aclose", None)
             if close is not None:
                 await close()
@@ -360,35 +368,40 @@ class _AsyncPull:
     async def _advance(self, iterator: AsyncIterator[Any]) -> Callable[[], None] | None:
         link = self._link
         yield_at = time.monotonic() + _SLICE
+        self._is_advancing = True
         while not self._stopped:
             try:
                 await link.credit.awaited()
-            except FlowControlError:  # the stream has ended
+            except Exception:  # the stream has ended; whoever ended it says why
                 return None
-            event = None
             try:
                 event = await anext(iterator)
-                prepared = link.prepare(event)
             except StopAsyncIteration:
                 link.credit.give(1)
                 return link.complete
-            except StreamError as error:
-                link.credit.give(1)
-                if event is None:
-                    return _failing(link, error)
-                link.refuse(error)
-                continue
             except Exception as error:
                 link.credit.give(1)
                 return _failing(link, error)
             except BaseException:  # cancelled: the credit must not be lost with us
                 link.credit.give(1)
                 raise
-            link.admit(prepared)
+            self._is_advancing = False
+            self._hand_on(event)
+            self._is_advancing = True
             if time.monotonic() >= yield_at:
                 await asyncio.sleep(0)
                 yield_at = time.monotonic() + _SLICE
         return None
+
+    def _hand_on(self, event: Any) -> None:
+        link = self._link
+        try:
+            prepared = link.prepare(event)
+        except StreamError as error:
+            link.credit.give(1)
+            link.refuse(error)
+        else:
+            link.admit(prepared)
 
 
 def _failing(link: Link, error: Exception) -> Callable[[], None]:

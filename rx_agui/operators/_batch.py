@@ -29,7 +29,7 @@ from reactivex.abc import SchedulerBase
 
 from rx_agui.clock import Timer
 from rx_agui.codec import decode
-from rx_agui.errors import StreamError, WireError, require_positive
+from rx_agui.errors import StreamError, WireError, require_positive, require_whole
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.operators._stage import Entrance, Errors, Line, Operator, Stage, lift
@@ -73,9 +73,11 @@ def batch(
     Raises:
         ConfigError: A setting makes no sense.
     """
-    require_positive(
-        batch_size=batch_size, batch_timeout=batch_timeout, max_bytes=max_bytes
-    )
+    require_positive(batch_size=batch_size, batch_timeout=batch_timeout)
+    require_whole(batch_size=batch_size)
+    if max_bytes is not None:
+        require_positive(max_bytes=max_bytes)
+        require_whole(max_bytes=max_bytes)
     return lift(
         _Batch, batch_size, batch_timeout, max_bytes, errors, scheduler=scheduler
     )
@@ -164,7 +166,7 @@ class _Batch(Stage):
         if self._lines:
             self._frame_lines()
         events = frame.events
-        plain = frame.encoding is IDENTITY
+        plain = frame.encoding == IDENTITY
         if events > 1 or self._max_bytes is not None or not plain:
             self._make_room_for(frame)
         if not self._waiting:
@@ -205,7 +207,7 @@ class _Batch(Stage):
         if self._waiting:
             if self._events + frame.events > self._size:
                 self._leave("size")
-            elif frame.encoding is not IDENTITY or self._is_over(self._bytes + size):
+            elif frame.encoding != IDENTITY or self._is_over(self._bytes + size):
                 self._leave("bytes")
         self._bytes += size + 1  # the LF behind it
 

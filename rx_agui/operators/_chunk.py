@@ -28,6 +28,7 @@ from rx_agui.errors import (
     StreamError,
     require_at_least,
     require_positive,
+    require_whole,
 )
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.operators._stage import Errors, Line, Operator, Stage, as_frame, lift
@@ -61,6 +62,7 @@ def chunk(max_chunk_size: int = 65536, *, errors: Errors = None) -> Operator:
         ConfigError: A setting makes no sense.
     """
     require_at_least(4, max_chunk_size=max_chunk_size)
+    require_whole(max_chunk_size=max_chunk_size)
     return lift(_Chunk, max_chunk_size, errors)
 
 
@@ -89,6 +91,7 @@ def reassemble(
         ConfigError: A setting makes no sense.
     """
     require_positive(max_size=max_size, timeout=timeout, max_partials=max_partials)
+    require_whole(max_size=max_size, max_partials=max_partials)
     return lift(
         _Reassemble, max_size, timeout, max_partials, errors, scheduler=scheduler
     )
@@ -145,18 +148,31 @@ def _pieces(frame: Frame, max_size: int) -> Iterator[bytes]:
     while start < len(data):
         end = start + max_size
         if is_text and end < len(data):
-            while data[end] & 0xC0 == 0x80:  # inside a character
+            while end > start and data[end] & 0xC0 == 0x80:  # inside a character
                 end -= 1
+            if end == start:  # bytes that are no text at all; the reader will say so
+                end += max_size
         yield data[start:end]
         start = end
+
+
+class _Carried(Frame):
+    """A piece as it comes in: whoever lets it in writes a permit on it, not on yours."""
+
+    __slots__ = ("piece",)
+
+    def __init__(self, piece: StreamChunk) -> None:
+        super().__init__(piece.data, piece.permit, piece.events)
+        self.piece = piece
 
 
 class _Partial:
     """A payload of which some pieces have come."""
 
-    __slots__ = ("pieces", "since", "size")
+    __slots__ = ("events", "pieces", "since", "size")
 
-    def __init__(self, since: float) -> None:
+    def __init__(self, events: int, since: float) -> None:
+        self.events = events  # as its first piece says
         self.pieces: dict[int, StreamChunk] = {}
         self.size = 0
         self.since = since
@@ -196,16 +212,17 @@ class _Reassemble(Stage):
 
     def frame_of(self, item: Any) -> Any:
         is_piece = type(item) is StreamChunk and (item.compressed or not item.is_whole)
-        return item if is_piece else super().frame_of(item)
+        return _Carried(item) if is_piece else super().frame_of(item)
 
-    def next(self, item: Frame | StreamChunk) -> None:
-        if isinstance(item, StreamChunk):
-            self._take_piece(item)
+    def next(self, frame: Frame) -> None:
+        if isinstance(frame, _Carried):
+            self._take_piece(frame)
         else:
-            self.passed += item.events
-            self.emit(item)
+            self.passed += frame.events
+            self.emit(frame)
 
-    def _take_piece(self, piece: StreamChunk) -> None:
+    def _take_piece(self, carried: _Carried) -> None:
+        piece = carried.piece
         key = piece.sequence_num, piece.total_chunks, piece.crc32
         if key in self._settled:
             return  # it came twice
@@ -213,7 +230,8 @@ class _Reassemble(Stage):
         if partial is None:
             if len(self._partials) >= self._max_partials:
                 self._give_up(next(iter(self._partials)))
-            partial = self._partials[key] = _Partial(self.line.clock.now())
+            now = self.line.clock.now()
+            partial = self._partials[key] = _Partial(piece.events, now)
             self.taken += piece.events
         if piece.chunk_index in partial.pieces:
             return
@@ -225,22 +243,27 @@ class _Reassemble(Stage):
         partial.size += len(piece.data)
         self._size += len(piece.data)
         if len(partial.pieces) == piece.total_chunks:
-            self._complete(key)
+            self._complete(key, carried)
         elif self._timer is None:
             self._timer = self.after(self._timeout, self._ring)
 
-    def _complete(self, key: Key) -> None:
+    def _complete(self, key: Key, carried: _Carried) -> None:
         partial = self._settle(key)
         pieces = [partial.pieces[index] for index in range(key[1])]
-        first, last = pieces[0], pieces[-1]
-        if any(
-            p.events != first.events or p.encoding != first.encoding for p in pieces
-        ):
-            self.count_drop("invalid", first.events)
+        if len({(p.events, p.encoding, p.numbers) for p in pieces}) > 1:
+            self.count_drop("invalid", partial.events)
             self.refuse(Corrupt(f"payload {key[0]}: its pieces contradict each other"))
             return
-        data = b"".join([piece.data for piece in pieces])
-        frame = as_frame(replace(last, data=data, chunk_index=0, total_chunks=1))
+        # The other pieces were stored on purpose, and gave their credit back.
+        frame = as_frame(
+            replace(
+                pieces[-1],
+                data=b"".join([piece.data for piece in pieces]),
+                chunk_index=0,
+                total_chunks=1,
+                permit=carried.permit,
+            )
+        )
         self.sent += frame.events
         self.emit(frame)
 
@@ -259,9 +282,7 @@ class _Reassemble(Stage):
         self._lose(key, "incomplete", Incomplete(key[0], received, key[1]))
 
     def _lose(self, key: Key, reason: str, error: StreamError) -> None:
-        partial = self._settle(key)
-        events = next((p.events for p in partial.pieces.values()), 1)
-        self.count_drop(reason, events)
+        self.count_drop(reason, self._settle(key).events)
         self.refuse(error)
 
     def _settle(self, key: Key) -> _Partial:
@@ -292,8 +313,7 @@ class _Reassemble(Stage):
 
     def _drop_partials(self, reason: str) -> None:
         for partial in self._partials.values():
-            events = next((p.events for p in partial.pieces.values()), 1)
-            self.count_drop(reason, events)
+            self.count_drop(reason, partial.events)
         self._partials.clear()
         self._size = 0
 

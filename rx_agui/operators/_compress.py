@@ -32,6 +32,7 @@ from rx_agui.errors import (
     require_at_least,
     require_one_of,
     require_positive,
+    require_whole,
 )
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.operators._stage import Errors, Line, Operator, Stage, lift
@@ -84,10 +85,11 @@ def compress(
     require_one_of(tuple(ALGORITHMS), algorithm=algorithm)
     require_at_least(0, min_size=min_size)
     require_positive(workers=workers)
+    require_whole(min_size=min_size, workers=workers)
     codec = ALGORITHMS[algorithm]
     if level is None:
         level = codec.level
-    elif level not in codec.levels:
+    elif type(level) is not int or level not in codec.levels:
         low, high = codec.levels[0], codec.levels[-1]
         raise ConfigError("level", level, f"from {low} to {high} for {algorithm}")
     pack = codec.packer(level)
@@ -107,6 +109,7 @@ def decompress(*, max_size: int = 16 * 1024 * 1024, errors: Errors = None) -> Op
         ConfigError: A setting makes no sense.
     """
     require_positive(max_size=max_size)
+    require_whole(max_size=max_size)
     return lift(_Decompress, max_size, errors)
 
 
@@ -169,14 +172,14 @@ def _zstd_packer(level: int) -> Pack:
 
 def _zstd_unpack(data: bytes, limit: int) -> bytes:
     zstandard = _zstd()
-    with zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(
-        data, read_across_frames=False
-    ) as stream:
-        out: bytes = stream.read(limit + 1)
-    if len(out) > limit:
+    size = zstandard.frame_content_size(data)
+    codec = zstandard.ZstdDecompressor(max_window_size=2**27)
+    if size < 0:  # no `compress` of ours made it: nothing says how much it will be
+        with codec.stream_reader(data, read_across_frames=False) as stream:
+            size = len(stream.read(limit + 1))
+    if size > limit:
         raise PayloadTooLarge("a decompressed payload", limit)
-    if zstandard.frame_content_size(data) not in (-1, len(out)):
-        raise EOFError("it was cut")
+    out: bytes = codec.decompress(data, max_output_size=size, allow_extra_data=False)
     return out
 
 
@@ -396,11 +399,12 @@ def _unpacked(frame: Frame, max_size: int) -> Frame:
 
 def _check(frame: Frame) -> None:
     """Compare a payload with what was written on it."""
-    if frame.crc32 is None:
-        return
-    crc32 = zlib.crc32(frame.data)
-    if crc32 != frame.crc32:
-        raise Corrupt(f"crc32 is {crc32:08x}, {frame.crc32:08x} was sent")
+    if frame.crc32 is not None:
+        crc32 = zlib.crc32(frame.data)
+        if crc32 != frame.crc32:
+            raise Corrupt(f"crc32 is {crc32:08x}, {frame.crc32:08x} was sent")
     lines = frame.data.count(b"\n") + 1
     if lines != frame.events:
         raise Corrupt(f"{lines} events came, {frame.events} were sent")
+    if frame.numbers is not None and len(frame.numbers) != lines:
+        raise Corrupt(f"{lines} events came with {len(frame.numbers)} numbers")

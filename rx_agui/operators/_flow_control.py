@@ -24,9 +24,9 @@ from rx_agui.codec import encode
 from rx_agui.errors import (
     BackpressureTimeout,
     Overflow,
-    StreamError,
     require_one_of,
     require_positive,
+    require_whole,
 )
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.flow._credit import Waiter
@@ -81,11 +81,14 @@ def flow_control(
     Raises:
         ConfigError: A setting makes no sense.
     """
-    require_positive(
-        max_concurrent_events=max_concurrent_events,
-        buffer_size=buffer_size,
-        timeout=timeout,
-    )
+    counts = {
+        "max_concurrent_events": max_concurrent_events,
+        "buffer_size": buffer_size,
+    }
+    require_positive(**counts)
+    require_whole(**counts)
+    if timeout is not None:
+        require_positive(timeout=timeout)
     require_one_of(OVERFLOWS, overflow=overflow)
     return lift(
         _FlowControl,
@@ -157,6 +160,8 @@ class _Window(Entrance):
         self._limit = 1 if overflow == "latest" else buffer_size
         self._mutex = Lock()  # of the queue: senders fill it, the turn empties it
         self._queue: deque[Frame] = deque()
+        self._lost: dict[str, int] = {}  # dropped, and not yet counted in turn
+        self._asked = False  # whether somebody has asked to be served
         self._waiter: Waiter | None = None
         self._ending: tuple[Exception | None] | None = None
 
@@ -169,20 +174,21 @@ class _Window(Entrance):
         try:
             if self.waits and not self._queue and not self._may_not_wait():
                 self.credit.wait(self.timeout)
-                self.line.hand_in(self._let_in, frame)
-            else:
-                self.offer(frame)
+            elif not self._has_room_for(frame):
+                return
         except BackpressureTimeout as error:
-            self.line.post(self._count_lost, ("backpressure_timeout", frame))
+            self._lose("backpressure_timeout", frame)
             if self._stage.tell is None:
                 raise
             self._stage.tell(error)
         except Overflow as error:
-            self.line.post(self._count_lost, ("refused", frame))
+            self._lose("refused", frame)
             self._stage.refuse(error)
-        except StreamError:
+        except Exception:
             if not self.credit.closed:
                 raise  # else it came too late, and whoever ended the stream said why
+        else:
+            self.line.hand_in(self._let_in, frame)
 
     def begin(self, top: Stage) -> None:
         super().begin(top)
@@ -205,10 +211,15 @@ class _Window(Entrance):
         Raises:
             Overflow: The queue is full and the policy is to refuse.
         """
-        if not self._queue and not self.credit.closed and self.credit.acquire():
+        if self._has_room_for(prepared):
             self.line.hand_in(self._let_in, prepared)
-        else:
-            self._enqueue(Frame(prepared) if type(prepared) is bytes else prepared)
+
+    def _has_room_for(self, prepared: Any) -> bool:
+        """Take a credit for it; or else keep it waiting, or drop one."""
+        if not self._queue and self.credit.acquire():
+            return True
+        self._enqueue(Frame(prepared) if type(prepared) is bytes else prepared)
+        return False
 
     def _may_not_wait(self) -> bool:
         thread = get_ident()
@@ -217,27 +228,33 @@ class _Window(Entrance):
     # -- the queue of those who may not wait -----------------------------------------
 
     def _enqueue(self, frame: Frame) -> None:
-        lost: tuple[str, Frame] | None = None
+        dropped: Frame | None = None
         with self._mutex:
             if len(self._queue) >= self._limit:
                 if self._overflow in ("wait", "error"):
                     raise Overflow(self._limit)
-                if self._overflow == "drop_newest":
-                    lost = "overflow_newest", frame
-                else:
-                    lost = "overflow_oldest", self._queue.popleft()
-            if lost is None or lost[1] is not frame:
+                drops_newest = self._overflow == "drop_newest"
+                dropped = frame if drops_newest else self._queue.popleft()
+            if dropped is not frame:
                 self._queue.append(frame)
                 frame.permit.hold()  # of a window further up
-        if lost is not None:
-            self.line.post(self._lose, lost)
+        if dropped is frame:
+            self._lose("overflow_newest", frame)
+        elif dropped is not None:
+            dropped.permit.release()
+            self._lose("overflow_oldest", dropped)
         self._wake()
 
     def _wake(self) -> None:
+        if self._asked:  # once is enough: a sink may be stuck, and its turn be long
+            return
+        self._asked = True
         self.line.at_home(self._serve)
 
     def _serve(self, _: object) -> None:
         """Let in from the queue as many as there is credit for."""
+        self._asked = False  # first, so that whoever comes from now on asks again
+        self._count_lost()
         while self._queue and self._has_credit():
             with self._mutex:
                 frame = self._queue.popleft()
@@ -315,6 +332,7 @@ class _Window(Entrance):
 
     def abandon(self) -> int:
         lost = self.credit.in_flight + len(self._queue)
+        self.credit.give_up()
         self.line.dispose()
         return lost
 
@@ -334,14 +352,18 @@ class _Window(Entrance):
             self._queue.clear()
         for frame in lost:
             frame.permit.release()
-            self._count_lost((reason, frame))
+            self._lose(reason, frame)
+        self._count_lost()
 
-    def _lose(self, lost: tuple[str, Frame]) -> None:
-        if lost[0] != "overflow_newest":
-            lost[1].permit.release()
-        self._count_lost(lost)
+    def _lose(self, reason: str, frame: Frame) -> None:
+        """Nobody will see the frame. On any thread; it is counted in turn."""
+        with self._mutex:
+            self._lost[reason] = self._lost.get(reason, 0) + frame.events
+        self._wake()
 
-    def _count_lost(self, lost: tuple[str, Frame]) -> None:
-        reason, frame = lost
-        self._stage.taken += frame.events
-        self._stage.count_drop(reason, frame.events)
+    def _count_lost(self) -> None:
+        with self._mutex:
+            lost, self._lost = self._lost, {}
+        for reason, events in lost.items():
+            self._stage.taken += events
+            self._stage.count_drop(reason, events)

@@ -21,11 +21,15 @@ from reactivex.abc import SchedulerBase
 from rx_agui.clock import Timer
 from rx_agui.codec import decode
 from rx_agui.errors import (
+    ConfigError,
+    Corrupt,
     Gap,
     ProcessingError,
+    StreamError,
     require_at_least,
     require_one_of,
     require_positive,
+    require_whole,
 )
 from rx_agui.flow import NO_PERMIT
 from rx_agui.frame import IDENTITY, Frame
@@ -84,7 +88,10 @@ def sequence(
     """
     require_at_least(1, start=start)
     require_positive(out_of_order_buffer=out_of_order_buffer, gap_timeout=gap_timeout)
+    require_whole(start=start, out_of_order_buffer=out_of_order_buffer)
     require_one_of(ON_GAP, on_gap=on_gap)
+    if number is not None and not callable(number):
+        raise ConfigError("number", number, must="a function")
     if number is None:
         return lift(_Number, start, errors, scheduler=scheduler)
     rule = _Rule(start, out_of_order_buffer, gap_timeout, on_gap)
@@ -115,6 +122,7 @@ def resequence(
     """
     require_at_least(1, start=start)
     require_positive(out_of_order_buffer=out_of_order_buffer, gap_timeout=gap_timeout)
+    require_whole(start=start, out_of_order_buffer=out_of_order_buffer)
     require_one_of(ON_GAP, on_gap=on_gap)
     rule = _Rule(start, out_of_order_buffer, gap_timeout, on_gap)
     return lift(_Resequence, rule, errors, scheduler=scheduler)
@@ -183,32 +191,51 @@ class _Reorder(Stage):
         elif frame.first <= self.expected:
             self._send(frame)
             self._send_held()
-        elif frame.first in self._held:
-            self.count_drop("duplicate", frame.events)
         else:
             self._hold(frame)
 
     def _hold(self, frame: Frame) -> None:
+        since = self.line.clock.now()
+        known = self._held.get(frame.first)
+        if known is not None:
+            # Two connections cut their batches differently: the longer has all of it.
+            shorter, since = known
+            if frame.last <= shorter.last:
+                self.count_drop("duplicate", frame.events)
+                return
+            self.count_drop("duplicate", shorter.events)
+            self._held_events -= shorter.events
         # Stored on purpose: the credit comes home when on_next returns.
-        stored = frame.copy(permit=NO_PERMIT)
-        self._held[frame.first] = stored, self.line.clock.now()
+        self._held[frame.first] = frame.copy(permit=NO_PERMIT), since
         self._held_events += frame.events
-        if self._held_events > self._rule.buffer:
+        while self._held_events > self._rule.buffer:
             self._give_up()
-        elif self._timer is None:
+        if self._held and self._timer is None:
             self._timer = self.after(self._rule.timeout, self._ring)
 
     def _send(self, frame: Frame) -> None:
         if frame.first < self.expected and frame.encoding == IDENTITY:
+            lines, numbers = len(frame.lines()), len(frame.line_numbers())
+            if lines != numbers:
+                self.count_drop("invalid", frame.events)
+                self.refuse(Corrupt(f"{lines} events came with {numbers} numbers"))
+                return
             frame = _behind(frame, self.expected, self)
         self.expected = frame.last + 1
         self.sent += frame.events
         self.emit(frame)
 
     def _send_held(self) -> None:
-        while (found := self._held.pop(self.expected, None)) is not None:
-            self._held_events -= found[0].events
-            self._send(found[0])
+        while self._held and (first := self._first_held()) <= self.expected:
+            frame, _ = self._held.pop(first)
+            self._held_events -= frame.events
+            if frame.last < self.expected:  # it came by another way meanwhile
+                self.count_drop("duplicate", frame.events)
+            else:
+                self._send(frame)
+
+    def _first_held(self) -> int:
+        return self.expected if self.expected in self._held else min(self._held)
 
     def _ring(self, _: object) -> None:
         self._timer = None
@@ -284,7 +311,12 @@ class _Sequence(_Reorder):
 
     def next(self, frame: Frame) -> None:
         self.taken += frame.events
-        event = decode(frame.lines()[0])
+        try:
+            event = decode(frame.lines()[0])
+        except StreamError as error:  # it is compressed, or was never JSON
+            self.count_drop("invalid", frame.events)
+            self.refuse(error)
+            return
         try:
             number = self._number(event)
             if type(number) is not int:
@@ -295,6 +327,8 @@ class _Sequence(_Reorder):
             return
         frame.first = number
         frame.last = number + frame.events - 1
+        if frame.numbers is not None:
+            frame.numbers = None
         self.order(frame)
 
 

@@ -35,7 +35,8 @@ from rx_agui import probe
 from rx_agui.clock import Clock, Timer, clock_for
 from rx_agui.codec import encode
 from rx_agui.errors import StreamError, ValidationError
-from rx_agui.flow import Credit, Paced, Permit
+from rx_agui.flow import NO_PERMIT, Credit, Paced, Permit
+from rx_agui.flow._credit import Passage
 from rx_agui.flow._turn import Turn
 from rx_agui.frame import Frame, StreamChunk
 
@@ -332,8 +333,16 @@ class Entrance:
     def on_next(self, item: Any) -> None:
         """A signal from anybody's Observable, from any thread."""
         frame = self.top.enter(item)
-        if frame is not None:
+        if frame is None:
+            return
+        if frame.permit is NO_PERMIT:
             self.offer(frame)
+            return
+        frame.permit = permit = Passage(self.credit, frame.permit)
+        try:
+            self.offer(frame)
+        finally:
+            permit.release()
 
     def on_error(self, error: Exception) -> None:
         """The source has failed."""

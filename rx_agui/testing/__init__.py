@@ -7,6 +7,7 @@ simulated runs       AG-UI events as an agent would send them
 
 from rx_agui.testing._agent import simulated_deltas, simulated_run
 from rx_agui.testing._contract import RULES, Candidate, Rule
+from rx_agui.testing._draw import draw
 from rx_agui.testing._marble import (
     Drawing,
     MarbleError,
@@ -28,6 +29,7 @@ __all__ = [
     "Meaning",
     "Played",
     "Rule",
+    "draw",
     "play",
     "read",
     "simulated_deltas",

@@ -48,7 +48,19 @@ __all__ = ["Drawing", "MarbleError", "Mark", "Meaning", "read", "write"]
 
 _LABEL = 9  # columns
 _LANES = frozenset(
-    ["in", "pull", "gate", "out", "taken", "refused", "errors", "ack", "credit", "work", "dispose"]
+    [
+        "in",
+        "pull",
+        "gate",
+        "out",
+        "taken",
+        "refused",
+        "errors",
+        "ack",
+        "credit",
+        "work",
+        "dispose",
+    ]
 )
 
 
@@ -93,12 +105,17 @@ class Drawing:
     several: dict[str, str] = field(default_factory=dict)
 
     def marks(self, lane: str) -> list[Mark]:
-        """What happens on a lane, letter by letter."""
+        """What happens on a lane, letter by letter; nothing if there is no such lane."""
         return [
             Mark(second, each)
-            for second, sign in _marks(self.lanes[lane])
+            for second, sign in _marks(self.lanes.get(lane, ""))
             for each in self.several.get(sign, sign)
         ]
+
+    @property
+    def letters(self) -> set[str]:
+        """The letters that are said to stand for something."""
+        return {*self.events, *self.meanings, *self.several}
 
     def event(self, letter: str) -> object:
         """The event a letter stands for."""
@@ -153,11 +170,14 @@ def write(marks: Iterable[Mark]) -> str:
 
 def _add(drawing: Drawing, line: str) -> None:
     label, rest = line[:_LABEL].strip(), line[_LABEL:].strip()
+    if label in drawing.lanes or label in drawing.letters:
+        raise ValueError(f"{label!r} is drawn twice")
     if not label:
         drawing.stages.append(rest)
     elif len(label) > 1:
         if label not in _LANES:
             raise ValueError(f"{label!r} is no lane")
+        _check_lane(label, rest)
         drawing.lanes[label] = rest
     elif rest.startswith("="):
         drawing.several[label] = "".join(rest[1:].split())
@@ -166,6 +186,16 @@ def _add(drawing: Drawing, line: str) -> None:
     else:
         drawing.meanings[label] = _meaning(rest)
 
+
+def _check_lane(label: str, lane: str) -> None:
+    if label == "work":
+        if not (lane.isascii() and lane.isdigit()):
+            raise ValueError("a job takes as many seconds as its one digit says")
+    elif not _LANE.fullmatch(lane):
+        raise ValueError("each ( needs its own ) behind it")
+
+
+_LANE = re.compile(r"(?:[^()]|\([^()]*\))*")
 
 _JSON = re.compile(r'["{]|\[(?!\d+/\d+\])')
 
@@ -189,6 +219,8 @@ def _meaning(text: str) -> Meaning:
             raise ValueError(f"{word!r} says nothing about a letter")
         if found["index"]:
             piece = int(found["index"]), int(found["total"])
+            if not 1 <= piece[0] <= piece[1]:
+                raise ValueError(f"there is no piece {piece[0]} of {piece[1]}")
         elif found["encoding"]:
             encoding = found["encoding"]
         elif found["trigger"]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 from reactivex import Observable, Observer
+from reactivex import operators as rx_operators
 from reactivex.abc import DisposableBase, ObserverBase
 from reactivex.disposable import Disposable
 
@@ -122,7 +123,7 @@ class _Player:
         if "gate" in lanes:
             self.gate = Gate()
             return self.gate
-        raise MarbleError(f"{self.drawing.name}: nothing goes in")
+        raise self._cannot("nothing goes in")
 
     def _pulled(self) -> Iterator[object]:
         for _, sign in self.drawing.marks("pull"):
@@ -149,7 +150,7 @@ class _Player:
             scheduler.at(second + 0.5, self._note_credit)
 
     def _drawn(self, lane: str) -> list[Mark]:
-        return self.drawing.marks(lane) if lane in self.drawing.lanes else []
+        return self.drawing.marks(lane)
 
     def _send(self, sign: str) -> None:
         if sign == "|":
@@ -191,20 +192,36 @@ class _Player:
 
     def _stage(self, text: str) -> Operator:
         """`batch(batch_size=3)` on paper is `operators.batch(batch_size=3)` here."""
-        match ast.parse(text, mode="eval").body:
+        try:
+            call = ast.parse(text, mode="eval").body
+        except SyntaxError:
+            call = None
+        match call:
             case ast.Call(func=ast.Name(id=name), args=args, keywords=settings):
-                make = self.named.get(name) or getattr(operators, name, None)
-                if make is not None:
+                rooms = (operators, rx_operators)  # ours, then RxPY's own
+                found = (getattr(room, name, None) for room in rooms)
+                make = self.named.get(name) or next(filter(None, found), None)
+                if make is None:
+                    raise self._cannot(f"no operator is called {name}")
+                try:
                     return make(
                         *map(self._setting, args),
                         **{str(s.arg): self._setting(s.value) for s in settings},
                     )
-        raise MarbleError(f"{self.drawing.name}: not an operator: {text}")
+                except (TypeError, ValueError) as error:
+                    raise self._cannot(f"{text}: {error}") from error
+        raise self._cannot(f"not an operator: {text}")
 
     def _setting(self, node: ast.expr) -> object:
         if isinstance(node, ast.Name):
-            return {"errors": self._told, **_FUNCTIONS}[node.id]
+            known = {"errors": self._told, **_FUNCTIONS}
+            if node.id not in known:
+                raise ValueError(f"{node.id} is none of {', '.join(known)}")
+            return known[node.id]
         return ast.literal_eval(node)
+
+    def _cannot(self, why: str) -> MarbleError:
+        return MarbleError(f"{self.drawing.file}: {self.drawing.name}: {why}")
 
 
 class _Hot(Observable[Any]):

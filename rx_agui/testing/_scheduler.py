@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from reactivex.scheduler import VirtualTimeScheduler
+from reactivex.scheduler.scheduleditem import ScheduledItem
 
 __all__ = ["MarbleScheduler"]
 
@@ -32,20 +33,25 @@ class MarbleScheduler(VirtualTimeScheduler):
         Raises:
             RuntimeError: More than `limit` actions: something feeds itself.
         """
-        for _ in range(limit):
-            with self._lock:
-                if (
-                    not self._queue
-                    or self.to_seconds(self._queue.peek().duetime) > until
-                ):
-                    return
-                item = self._queue.dequeue()
-                self._clock = max(self._clock, self.to_seconds(item.duetime))
-            if not item.is_cancelled():
-                item.invoke()
-        raise RuntimeError(
-            f"more than {limit} actions: something schedules itself for ever"
-        )
+        done = 0
+        while (item := self._next(until)) is not None:
+            if item.is_cancelled():
+                continue
+            if done == limit:
+                raise RuntimeError(
+                    f"more than {limit} actions: something schedules itself for ever"
+                )
+            done += 1
+            item.invoke()
+
+    def _next(self, until: float) -> ScheduledItem | None:
+        """What is due next; the clock is then there."""
+        with self._lock:
+            if not self._queue or self.to_seconds(self._queue.peek().duetime) > until:
+                return None
+            item = self._queue.dequeue()
+            self._clock = max(self._clock, self.to_seconds(item.duetime))
+            return item
 
     def at(self, second: float, action: Callable[..., object], *args: Any) -> None:
         """Do `action(*args)` at this second."""

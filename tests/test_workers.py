@@ -1,0 +1,236 @@
+"""Threads that come with the work, and go when there is none."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from rx_agui.workers import Workers
+
+SOON = 5.0
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait, without a sleep of a chosen length, until `condition` holds."""
+    tick, left = threading.Event(), SOON
+    while not condition():
+        assert left > 0, "it never came to be"
+        tick.wait(0.001)
+        left -= 0.001
+
+
+class Stuck:
+    """Jobs that do not end until they may."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.may_end = threading.Event()
+
+    def __call__(self) -> None:
+        self.begun.release()
+        assert self.may_end.wait(6 * SOON)
+
+    def wait_for(self, n: int) -> None:
+        for _ in range(n):
+            assert self.begun.acquire(timeout=SOON)
+
+
+@pytest.fixture
+def stuck() -> Iterator[Stuck]:
+    stuck = Stuck()
+    yield stuck
+    stuck.may_end.set()
+
+
+@pytest.fixture
+def raised(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What threading.excepthook was told."""
+    told: list[Any] = []
+    monkeypatch.setattr(
+        threading, "excepthook", lambda args: told.append(args.exc_value)
+    )
+    return told
+
+
+def test_there_are_never_more_threads_than_the_limit(stuck: Stuck) -> None:
+    workers = Workers("test", limit=3, idle=0.01)
+    for _ in range(20):
+        workers.submit(stuck)
+    stuck.wait_for(3)
+
+    assert workers.threads == 3
+    assert workers.backlog == 17
+    stuck.may_end.set()
+    stuck.wait_for(17)
+
+
+def test_a_thread_that_waits_is_used_before_another_is_made() -> None:
+    workers = Workers("test", limit=3)
+    names: list[str] = []
+    for _ in range(10):
+        done = threading.Event()
+
+        def job(done: threading.Event = done) -> None:
+            names.append(str(threading.get_ident()))
+            done.set()
+
+        workers.submit(job)
+        assert done.wait(SOON)
+        until(lambda: workers._waiting == 1)
+
+    assert len(set(names)) == 1
+    assert workers.threads == 1
+
+
+def test_threads_end_when_idle_and_come_back_with_work() -> None:
+    workers = Workers("short-lived", limit=2, idle=0.001)
+    for _ in range(3):
+        done = threading.Event()
+        workers.submit(done.set)
+        assert done.wait(SOON)
+        until(lambda: workers.threads == 0)
+
+    until(
+        lambda: not [t for t in threading.enumerate() if t.name.endswith("short-lived")]
+    )
+
+
+def test_no_job_is_lost_between_many_who_submit_and_threads_that_end() -> None:
+    workers = Workers("test", limit=2, idle=0.0)
+    done = threading.Semaphore(0)
+
+    def submit() -> None:
+        for _ in range(500):
+            workers.submit(done.release)
+
+    submitters = [threading.Thread(target=submit) for _ in range(4)]
+    for thread in submitters:
+        thread.start()
+    for thread in submitters:
+        thread.join(SOON)
+
+    for _ in range(2000):
+        assert done.acquire(timeout=SOON)
+    until(lambda: workers.threads == 0)
+
+
+def test_what_a_job_raises_goes_to_the_excepthook_and_the_thread_lives_on(
+    raised: list[Any],
+) -> None:
+    workers = Workers("test", limit=1)
+    threads: list[int] = []
+    done = threading.Event()
+
+    def fail() -> None:
+        threads.append(threading.get_ident())
+        raise KeyError("a sink's own")
+
+    def last() -> None:
+        threads.append(threading.get_ident())
+        done.set()
+
+    workers.submit(fail)
+    workers.submit(last)
+
+    assert done.wait(SOON)
+    assert [str(error) for error in raised] == ['"a sink\'s own"']
+    assert len(set(threads)) == 1
+
+
+def test_a_job_that_exits_takes_no_thread_with_it(raised: list[Any]) -> None:
+    workers = Workers("test", limit=1)
+    done = threading.Event()
+
+    def leave() -> None:
+        raise SystemExit(1)
+
+    workers.submit(leave)
+    workers.submit(done.set)
+
+    assert done.wait(SOON)
+    assert workers.threads == 1
+    assert [type(error) for error in raised] == [SystemExit]
+
+
+def test_a_job_is_forgotten_once_done() -> None:
+    import weakref
+
+    class Job:
+        def __call__(self) -> None: ...
+
+    workers = Workers("test", limit=1)
+    job = Job()
+    gone = weakref.ref(job)
+    workers.submit(job)
+    del job
+
+    until(lambda: gone() is None)
+    assert workers.threads == 1  # it was not the thread's end that freed it
+
+
+def test_relief_comes_only_when_all_are_stuck(stuck: Stuck) -> None:
+    workers = Workers("test", limit=1, patience=0.02, idle=0.01)
+    for _ in range(2):
+        workers.submit(stuck)
+    stuck.wait_for(1)
+
+    workers._progress += 60  # progress was made just now
+    workers.relieve()
+    assert workers.threads == 1
+    workers._progress -= 120
+    workers.relieve()
+    stuck.wait_for(1)
+    assert workers.threads == 2
+
+    workers._progress -= 120
+    workers.relieve()  # stuck, but nobody waits
+    assert workers.threads == 2
+
+
+def test_relief_is_one_thread_at_a_time(stuck: Stuck) -> None:
+    workers = Workers("test", limit=1, patience=60, idle=0.01)
+    for _ in range(5):
+        workers.submit(stuck)
+    stuck.wait_for(1)
+    workers._progress -= 120
+
+    for _ in range(5):
+        workers.relieve()
+
+    stuck.wait_for(1)
+    assert workers.threads == 2
+
+
+def test_without_patience_there_is_no_relief(stuck: Stuck) -> None:
+    workers = Workers("test", limit=1, idle=0.01)
+    for _ in range(2):
+        workers.submit(stuck)
+    stuck.wait_for(1)
+    workers._progress -= 3600
+
+    workers.relieve()
+
+    assert workers.threads == 1
+
+
+def test_a_thread_that_cannot_start_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workers = Workers("test", limit=1)
+    done = threading.Semaphore(0)
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start"):
+            workers.submit(done.release)
+    assert workers.threads == 0
+
+    workers.submit(done.release)
+    for _ in range(2):  # what was submitted then is done now
+        assert done.acquire(timeout=SOON)
