@@ -25,6 +25,7 @@ from typing import Any, Protocol, TypeVar
 
 from reactivex.abc import SchedulerBase
 from reactivex.scheduler import VirtualTimeScheduler
+from reactivex.scheduler.eventloop import AsyncIOScheduler
 
 from rx_agui.workers import COMPUTE, HANDS
 
@@ -71,6 +72,9 @@ class Clock(Protocol):
 
 def clock_for(scheduler: SchedulerBase | None) -> Clock:
     """The clock of a subscription that is being made now, in this thread."""
+    if isinstance(scheduler, AsyncIOScheduler):
+        # RxPY's own calls the loop from any thread, which asyncio forbids and forgets.
+        return LoopClock(scheduler._loop)
     if scheduler is not None:
         return SchedulerClock(scheduler)
     loop = running_loop()

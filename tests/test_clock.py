@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from reactivex.scheduler import EventLoopScheduler, TimeoutScheduler
+from reactivex.scheduler.eventloop import AsyncIOScheduler
 
 from rx_agui import clock as clock_module
 from rx_agui.clock import LoopClock, SchedulerClock, ThreadClock, Timer, clock_for
@@ -479,3 +480,16 @@ def test_what_an_action_returns_is_not_disposed_of() -> None:
     scheduler.play()
 
     assert rang == [0.0, 7, 2.0]
+
+
+def test_rxpys_asyncio_scheduler_is_the_time_of_its_loop_from_any_thread() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        clock = clock_for(AsyncIOScheduler(loop))
+        came = asyncio.Event()
+
+        threading.Thread(target=clock.soon, args=(came.set,)).start()
+
+        await asyncio.wait_for(came.wait(), 5)
+
+    asyncio.run(main(), debug=True)

@@ -887,14 +887,7 @@ def test_the_loop_never_stands_still_for_payloads_of_a_megabyte() -> None:
     words = [str(chance.random()) for _ in range(1000)]
     text = " ".join(chance.choice(words) for _ in range(54_000))  # about 1 MB
     event = {"type": "STATE_SNAPSHOT", "snapshot": {"text": text}}
-
-    def cost(job: Callable[[], Any]) -> float:
-        start = time.thread_time()
-        job()
-        return time.thread_time() - start
-
-    one = sorted(cost(lambda: encode(event)) for _ in range(9))[4]
-    size, lags = 0, [0.0]
+    size, stalls = 0, [0.0]
 
     async def agent() -> AsyncIterator[Any]:
         for _ in range(24):
@@ -909,8 +902,8 @@ def test_the_loop_never_stands_still_for_payloads_of_a_megabyte() -> None:
         before = time.thread_time()
         while True:
             await asyncio.sleep(0)
-            now = time.thread_time()
-            lags.append(now - before)  # of this thread: who else is busy does not count
+            now = time.thread_time()  # this thread's: who else is busy does not count
+            stalls.append(now - before)
             before = now
 
     async def main() -> None:
@@ -923,14 +916,23 @@ def test_the_loop_never_stands_still_for_payloads_of_a_megabyte() -> None:
         ticker.cancel()
 
     run(main())
-    lags.sort()
-    p99, worst = lags[len(lags) * 99 // 100], lags[-1]
-    print(
-        f"encode {one * 1e3:.2f} ms, p99 {p99 * 1e3:.2f} ms, worst {worst * 1e3:.2f} ms"
-    )
     assert size > 1_000_000
-    assert p99 < 0.005
-    assert worst < max(4 * one, 0.005)
+    assert max(stalls) < 0.05
+    assert lag(0.99, stalls) < 0.005
+
+
+def lag(quantile: float, stalls: list[float]) -> float:
+    """What a timer that is due at any moment is late by, in so many cases of all.
+
+    One that is due within a stall is late by what is left of it.
+    """
+    rest = sum(stalls) * (1 - quantile)
+    low, high = 0.0, max(stalls)
+    for _ in range(40):
+        middle = (low + high) / 2
+        later = sum(stall - middle for stall in stalls if stall > middle)
+        low, high = (middle, high) if later > rest else (low, middle)
+    return high
 
 
 def test_a_whole_run_comes_out_as_it_went_in() -> None:

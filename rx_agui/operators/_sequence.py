@@ -111,7 +111,9 @@ def resequence(
 
     The inverse of `sequence`, for readers; it stands before `unbatch`. It is needed
     behind `compress(ordered=False)`, and wherever two connections overlap. Payloads
-    without numbers pass as they come.
+    without numbers pass as they come. A plain AG-UI frame carries only the last number
+    it covers: where those have holes, behind a gap or a conflation, one connection is
+    in order anyway, and this would wait for what was covered.
 
     Args:
         start: The first number that is expected: 1, or one more than the last seen.

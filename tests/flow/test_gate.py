@@ -34,12 +34,14 @@ from rx_agui import (
     WouldBlock,
     batch,
     chunk,
+    clock,
     compress,
     flow_control,
     sequence,
     unbatch,
 )
 from rx_agui.clock import ThreadClock
+from rx_agui.flow._turn import Turn
 from rx_agui.sse import Parser
 from rx_agui.testing import MarbleScheduler
 from rx_agui.workers import COMPUTE, HANDS
@@ -1032,22 +1034,87 @@ def test_behind_an_operator_of_rxpy_what_was_taken_is_written_all_the_same() -> 
     assert values(written) == [0, 1, 2]
 
 
-def test_between_lines_of_operators_what_was_taken_is_written_all_the_same() -> None:
+def test_between_lines_of_operators_what_was_taken_is_written_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    jobs: list[Callable[[], object]] = []
     written: list[bytes] = []
 
-    async def write(data: bytes) -> None:
-        await asyncio.sleep(0)
-        written.append(data)
+    class Compute:
+        """Workers that work when they are told to."""
+
+        submit = staticmethod(jobs.append)
+
+    monkeypatch.setattr(clock, "COMPUTE", Compute)
 
     async def main() -> None:
+        may_write = asyncio.Event()
+
+        async def write(data: bytes) -> None:
+            written.append(data)
+            await may_write.wait()
+
         gate, writer = Gate(), SSEWriter(write)
         gate.pipe(
             flow_control(), ops.take(3), compress(workers=4, min_size=1), chunk()
         ).subscribe(writer)
         for value in range(3):
             gate.send(event(value))
+        assert credit_of(gate).abandoned  # `take` has had enough
+        await asyncio.to_thread(jobs.pop(0))
+        await auntil(lambda: written)
+        await asyncio.to_thread(jobs.pop(0))
+        await auntil(lambda: writer._waiting)
+        may_write.set()  # one is being written, one waits, and one is at work
+        await auntil(lambda: len(written) == 2)
+        await asyncio.to_thread(jobs.pop(0))
         await asyncio.wait_for(writer.done, SOON)
         await auntil(lambda: credit_of(gate).in_flight == 0)
 
     run(main())
     assert values(written) == [0, 1, 2]
+
+
+def test_credits_come_home_in_one_step_behind_an_operator_of_rxpy_too() -> None:
+    sizes: list[int] = []
+    gate, reader = opened(flow_control(6), ops.map(lambda frame: frame), batch(3, 60))
+
+    def run() -> None:
+        for n in range(60):
+            gate.send(event(n), timeout=SOON)
+
+    sends = in_thread(run)
+    while not sends.done():
+        until(lambda: reader.permits or sends.done())
+        while reader.permits:
+            reader.let_go()
+    sizes = [frame.events for frame in reader.frames]
+
+    assert sizes == [3] * 20
+    gate.close(SOON)
+
+
+def test_what_is_left_as_a_turn_is_given_back_is_done() -> None:
+    turn = Turn()
+    done: list[str] = []
+    last: list[str] = ["at the last moment"]
+
+    class Token:
+        """Somebody comes between the last look at the inbox and the release."""
+
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def acquire(self, blocking: bool) -> bool:
+            return self.lock.acquire(blocking)
+
+        def release(self) -> None:
+            if last:
+                turn.do(done.append, last.pop())
+            self.lock.release()
+
+    turn._token = Token()  # type: ignore[assignment]
+    turn.do(done.append, "first")
+
+    assert done == ["first", "at the last moment"]
+    assert turn.owner == 0

@@ -24,7 +24,10 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reactivex import Observable
-from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
+from reactivex.scheduler.eventloop import (
+    AsyncIOScheduler,
+    AsyncIOThreadSafeScheduler,
+)
 from reactivex.subject import Subject
 
 from rx_agui import (
@@ -381,9 +384,11 @@ def test_a_worker_that_is_late_changes_nothing_after_disposal() -> None:
 # -- on an event loop -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [lambda _: None, AsyncIOThreadSafeScheduler])
+@pytest.mark.parametrize(
+    "make", [lambda _: None, AsyncIOScheduler, AsyncIOThreadSafeScheduler]
+)
 def test_what_is_large_is_compressed_off_the_loop_and_goes_on_upon_it(
-    make: Callable[[asyncio.AbstractEventLoop], AsyncIOThreadSafeScheduler | None],
+    make: Callable[[asyncio.AbstractEventLoop], AsyncIOScheduler | None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     at_work: list[tuple[int, int]] = []
