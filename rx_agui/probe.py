@@ -1,21 +1,36 @@
 """What operators tell about themselves, and to whom they tell it.
 
-An operator keeps plain integers (a Tally) and a probe reads them when it likes.
-Nothing is called per event, so a stream that nobody watches pays for the
-integers alone. Telemetry and StreamMetrics are probes; operators know neither.
+    operator ── Tally ──▶ plain integers; a probe reads them when it likes
+             ── Send  ──▶ one payload's way: when each operator had it, and how it ended
+             ── Watch ──▶ one stream: who works in it, when it began, why it ended
 
-    with watching(probe):                 # or listeners.append(probe), for good
-        events.pipe(flow_control(), batch()).subscribe(...)
-        # probe.joined(tally) has been called twice, once per operator
+Nothing is called per event: an operator adds to integers, and a payload carries one
+record that it fills in. Whether anybody watches is decided when a stream is
+subscribed; if nobody does, there is no Watch, no Send, and no clock is read.
+Telemetry and StreamMetrics are probes; operators know neither.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from contextvars import ContextVar
+from threading import Lock
+from time import time_ns
+from typing import Any
 
-__all__ = ["Probe", "Tally", "listeners", "watching"]
+__all__ = [
+    "Probe",
+    "Send",
+    "Step",
+    "Tally",
+    "Watch",
+    "listeners",
+    "named",
+    "subscribing",
+    "watch_here",
+    "watching",
+]
 
 
 class Tally:
@@ -28,10 +43,21 @@ class Tally:
     Each integer has one writer, whose turn it is, so none needs a lock.
     """
 
-    __slots__ = ("_dropped", "created", "merged", "name", "passed", "sent", "taken")
+    __slots__ = (
+        "_dropped",
+        "_more",
+        "created",
+        "merged",
+        "name",
+        "passed",
+        "pipeline",
+        "sent",
+        "taken",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.pipeline = ""
         #: Came and went in one step. Else: came in, `taken`; went out, `sent`.
         self.passed = 0
         self.taken = 0
@@ -39,6 +65,7 @@ class Tally:
         self.created = 0
         self.merged = 0
         self._dropped: dict[str, int] | None = None  # most streams drop nothing
+        self._more: dict[tuple[str, str], int] | None = None
 
     @property
     def received(self) -> int:
@@ -61,25 +88,241 @@ class Tally:
         lost = sum((self._dropped or {}).values())
         return self.received + self.created - self.emitted - lost - self.merged
 
+    @property
+    def more(self) -> dict[tuple[str, str], int]:
+        """What else it counts: ("compress.input.size", "gzip") and the like."""
+        return dict(self._more or {})
+
+    @property
+    def levels(self) -> dict[str, int]:
+        """What goes up and down: a queue's length, a window's size."""
+        return {}
+
     def count_drop(self, reason: str, events: int) -> None:
         """`events` more that nobody will see, because of `reason`."""
         if events:
-            self._dropped = self._dropped or {}
+            if self._dropped is None:
+                self._dropped = {}
             self._dropped[reason] = self._dropped.get(reason, 0) + events
 
+    def count(self, what: str, n: int, label: str = "") -> None:
+        """`n` more of something that not every event has. Not for every event."""
+        if self._more is None:
+            self._more = {}
+        key = what, label
+        self._more[key] = self._more.get(key, 0) + n
 
-class Probe(Protocol):
-    """Is shown each operator's tally once, when somebody subscribes."""
+
+class Step:
+    """What one operator did with one payload: from when to when, in ns since 1970."""
+
+    __slots__ = ("begun", "ended", "facts", "name")
+
+    def __init__(
+        self, name: str, begun: int, ended: int, facts: dict[str, Any]
+    ) -> None:
+        self.name = name
+        self.begun = begun
+        self.ended = ended
+        self.facts = facts
+
+
+class Send:
+    """One payload's way from its first event to the last byte written.
+
+    It rides in the `trace` slot of frames and chunks; operators add their steps.
+
+    Attributes:
+        begun, ended: ns since 1970: its first event came; its last byte was written.
+        origins: What producers' contexts its events came from, and how many from each.
+        steps: What operators did with it, in order.
+        claimed: A writer has it, and says when it is done.
+    """
+
+    __slots__ = (
+        "begun",
+        "claimed",
+        "ended",
+        "error",
+        "events",
+        "first",
+        "last",
+        "origins",
+        "steps",
+        "trigger",
+        "watch",
+    )
+
+    def __init__(self, watch: Watch, begun: int, events: int) -> None:
+        self.watch = watch
+        self.begun = begun
+        self.ended = 0
+        self.events = events
+        self.first = 0
+        self.last = 0
+        self.trigger = ""
+        self.error: BaseException | None = None
+        self.origins: list[tuple[Any, int]] = []
+        self.steps: list[Step] = []
+        self.claimed = False
+
+    def step(self, name: str, begun: int, ended: int, **facts: Any) -> None:
+        """An operator had the payload from `begun` to `ended`."""
+        self.steps.append(Step(name, begun, ended, facts))
+
+    def done(self, error: BaseException | None = None) -> None:
+        """The last byte was written, or never will be. Once."""
+        if not self.ended:
+            self.ended = time_ns()
+            self.error = error
+            self.watch.sent(self)
+
+
+class Watch:
+    """One stream, as its probes see it: one subscription, whatever it is piped of.
+
+    Attributes:
+        pipeline: The name it was given; "default" if none.
+        tallies: Of every operator in it, from the source down.
+        begun: When it was subscribed, in ns since 1970.
+        first_sent: When its first payload was written; 0 before.
+        sends, latency, longest: Payloads written; the sum and the greatest of their
+            ages in ns, from the first event of each to its last byte.
+        reason, error: Why it ended; see `left`.
+        notes: What a probe keeps with it, under the probe.
+    """
+
+    def __init__(self, pipeline: str, probes: tuple[Probe, ...]) -> None:
+        self.pipeline = pipeline
+        self.probes = probes
+        self.tallies: list[Tally] = []
+        self.begun = time_ns()
+        self.first_sent = 0
+        self.sends = 0
+        self.latency = 0
+        self.longest = 0
+        self.reason = ""
+        self.error: BaseException | None = None
+        self.notes: dict[Probe, Any] = {}
+        self.links_origins = any(probe.wants_origins(pipeline) for probe in probes)
+        self._parts = 0
+        self._mutex = Lock()
+        for probe in probes:
+            probe.started(self)
 
     def joined(self, tally: Tally) -> None:
-        """An operator begins to work for a subscriber."""
+        """An operator, or a writer, begins to work for this stream."""
+        tally.pipeline = self.pipeline
+        with self._mutex:
+            self.tallies.insert(0, tally)
+        for probe in self.probes:
+            probe.joined(tally)
 
     def left(self, tally: Tally) -> None:
         """It has ended; its integers will not change any more."""
+        for probe in self.probes:
+            probe.left(tally)
+
+    def begins(self) -> None:
+        """A part of the stream begins: a line of operators, a writer."""
+        with self._mutex:
+            self._parts += 1
+
+    def ends(self, reason: str, error: BaseException | None = None) -> None:
+        """A part has ended. The stream ends with its last part, for the first reason."""
+        with self._mutex:
+            self._parts -= 1
+            self.reason = self.reason or reason
+            self.error = self.error or error
+            over = self._parts == 0
+        if over:
+            for probe in self.probes:
+                probe.ended(self)
+
+    def sent(self, send: Send) -> None:
+        """A payload was written, or never will be."""
+        age = send.ended - send.begun
+        with self._mutex:
+            if send.error is None:
+                self.first_sent = self.first_sent or send.ended
+                self.sends += 1
+                self.latency += age
+                self.longest = max(self.longest, age)
+        for probe in self.probes:
+            probe.sent(send)
+
+    def waited(self, wait: int, outcome: str) -> None:
+        """Somebody waited for credit, in ns: admitted, timeout or cancelled."""
+        for probe in self.probes:
+            probe.waited(self, wait, outcome)
+
+    def reordered(self, seconds: float) -> None:
+        """A payload was held for one that was late."""
+        for probe in self.probes:
+            probe.reordered(self, seconds)
+
+    def wrote(self, duration: int, error: BaseException | None) -> None:
+        """A write took so many ns, or failed."""
+        for probe in self.probes:
+            probe.wrote(self, duration, error)
+
+    def origin(self) -> Any:
+        """The context this very thread or task is in, for links; None if it has none."""
+        for probe in self.probes:
+            origin = probe.origin()
+            if origin is not None:
+                return origin
+        return None
 
 
-#: Every probe that watches, asked at subscribe. Empty: nobody is told anything.
+class Probe:
+    """Hears of streams. What it raises is its own affair: see `Telemetry`."""
+
+    def is_awake(self) -> bool:
+        """Whether it wants to hear of a stream that begins now."""
+        return True
+
+    def wants_origins(self, pipeline: str) -> bool:
+        """Whether it links payloads to where their events came from."""
+        return False
+
+    def origin(self) -> Any:
+        """The context of this thread or task, or None. Called for every event."""
+        return None
+
+    def started(self, watch: Watch) -> None:
+        """A stream was subscribed."""
+
+    def joined(self, tally: Tally) -> None:
+        """An operator begins to work for it."""
+
+    def sent(self, send: Send) -> None:
+        """A payload was written, or could not be."""
+
+    def waited(self, watch: Watch, wait: int, outcome: str) -> None:
+        """Somebody waited for credit, in ns: admitted, timeout or cancelled."""
+
+    def reordered(self, watch: Watch, seconds: float) -> None:
+        """A payload was held for one that was late."""
+
+    def wrote(self, watch: Watch, duration: int, error: BaseException | None) -> None:
+        """A write took so many ns, or failed."""
+
+    def left(self, tally: Tally) -> None:
+        """An operator has ended; its integers will not change any more."""
+
+    def ended(self, watch: Watch) -> None:
+        """The stream has ended: for `watch.reason`, with `watch.error`."""
+
+
+#: Every probe that watches, asked when a stream is subscribed.
 listeners: list[Probe] = []
+
+#: The watch of the stream that is being subscribed, so that lines of operators with
+#: RxPY's own between them are one stream; or the name and probes given to the next.
+_here: ContextVar[Watch | tuple[str, tuple[Probe, ...]] | None] = ContextVar(
+    "rx_agui_watch", default=None
+)
 
 
 @contextmanager
@@ -90,3 +333,35 @@ def watching(probe: Probe) -> Iterator[None]:
         yield
     finally:
         listeners.remove(probe)
+
+
+@contextmanager
+def named(pipeline: str, probes: tuple[Probe, ...]) -> Iterator[None]:
+    """Streams subscribed within the block have this name, and these probes as well."""
+    token = _here.set((pipeline, probes))
+    try:
+        yield
+    finally:
+        _here.reset(token)
+
+
+@contextmanager
+def subscribing(watch: Watch | None) -> Iterator[None]:
+    """What is subscribed within the block belongs to the same stream."""
+    token = _here.set(watch)
+    try:
+        yield
+    finally:
+        _here.reset(token)
+
+
+def watch_here() -> Watch | None:
+    """The watch of a line that is being subscribed; None if nobody wants to know."""
+    here = _here.get()
+    if isinstance(here, Watch):
+        return here
+    if not listeners and here is None:
+        return None
+    name, own = here or ("default", ())
+    probes = (*own, *(probe for probe in listeners if probe.is_awake()))
+    return Watch(name, probes) if probes else None

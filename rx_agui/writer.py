@@ -18,6 +18,7 @@ import threading
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future
 from functools import partial
+from time import time_ns
 from typing import Any
 
 from reactivex.abc import ObserverBase
@@ -28,6 +29,7 @@ from rx_agui.flow import Credit, Permit
 from rx_agui.flow._turn import Turn
 from rx_agui.frame import IDENTITY, StreamChunk
 from rx_agui.operators._stage import as_frame
+from rx_agui.probe import Send, Tally, Watch
 from rx_agui.sse import format_frame, format_sse_chunk
 
 __all__ = ["Done", "SSEWriter"]
@@ -97,14 +99,15 @@ class SSEWriter(ObserverBase[Any]):
         self._clock: Clock = LoopClock(self._loop) if self._loop else clock_for(None)
         self._turn = Turn()
         self._mutex = threading.Lock()  # of the five below: both sides use them
-        self._waiting: list[bytes] = []
-        self._permits: list[Permit] = []
+        self._waiting = _Work()
         self._is_busy = False
         self._timer: Timer | None = None
         self._ending: tuple[Exception | None] | None = None
         self._failed: Exception | None = None
         self._parked_in: Credit | None = None
         self._task: asyncio.Task[None] | None = None
+        self._tally = _SinkTally(self)
+        self._watch: Watch | None = None
 
     # -- what comes --------------------------------------------------------
 
@@ -114,16 +117,27 @@ class SSEWriter(ObserverBase[Any]):
         try:
             data, permit = _format(value)
         except StreamError as error:
-            self._fail(error, [])
+            self._fail(error, None)
             return
         permit.hold()
+        if self._watch is None:
+            self._watched(value)
         with self._mutex:
-            self._waiting.append(data)
-            self._permits.append(permit)
+            before = self._waiting.events
+            self._waiting.add(data, permit, value)
+            self._tally.taken += self._waiting.events - before
         if self._flush_interval and not self._is_busy:
             self._park(permit.credit)
         else:
             self._flush()
+
+    def _watched(self, value: Any) -> None:
+        """The first value that a watched stream sends says whose we are."""
+        send = getattr(value, "trace", None)
+        if isinstance(send, Send) and self._watch is None:
+            self._watch = send.watch
+            self._watch.begins()
+            self._watch.joined(self._tally)
 
     def on_error(self, error: Exception) -> None:
         self._end(error)
@@ -153,7 +167,7 @@ class SSEWriter(ObserverBase[Any]):
     @property
     def parked(self) -> int:
         """Credits of the bytes that wait for more; see Credit.is_stalled."""
-        return sum(permit.credits for permit in set(self._permits))
+        return sum(permit.credits for permit in set(self._waiting.permits))
 
     def let_go(self) -> None:
         """Nothing in flight can move unless what waits here does."""
@@ -179,39 +193,38 @@ class SSEWriter(ObserverBase[Any]):
             if running_loop() is loop:
                 self._start()
             elif loop.is_closed():
-                self._fail(RuntimeError("the event loop is closed"), [])
+                self._fail(RuntimeError("the event loop is closed"), None)
             else:
                 loop.call_soon_threadsafe(self._start)
             return
-        while (work := self._next_write()) is not None:
-            data, permits = work
+        while (work := self._next_work()) is not None:
             try:
-                result = self._write(data)
+                result = self._write(work.data)
             except Exception as error:
-                self._fail(error, permits)
+                self._fail(error, work)
                 return
             if inspect.isawaitable(result):
-                self._become_async(result, permits)
+                self._become_async(result, work)
                 return
-            _release(permits)
+            self._written(work)
 
     def _start(self) -> None:
         assert self._loop is not None
-        self._task = self._loop.create_task(self._pump_async(None, []))
+        self._task = self._loop.create_task(self._pump_async())
 
-    def _become_async(self, result: Awaitable[object], permits: list[Permit]) -> None:
+    def _become_async(self, result: Awaitable[object], work: _Work) -> None:
         """`write` looked like a plain function, and returned something to await."""
         loop = self._loop
         if loop is None:
             if inspect.iscoroutine(result):
                 result.close()
             must = "given, or a loop must run where SSEWriter is made: write is async"
-            self._fail(ConfigError("loop", None, must), permits)
+            self._fail(ConfigError("loop", None, must), work)
             return
         self._is_async = True
 
         def start() -> None:
-            self._task = loop.create_task(self._pump_async(result, permits))
+            self._task = loop.create_task(self._pump_async(result, work))
 
         if running_loop() is loop:
             start()
@@ -219,68 +232,153 @@ class SSEWriter(ObserverBase[Any]):
             loop.call_soon_threadsafe(start)
 
     async def _pump_async(
-        self, result: Awaitable[object] | None, permits: list[Permit]
+        self, result: Awaitable[object] | None = None, work: _Work | None = None
     ) -> None:
         try:
-            if result is not None:
+            if result is not None and work is not None:
                 await result
-                _release(permits)
-            while (work := self._next_write()) is not None:
-                data, permits = work
-                written = self._write(data)
-                if inspect.isawaitable(written):
-                    await written
-                _release(permits)
+                self._written(work)
+            while (work := self._next_work()) is not None:
+                result = self._write(work.data)
+                if inspect.isawaitable(result):
+                    await result
+                self._written(work)
         except asyncio.CancelledError as error:
             # Not ours to swallow; but nobody may wait for these bytes any more.
-            self._fail(StreamError(f"the write was cancelled{error or ''}"), permits)
+            self._fail(StreamError(f"the write was cancelled{error or ''}"), work)
             raise
         except Exception as error:
-            self._fail(error, permits)
+            self._fail(error, work)
 
-    def _next_write(self) -> tuple[bytes, list[Permit]] | None:
+    def _next_work(self) -> _Work | None:
         """All that waits as one; None when idle. In the same step we are no longer busy."""
-        abandoned: list[Permit] = []
-        while True:
-            with self._mutex:
-                if self._permits and self._permits[-1].is_abandoned:
-                    abandoned, self._permits = self._permits, []
-                    self._waiting.clear()
-                waiting, self._waiting = self._waiting, []
-                permits, self._permits = self._permits, []
-                parked_in, self._parked_in = self._parked_in, None
-                if not waiting:
-                    self._is_busy = False
-                    ending, self._ending = self._ending, None
-            if parked_in is not None:
-                parked_in.parks_no_more(self)
-            _release(abandoned)
-            if waiting:
-                return b"".join(waiting), permits
-            if ending is not None:
-                self._settle(ending[0])
-            return None
+        ending: tuple[Exception | None] | None = None
+        with self._mutex:
+            work, self._waiting = self._waiting, _Work()
+            parked_in, self._parked_in = self._parked_in, None
+            if work.is_abandoned:
+                abandoned, work = work, _Work()
+            else:
+                abandoned = _Work()
+            if not work.pieces:
+                self._is_busy = False
+                ending, self._ending = self._ending, None
+        if parked_in is not None:
+            parked_in.parks_no_more(self)
+        abandoned.release(None)
+        if work.pieces:
+            work.begin()
+            return work
+        if ending is not None:
+            self._settle(ending[0])
+        return None
+
+    def _written(self, work: _Work) -> None:
+        if self._watch is not None:
+            self._watch.wrote(work.end(), None)
+        self._tally.sent += work.events
+        self._tally.count("sink.sent.frames", len(work.pieces))
+        self._tally.count("sink.sent.size", len(work.data))
+        self._tally.count("operator.time", work.ended - work.begun)
+        work.release(None)
 
     # -- the end ---------------------------------------------------------------
 
-    def _fail(self, error: Exception, permits: list[Permit]) -> None:
+    def _fail(self, error: Exception, work: _Work | None) -> None:
         with self._mutex:
             self._failed = error
-            self._waiting.clear()
-            lost = permits + self._permits
-            self._permits = []
+            waiting, self._waiting = self._waiting, _Work()
             self._is_busy = False
+        for lost in (work, waiting):
+            if lost is not None:
+                if self._watch is not None and lost.begun:
+                    self._watch.wrote(lost.end(), error)
+                self._tally.count_drop("write_failed", lost.events)
+        self._tally.count("errors", 1, type(error).__qualname__)
         self._settle(error)
-        for permit in lost:
-            permit.release(error)
+        for lost in (work, waiting):
+            if lost is not None:
+                lost.release(error)
 
     def _settle(self, error: Exception | None) -> None:
         if self.done.done():
             return
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.left(self._tally)
+            watch.ends("completed" if error is None else "error", error)
         if error is None:
             self.done.set_result(None)
         else:
             self.done.set_exception(error)
+
+
+class _Work:
+    """What goes out in one write."""
+
+    __slots__ = ("begun", "data", "ended", "events", "permits", "pieces", "sends")
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.permits: list[Permit] = []
+        self.sends: list[tuple[Send, bool]] = []  # and whether it is the last piece
+        self.events = 0
+        self.data = b""
+        self.begun = self.ended = 0  # ns since 1970
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the stream was disposed of: nothing need be written any more."""
+        return bool(self.permits) and self.permits[-1].is_abandoned
+
+    def add(self, data: bytes, permit: Permit, value: Any) -> None:
+        """One more piece, whose permit is held until it is written."""
+        self.pieces.append(data)
+        self.permits.append(permit)
+        is_last = True
+        if isinstance(value, StreamChunk):
+            is_last = value.chunk_index == value.total_chunks - 1
+        if is_last:
+            self.events += getattr(value, "events", 1)
+        send = getattr(value, "trace", None)
+        if isinstance(send, Send):
+            send.claimed = True
+            self.sends.append((send, is_last))
+
+    def begin(self) -> None:
+        """The write begins."""
+        self.data = b"".join(self.pieces)
+        self.begun = time_ns()
+
+    def end(self) -> int:
+        """The write is over: how many ns it took."""
+        self.ended = time_ns()
+        for send, _ in self.sends:
+            send.step("sink.write", self.begun, self.ended, size=len(self.data))
+        return self.ended - self.begun
+
+    def release(self, error: Exception | None) -> None:
+        """Give back what was held, and say how each payload fared."""
+        for send, is_last in self.sends:
+            if is_last or error is not None:
+                send.done(error)
+        for permit in self.permits:
+            permit.release(error)
+
+
+class _SinkTally(Tally):
+    """What a writer does. What waits to be written is what it holds."""
+
+    __slots__ = ("_writer",)
+
+    def __init__(self, writer: SSEWriter) -> None:
+        super().__init__("sink")
+        self._writer = writer
+
+    @property
+    def levels(self) -> dict[str, int]:
+        waiting = tuple(self._writer._waiting.pieces)
+        return {"operator.buffer.usage": sum([len(piece) for piece in waiting])}
 
 
 def _format(value: Any) -> tuple[bytes, Permit]:
@@ -300,11 +398,6 @@ def _format(value: Any) -> tuple[bytes, Permit]:
         crc32=frame.crc32,
     )
     return format_sse_chunk(chunk), frame.permit
-
-
-def _release(permits: list[Permit]) -> None:
-    for permit in permits:
-        permit.release()
 
 
 def _is_async(write: Write) -> bool:

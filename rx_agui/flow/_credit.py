@@ -28,6 +28,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
+from time import time_ns
 from typing import Final, Protocol
 
 from rx_agui.clock import running_loop
@@ -55,9 +56,10 @@ class Parker(Protocol):
 class Waiter:
     """Someone who waits for one credit."""
 
-    __slots__ = ("accepted", "granted", "wake")
+    __slots__ = ("accepted", "granted", "since", "wake")
 
     def __init__(self, wake: Wake, accepted: bool) -> None:
+        self.since = time_ns()
         self.wake = wake
         self.accepted = accepted
         self.granted = False
@@ -90,10 +92,15 @@ class Credit:
         "error",
         "failed",
         "is_inside",
+        "last_wait",
         "lock",
+        "longest_wait",
         "on_failure",
+        "on_wait",
         "size",
         "tokens",
+        "waited",
+        "waits",
     )
 
     def __init__(self, size: int | None = None) -> None:
@@ -112,6 +119,13 @@ class Credit:
         #: Whether a thread is handing on a signal of this stream just now. For it to
         #: wait for credit would be to wait for itself.
         self.is_inside: Callable[[int], bool] = _is_nowhere
+        #: How often somebody had to wait, and for how long, in ns; what to call then
+        #: with the wait and how it ended: admitted, timeout or cancelled.
+        self.waits = 0
+        self.waited = 0
+        self.longest_wait = 0
+        self.last_wait = (0, 0)
+        self.on_wait: Callable[[int, str], object] | None = None
         self._waiters: deque[Waiter] = deque()
         self._parkers: list[Parker] = []
         self._at_home: list[Wake] = []
@@ -183,6 +197,7 @@ class Credit:
             granted = waiter.granted
             if not granted and waiter in self._waiters:
                 self._waiters.remove(waiter)
+        self._tell_wait(time_ns() - waiter.since, "cancelled")
         if granted:
             self.give(1)
 
@@ -244,6 +259,7 @@ class Credit:
                 self.give(1)
             raise self.refusal()
         if not granted:
+            self._tell_wait(time_ns() - waiter.since, "timeout")
             raise BackpressureTimeout(timeout or 0.0, self.size)
 
     # -- giving back --------------------------------------------------------
@@ -255,16 +271,34 @@ class Credit:
             if not self._waiters and not self._at_home:
                 return
             woken: list[Wake] = []
+            waits: list[int] = []
             while self._waiters and self._reserve > 0:
                 self._reserve -= 1
                 waiter = self._waiters.popleft()
                 waiter.granted = True
                 woken.append(waiter.wake)
+                waits.append(self._note_wait(waiter))
             if self._at_home and self.in_flight == 0:
                 woken += self._at_home
                 self._at_home.clear()
+        for wait in waits:
+            self._tell_wait(wait, "admitted")
         for wake in woken:  # never under the lock
             wake()
+
+    def _note_wait(self, waiter: Waiter) -> int:
+        """Somebody has waited to the end: for how long. Under the lock."""
+        now = time_ns()
+        wait = now - waiter.since
+        self.waits += 1
+        self.waited += wait
+        self.longest_wait = max(self.longest_wait, wait)
+        self.last_wait = waiter.since, now
+        return wait
+
+    def _tell_wait(self, wait: int, outcome: str) -> None:
+        if self.on_wait is not None:
+            self.on_wait(wait, outcome)
 
     def when_home(self, wake: Wake) -> None:
         """Call `wake` once, as soon as nothing is in flight."""

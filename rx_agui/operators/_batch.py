@@ -23,6 +23,7 @@ The contract is that of RxPY's `buffer_with_time_or_count`, with its faults mend
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import time_ns
 from typing import cast
 
 from reactivex.abc import SchedulerBase
@@ -33,6 +34,7 @@ from rx_agui.errors import StreamError, WireError, require_positive
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.operators._stage import Entrance, Errors, Line, Operator, Stage, lift
+from rx_agui.probe import Send, Watch
 
 __all__ = ["batch", "unbatch"]
 
@@ -103,6 +105,7 @@ class _Batch(Stage):
         "_lines",
         "_loans",
         "_max_bytes",
+        "_opened",
         "_permits",
         "_size",
         "_timeout",
@@ -110,6 +113,7 @@ class _Batch(Stage):
         "_waiting",
     )
     word = "batch"
+    gathers = True
 
     def __init__(
         self,
@@ -125,6 +129,7 @@ class _Batch(Stage):
         self._max_bytes = max_bytes
         self._timer: Timer | None = None
         self._due = 0.0
+        self._opened = 0
         self._credit: Credit | None = None
         self._folded: tuple[Stage, ...] = ()
         self._begin()
@@ -217,6 +222,8 @@ class _Batch(Stage):
         if self._size <= events:
             return  # it leaves at once
         self._credit = credit
+        if self.line.watch is not None:
+            self._opened = time_ns()
         if self._credit is not None:
             self._credit.parks(self)
         # One timer is out at most, and looks at the time when it rings: to replace it
@@ -249,15 +256,46 @@ class _Batch(Stage):
         # Begin anew first: `emit` may push into our source while it handles this.
         payload.trigger = trigger
         payload.permit = permit = self._permit_for_all()
+        frames = self._waiting
         self._begin()
         for stage in self._folded:
             stage.pass_many(payload)
+        self.count("batches", 1, trigger)
+        if self.line.watch is not None:
+            payload.trace = self._send(self.line.watch, payload, frames)
         self.taken += payload.events
         self.sent += payload.events
         try:
             self.emit(payload)
         finally:
             permit.release()
+
+    def _send(self, watch: Watch, payload: Frame, frames: list[Frame]) -> Send:
+        """The record of the payload's way, from when its first event came."""
+        now = time_ns()
+        opened = self._opened or now
+        self._opened = 0
+        send = Send(watch, opened, payload.events)
+        send.trigger = payload.trigger
+        send.first, send.last = payload.first, payload.last
+        for stage in self.line.above(self):
+            stage.tell_step(send, opened)
+        send.step(self.word, opened, now, size=payload.events)
+        for frame in frames:
+            origin = frame.trace
+            if origin is None or isinstance(origin, Send):
+                continue
+            if send.origins and send.origins[-1][0] is origin:
+                send.origins[-1] = origin, send.origins[-1][1] + frame.events
+            else:
+                send.origins.append((origin, frame.events))
+        return send
+
+    @property
+    def levels(self) -> dict[str, int]:
+        waiting = sum([len(line) for line in tuple(self._lines)])
+        waiting += sum([len(frame.data) for frame in tuple(self._waiting)])
+        return {"operator.buffer.usage": waiting}
 
     def _frame_lines(self) -> None:
         """A frame comes among events that are none."""
@@ -342,8 +380,6 @@ def _join(frames: list[Frame]) -> Frame:
     )
     if payload.last and not _is_consecutive(frames, payload):
         payload.numbers = tuple(n for frame in frames for n in frame.line_numbers())
-    if first.trace is not None:
-        payload.trace = first.trace
     return payload
 
 

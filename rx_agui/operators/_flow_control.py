@@ -32,8 +32,12 @@ from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.flow._credit import Waiter
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.operators._stage import Entrance, Errors, Line, Operator, Stage, lift
+from rx_agui.probe import Send
 
 __all__ = ["flow_control"]
+
+#: ns between the end of a wait and the first event of the payload it was for.
+_WAITED_FOR = 50_000_000
 
 #: What to do with an event for which there is neither credit nor a place to wait.
 OVERFLOWS: Final = ("wait", "error", "drop_oldest", "drop_newest", "latest")
@@ -123,6 +127,31 @@ class _FlowControl(Stage):
         """The window of this subscription."""
         return cast(Entrance, self.line.entrance).credit
 
+    def tell_step(self, send: Send, now: int) -> None:
+        begun, ended = self.credit.last_wait
+        if ended < send.begun - _WAITED_FOR:  # that wait was another payload's
+            begun = ended = now
+        send.step(self.word, begun, ended, wait=ended - begun)
+
+    @property
+    def levels(self) -> dict[str, int]:
+        window = cast(_Window, self.line.entrance)
+        return {
+            "flow_control.inflight": window.credit.in_flight,
+            "flow_control.limit": window.credit.size or 0,
+            "flow_control.queue.size": len(window._queue),
+            "flow_control.queue.capacity": window._limit,
+        }
+
+    @property
+    def more(self) -> dict[tuple[str, str], int]:
+        credit = self.credit
+        waits = {
+            ("flow_control.backpressure.activations", ""): credit.waits,
+            ("flow_control.wait.time", ""): credit.waited,
+        }
+        return {**super().more, **{k: n for k, n in waits.items() if n}}
+
     def next(self, frame: Frame) -> None:
         self.passed += frame.events
         self.emit(frame)
@@ -166,6 +195,7 @@ class _Window(Entrance):
         frame = self.top.enter(item)
         if frame is None or self.credit.closed:
             return
+        self.mark(frame)
         try:
             if self.waits and not self._queue and not self._may_not_wait():
                 self.credit.wait(self.timeout)
@@ -187,8 +217,13 @@ class _Window(Entrance):
     def begin(self, top: Stage) -> None:
         super().begin(top)
         self._first, self._gather = self.line.fold()
+        watch = self.line.watch
         # Both are called for every event, so no more than what is needed is.
-        if self._gather is None:
+        if watch is not None:
+            self.credit.on_wait = watch.waited
+            if self._gather is not None:
+                self.prepare = self._prepare_linked  # type: ignore[method-assign]
+        elif self._gather is None:
             self.prepare = top.frame_of  # type: ignore[method-assign, assignment]
         self.admit = partial(self.line.hand_in, self._let_in)  # type: ignore[method-assign]
 
@@ -198,6 +233,18 @@ class _Window(Entrance):
         if isinstance(event, Frame | StreamChunk):
             return self.top.frame_of(event)
         return encode(event)
+
+    def _prepare_linked(self, event: Any) -> Any:
+        """As `prepare`, but an event that comes from a span keeps that beside it."""
+        watch = self.line.watch
+        if watch is None or not watch.links_origins:
+            return _Window.prepare(self, event)
+        origin = watch.origin()
+        if origin is None:
+            return _Window.prepare(self, event)
+        frame = self.top.frame_of(event)
+        frame.trace = origin
+        return frame
 
     def offer(self, prepared: Any) -> None:
         """Let a frame in, or keep it waiting, or drop one.

@@ -188,7 +188,17 @@ class _Reorder(Stage):
         else:
             self._hold(frame)
 
+    @property
+    def levels(self) -> dict[str, int]:
+        held = [frame for frame, _ in tuple(self._held.values())]
+        return {
+            "sequence.buffer.size": sum([frame.events for frame in held]),
+            "sequence.buffer.capacity": self._rule.buffer,
+            "operator.buffer.usage": sum([len(frame.data) for frame in held]),
+        }
+
     def _hold(self, frame: Frame) -> None:
+        self.count("sequence.out_of_order.events", frame.events)
         # Stored on purpose: the credit comes home when on_next returns.
         stored = frame.copy(permit=NO_PERMIT)
         self._held[frame.first] = stored, self.line.clock.now()
@@ -207,8 +217,11 @@ class _Reorder(Stage):
 
     def _send_held(self) -> None:
         while (found := self._held.pop(self.expected, None)) is not None:
-            self._held_events -= found[0].events
-            self._send(found[0])
+            frame, since = found
+            self._held_events -= frame.events
+            if self.line.watch is not None:
+                self.line.watch.reordered(self.line.clock.now() - since)
+            self._send(frame)
 
     def _ring(self, _: object) -> None:
         self._timer = None
@@ -235,6 +248,7 @@ class _Reorder(Stage):
     def _skip_gap(self) -> Gap:
         first = min(self._held)
         gap = Gap(self.expected, first - 1)
+        self.count("sequence.gaps", 1)
         self._gaps.append(range(gap.first, gap.last + 1))
         frame, since = self._held.pop(first)
         # The next frame covers what was given up, so that a reader sees no hole.

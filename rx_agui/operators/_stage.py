@@ -25,6 +25,7 @@ import os
 from collections.abc import Callable
 from itertools import takewhile
 from threading import Lock, get_ident
+from time import time_ns
 from typing import Any, ClassVar
 
 from reactivex import Observable
@@ -62,7 +63,10 @@ class Line(DisposableBase):
         #: The terminal signal has left at the bottom: what is still in flight was
         #: accepted, and a disposal that follows must not take it back.
         self.finished = False
-        self.probes = tuple(probe.listeners)
+        self.error: Exception | None = None
+        self.watch = probe.watch_here()
+        if self.watch is not None:
+            self.watch.begins()
         self.entrance: Entrance | None = None
         self._upstream: DisposableBase = Disposable()
         self._stages: list[Stage] = []  # from the source down
@@ -74,8 +78,8 @@ class Line(DisposableBase):
         """A stage begins to work, above those that have joined already."""
         stage.connect(down)
         self._stages.insert(0, stage)
-        for listener in self.probes:
-            listener.joined(stage)
+        if self.watch is not None:
+            self.watch.joined(stage)
 
     def fold(self) -> tuple[Stage, Callable[[bytes, Credit], None] | None]:
         """The first stage that has to see each event by itself; how to give it bytes."""
@@ -83,6 +87,10 @@ class Line(DisposableBase):
         stages = self._stages[len(passing) :]
         gather = stages[0].fold(passing) if FUSION and stages else None
         return (self.top, None) if gather is None else (stages[0], gather)
+
+    def above(self, stage: Stage) -> list[Stage]:
+        """The stages from the top down to this one, without it."""
+        return self._stages[: self._stages.index(stage)]
 
     @property
     def top(self) -> Stage:
@@ -162,16 +170,22 @@ class Line(DisposableBase):
         if stage is self.top and self.entrance is not None:
             self.entrance.on_error(error)  # those who wait there came before
             return
-        for above in self._stages[: self._stages.index(stage)]:
+        for above in self.above(stage):
             above.cut()
         stage.on_end(error)
 
     def _drop(self, _: object) -> None:
         stages, self._stages = self._stages, []
+        watch, self.watch = self.watch, None
         for stage in stages:
             stage.cut()
-            for listener in self.probes:
-                listener.left(stage)
+            if watch is not None:
+                watch.left(stage)
+        if watch is not None:
+            if self.finished:
+                watch.ends("completed" if self.error is None else "error", self.error)
+            else:
+                watch.ends("client_disconnect")
 
 
 class Stage(probe.Tally):
@@ -189,6 +203,8 @@ class Stage(probe.Tally):
 
     #: What comes out: Frame, StreamChunk or object (events).
     emits: ClassVar[type] = Frame
+    #: Whether it makes one payload of several.
+    gathers: ClassVar[bool] = False
     #: Whether every frame is passed on at once, and `pass_many` can do it for many.
     passes_all: ClassVar[bool] = False
     word: ClassVar[str]
@@ -224,6 +240,10 @@ class Stage(probe.Tally):
         """What `next` would have done for each event of the payload."""
         self.passed += payload.events
 
+    def tell_step(self, send: probe.Send, now: int) -> None:
+        """Add our step to a payload whose first event goes by now."""
+        send.step(self.word, now, now)
+
     # -- what it may do -------------------------------------------------------------
 
     def end(self, error: Exception | None) -> None:
@@ -234,6 +254,7 @@ class Stage(probe.Tally):
 
     def refuse(self, error: StreamError) -> None:
         """One event failed: tell `errors`, or else end the stream behind the others."""
+        self.line.post(self._count_error, type(error).__qualname__)
         if self.tell is not None:
             self.tell(error)
         else:
@@ -296,8 +317,11 @@ class Stage(probe.Tally):
             self.emit = down.next if self.emits is Frame else down.accept
             self._down_end = down.on_end
         else:
-            self.emit = down.on_next
+            self.emit = down.on_next if self.line.watch is None else _Exit(down)
             self._down_end = _Last(self.line, down)
+
+    def _count_error(self, kind: str) -> None:
+        self.count("errors", 1, kind)
 
     def _fail(self, error: Exception) -> None:
         self.line.fail(self, error)
@@ -326,6 +350,9 @@ class Entrance:
     def begin(self, top: Stage) -> None:
         """The line is complete: this is the stage at its top."""
         self.top = top
+        self._gathers = any(stage.gathers for stage in self.line._stages)
+        if self.line.watch is not None:
+            self.prepare = self._prepare_watched  # type: ignore[method-assign]
 
     # -- from an Observable that knows nothing of credit --------------------------------
 
@@ -333,7 +360,29 @@ class Entrance:
         """A signal from anybody's Observable, from any thread."""
         frame = self.top.enter(item)
         if frame is not None:
+            self.mark(frame)
             self.offer(frame)
+
+    def mark(self, frame: Any) -> None:
+        """Note on a frame where it comes from, if the stream is watched."""
+        watch = self.line.watch
+        if watch is None or type(frame) is not Frame:
+            return
+        origin = watch.origin() if watch.links_origins else None
+        if self._gathers:
+            frame.trace = origin
+        elif frame.trace is None:
+            now = time_ns()
+            frame.trace = send = probe.Send(watch, now, frame.events)
+            if origin is not None:
+                send.origins.append((origin, frame.events))
+            for stage in takewhile(lambda stage: stage.passes_all, self.line._stages):
+                stage.tell_step(send, now)
+
+    def _prepare_watched(self, event: Any) -> Any:
+        frame = self.top.frame_of(event)
+        self.mark(frame)
+        return frame
 
     def on_error(self, error: Exception) -> None:
         """The source has failed."""
@@ -437,14 +486,15 @@ class Lifted(Observable[Any]):
         if isinstance(source, Paced):
             line.connect(source.pace(entrance))
         else:
-            line.connect(
-                source.subscribe(
-                    entrance.on_next,
-                    entrance.on_error,
-                    entrance.on_completed,
-                    scheduler=line.scheduler,
+            with probe.subscribing(line.watch):
+                line.connect(
+                    source.subscribe(
+                        entrance.on_next,
+                        entrance.on_error,
+                        entrance.on_completed,
+                        scheduler=line.scheduler,
+                    )
                 )
-            )
         return line
 
     def _join(self, line: Line, down: Stage | ObserverBase[Any]) -> Observable[Any]:
@@ -477,10 +527,39 @@ class _Last:
 
     def __call__(self, error: Exception | None) -> None:
         self._line.finished = True
+        self._line.error = error
         if error is None:
             self._observer.on_completed()
         else:
             self._observer.on_error(error)
+
+
+class _Exit:
+    """Where payloads leave a line that is watched.
+
+    Who keeps one to write it says when that is done; for anybody else it is done
+    when `on_next` returns.
+    """
+
+    __slots__ = ("_observer",)
+
+    def __init__(self, observer: ObserverBase[Any]) -> None:
+        self._observer = observer
+
+    def __call__(self, item: Any) -> None:
+        send = getattr(item, "trace", None)
+        try:
+            self._observer.on_next(item)
+        except BaseException as error:
+            if isinstance(send, probe.Send):
+                send.done(error)
+            raise
+        if isinstance(send, probe.Send) and not send.claimed and _is_last(item):
+            send.done()
+
+
+def _is_last(item: Frame | StreamChunk) -> bool:
+    return isinstance(item, Frame) or item.chunk_index == item.total_chunks - 1
 
 
 def _take_held(waiting: tuple[Callable[[Any], object], Any, Permit]) -> None:

@@ -48,7 +48,19 @@ __all__ = ["Drawing", "MarbleError", "Mark", "Meaning", "read", "write"]
 
 _LABEL = 9  # columns
 _LANES = frozenset(
-    ["in", "pull", "gate", "out", "taken", "refused", "errors", "ack", "credit", "work", "dispose"]
+    [
+        "in",
+        "pull",
+        "gate",
+        "out",
+        "taken",
+        "refused",
+        "errors",
+        "ack",
+        "credit",
+        "work",
+        "dispose",
+    ]
 )
 
 

@@ -20,7 +20,7 @@ from rx_agui.errors import StreamError
 from rx_agui.flow import Credit, Gate, Permit, from_iterable
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.operators._compress import ALGORITHMS
-from rx_agui.probe import Tally, watching
+from rx_agui.probe import Probe, Tally, watching
 from rx_agui.testing._marble import Drawing, MarbleError, Mark, Meaning, write
 from rx_agui.testing._scheduler import MarbleScheduler
 
@@ -76,7 +76,7 @@ def play(
     return _Player(drawing, dict(operators_by_name or {})).play()
 
 
-class _Player:
+class _Player(Probe):
     def __init__(
         self, drawing: Drawing, named: dict[str, Callable[..., Operator]]
     ) -> None:
@@ -108,8 +108,6 @@ class _Player:
     def joined(self, tally: Tally) -> None:
         self.played.tallies.insert(0, tally)
         self.played.credit = getattr(tally, "credit", self.played.credit)
-
-    def left(self, tally: Tally) -> None: ...
 
     # -- what goes in -----------------------------------------------------------
 
