@@ -12,6 +12,7 @@ Telemetry and StreamMetrics are probes; operators know neither.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -31,6 +32,9 @@ __all__ = [
     "watch_here",
     "watching",
 ]
+
+
+_log = logging.getLogger("rx_agui")
 
 
 class Tally:
@@ -94,6 +98,11 @@ class Tally:
         return dict(self._more or {})
 
     @property
+    def states(self) -> dict[tuple[str, str], int]:
+        """Which of its states a named thing is in, as 1 and 0: a circuit breaker."""
+        return {}
+
+    @property
     def levels(self) -> dict[str, int]:
         """What goes up and down: a queue's length, a window's size."""
         return {}
@@ -142,6 +151,7 @@ class Send:
     __slots__ = (
         "begun",
         "claimed",
+        "context",
         "ended",
         "error",
         "events",
@@ -165,6 +175,8 @@ class Send:
         self.origins: list[tuple[Any, int]] = []
         self.steps: list[Step] = []
         self.claimed = False
+        #: What the reader may continue the trace from: a W3C traceparent.
+        self.context = ""
 
     def step(self, name: str, begun: int, ended: int, **facts: Any) -> None:
         """An operator had the payload from `begun` to `ended`."""
@@ -190,6 +202,8 @@ class Watch:
             ages in ns, from the first event of each to its last byte.
         reason, error: Why it ended; see `left`.
         notes: What a probe keeps with it, under the probe.
+        links_origins, propagates: Set by a probe when the stream starts: whether it
+            wants `origin` asked for every event, and `sending` told.
     """
 
     def __init__(self, pipeline: str, probes: tuple[Probe, ...]) -> None:
@@ -204,40 +218,48 @@ class Watch:
         self.reason = ""
         self.error: BaseException | None = None
         self.notes: dict[Probe, Any] = {}
-        self.links_origins = any(probe.wants_origins(pipeline) for probe in probes)
+        self.links_origins = False
+        self.propagates = False
         self._parts = 0
+        self._over = False
         self._mutex = Lock()
-        for probe in probes:
-            probe.started(self)
+        self._tell("started", self)
 
     def joined(self, tally: Tally) -> None:
         """An operator, or a writer, begins to work for this stream."""
         tally.pipeline = self.pipeline
         with self._mutex:
             self.tallies.insert(0, tally)
-        for probe in self.probes:
-            probe.joined(tally)
-
-    def left(self, tally: Tally) -> None:
-        """It has ended; its integers will not change any more."""
-        for probe in self.probes:
-            probe.left(tally)
+        self._tell("joined", self, tally)
 
     def begins(self) -> None:
         """A part of the stream begins: a line of operators, a writer."""
         with self._mutex:
             self._parts += 1
 
-    def ends(self, reason: str, error: BaseException | None = None) -> None:
-        """A part has ended. The stream ends with its last part, for the first reason."""
+    def ends(
+        self, reason: str, error: BaseException | None = None, *, at_once: bool = False
+    ) -> None:
+        """A part has ended. The stream ends with its last part, for the first reason.
+
+        Args:
+            at_once: It was disposed of, which ends all parts.
+        """
         with self._mutex:
             self._parts -= 1
+            if self.reason and self._over:
+                return
             self.reason = self.reason or reason
             self.error = self.error or error
-            over = self._parts == 0
-        if over:
-            for probe in self.probes:
-                probe.ended(self)
+            self._over = self._parts <= 0 or at_once
+            if not self._over:
+                return
+        self._tell("ended", self)
+
+    def sending(self, send: Send) -> None:
+        """A payload sets out; its producers are known."""
+        if self.propagates:
+            self._tell("sending", send)
 
     def sent(self, send: Send) -> None:
         """A payload was written, or never will be."""
@@ -248,23 +270,19 @@ class Watch:
                 self.sends += 1
                 self.latency += age
                 self.longest = max(self.longest, age)
-        for probe in self.probes:
-            probe.sent(send)
+        self._tell("sent", send)
 
     def waited(self, wait: int, outcome: str) -> None:
         """Somebody waited for credit, in ns: admitted, timeout or cancelled."""
-        for probe in self.probes:
-            probe.waited(self, wait, outcome)
+        self._tell("waited", self, wait, outcome)
 
     def reordered(self, seconds: float) -> None:
         """A payload was held for one that was late."""
-        for probe in self.probes:
-            probe.reordered(self, seconds)
+        self._tell("reordered", self, seconds)
 
     def wrote(self, duration: int, error: BaseException | None) -> None:
         """A write took so many ns, or failed."""
-        for probe in self.probes:
-            probe.wrote(self, duration, error)
+        self._tell("wrote", self, duration, error)
 
     def origin(self) -> Any:
         """The context this very thread or task is in, for links; None if it has none."""
@@ -274,6 +292,14 @@ class Watch:
                 return origin
         return None
 
+    def _tell(self, what: str, *facts: Any) -> None:
+        """A probe that raises harms nobody but itself."""
+        for probe in self.probes:
+            try:
+                getattr(probe, what)(*facts)
+            except Exception:
+                _log.exception("%r failed to hear %s", probe, what)
+
 
 class Probe:
     """Hears of streams. What it raises is its own affair: see `Telemetry`."""
@@ -282,10 +308,6 @@ class Probe:
         """Whether it wants to hear of a stream that begins now."""
         return True
 
-    def wants_origins(self, pipeline: str) -> bool:
-        """Whether it links payloads to where their events came from."""
-        return False
-
     def origin(self) -> Any:
         """The context of this thread or task, or None. Called for every event."""
         return None
@@ -293,8 +315,11 @@ class Probe:
     def started(self, watch: Watch) -> None:
         """A stream was subscribed."""
 
-    def joined(self, tally: Tally) -> None:
+    def joined(self, watch: Watch, tally: Tally) -> None:
         """An operator begins to work for it."""
+
+    def sending(self, send: Send) -> None:
+        """A payload sets out. Its `context` will travel with it."""
 
     def sent(self, send: Send) -> None:
         """A payload was written, or could not be."""
@@ -307,9 +332,6 @@ class Probe:
 
     def wrote(self, watch: Watch, duration: int, error: BaseException | None) -> None:
         """A write took so many ns, or failed."""
-
-    def left(self, tally: Tally) -> None:
-        """An operator has ended; its integers will not change any more."""
 
     def ended(self, watch: Watch) -> None:
         """The stream has ended: for `watch.reason`, with `watch.error`."""
@@ -363,5 +385,7 @@ def watch_here() -> Watch | None:
     if not listeners and here is None:
         return None
     name, own = here or ("default", ())
-    probes = (*own, *(probe for probe in listeners if probe.is_awake()))
+    # A pipeline's own telemetry stands in for the one everybody has.
+    others = [probe for probe in listeners if type(probe) not in map(type, own)]
+    probes = tuple(probe for probe in (*own, *others) if probe.is_awake())
     return Watch(name, probes) if probes else None

@@ -239,9 +239,9 @@ class SSEWriter(ObserverBase[Any]):
                 await result
                 self._written(work)
             while (work := self._next_work()) is not None:
-                result = self._write(work.data)
-                if inspect.isawaitable(result):
-                    await result
+                written = self._write(work.data)
+                if inspect.isawaitable(written):
+                    await written
                 self._written(work)
         except asyncio.CancelledError as error:
             # Not ours to swallow; but nobody may wait for these bytes any more.
@@ -274,12 +274,13 @@ class SSEWriter(ObserverBase[Any]):
         return None
 
     def _written(self, work: _Work) -> None:
+        duration = work.end()
         if self._watch is not None:
-            self._watch.wrote(work.end(), None)
+            self._watch.wrote(duration, None)
         self._tally.sent += work.events
         self._tally.count("sink.sent.frames", len(work.pieces))
         self._tally.count("sink.sent.size", len(work.data))
-        self._tally.count("operator.time", work.ended - work.begun)
+        self._tally.count("operator.time", duration)
         work.release(None)
 
     # -- the end ---------------------------------------------------------------
@@ -291,8 +292,10 @@ class SSEWriter(ObserverBase[Any]):
             self._is_busy = False
         for lost in (work, waiting):
             if lost is not None:
-                if self._watch is not None and lost.begun:
-                    self._watch.wrote(lost.end(), error)
+                if lost.begun:
+                    duration = lost.end()
+                    if self._watch is not None:
+                        self._watch.wrote(duration, error)
                 self._tally.count_drop("write_failed", lost.events)
         self._tally.count("errors", 1, type(error).__qualname__)
         self._settle(error)
@@ -305,7 +308,6 @@ class SSEWriter(ObserverBase[Any]):
             return
         watch, self._watch = self._watch, None
         if watch is not None:
-            watch.left(self._tally)
             watch.ends("completed" if error is None else "error", error)
         if error is None:
             self.done.set_result(None)

@@ -289,6 +289,7 @@ class _Batch(Stage):
                 send.origins[-1] = origin, send.origins[-1][1] + frame.events
             else:
                 send.origins.append((origin, frame.events))
+        watch.sending(send)
         return send
 
     @property

@@ -141,6 +141,7 @@ class _FlowControl(Stage):
             "flow_control.limit": window.credit.size or 0,
             "flow_control.queue.size": len(window._queue),
             "flow_control.queue.capacity": window._limit,
+            "flow_control.wait.longest": window.credit.longest_wait,
         }
 
     @property

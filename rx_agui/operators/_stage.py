@@ -179,13 +179,11 @@ class Line(DisposableBase):
         watch, self.watch = self.watch, None
         for stage in stages:
             stage.cut()
-            if watch is not None:
-                watch.left(stage)
         if watch is not None:
             if self.finished:
                 watch.ends("completed" if self.error is None else "error", self.error)
             else:
-                watch.ends("client_disconnect")
+                watch.ends("client_disconnect", at_once=True)
 
 
 class Stage(probe.Tally):
@@ -378,6 +376,7 @@ class Entrance:
                 send.origins.append((origin, frame.events))
             for stage in takewhile(lambda stage: stage.passes_all, self.line._stages):
                 stage.tell_step(send, now)
+            watch.sending(send)
 
     def _prepare_watched(self, event: Any) -> Any:
         frame = self.top.frame_of(event)

@@ -20,7 +20,7 @@ from rx_agui.errors import StreamError
 from rx_agui.flow import Credit, Gate, Permit, from_iterable
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.operators._compress import ALGORITHMS
-from rx_agui.probe import Probe, Tally, watching
+from rx_agui.probe import Probe, Tally, Watch, watching
 from rx_agui.testing._marble import Drawing, MarbleError, Mark, Meaning, write
 from rx_agui.testing._scheduler import MarbleScheduler
 
@@ -105,7 +105,7 @@ class _Player(Probe):
 
     # -- the probe: who works, and with which credit --------------------------
 
-    def joined(self, tally: Tally) -> None:
+    def joined(self, _: Watch, tally: Tally) -> None:
         self.played.tallies.insert(0, tally)
         self.played.credit = getattr(tally, "credit", self.played.credit)
 
