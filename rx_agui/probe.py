@@ -13,15 +13,15 @@ Telemetry and StreamMetrics are probes; operators know neither.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-from threading import Lock
+from threading import Lock, get_ident, local
 from time import time_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = [
     "Probe",
+    "Reading",
     "Send",
     "Step",
     "Tally",
@@ -37,6 +37,21 @@ __all__ = [
 _log = logging.getLogger("rx_agui")
 
 
+class Reading(NamedTuple):
+    """A tally at one moment. Unlike its integers one by one, these fit each other."""
+
+    name: str
+    received: int
+    emitted: int
+    created: int
+    merged: int
+    held: int
+    dropped: dict[str, int]
+    more: dict[tuple[str, str], int]
+    levels: dict[str, int]
+    states: dict[tuple[str, str], int]
+
+
 class Tally:
     """What one operator did for one subscriber, in events.
 
@@ -50,6 +65,7 @@ class Tally:
     __slots__ = (
         "_dropped",
         "_more",
+        "_shown",
         "created",
         "merged",
         "name",
@@ -70,6 +86,31 @@ class Tally:
         self.merged = 0
         self._dropped: dict[str, int] | None = None  # most streams drop nothing
         self._more: dict[tuple[str, str], int] | None = None
+        self._shown = 0, 0  # in and out, in the reading before
+
+    def read(self) -> Reading:
+        """All of it, while others may be at work."""
+        shown_in, shown_out = self._shown
+        # Out before in: who is at work meanwhile must not make `held` negative. And
+        # what is just being moved from one integer to another is in neither, which
+        # must not look as if a sum fell.
+        dropped, created, merged = self.dropped, self.created, self.merged
+        emitted = max(self.emitted, shown_out)
+        received = max(self.received, shown_in)
+        self._shown = received, emitted
+        held = received + created - emitted - sum(dropped.values()) - merged
+        return Reading(
+            self.name,
+            received,
+            emitted,
+            created,
+            merged,
+            held,
+            dropped,
+            self.more,
+            self.levels,
+            self.states,
+        )
 
     @property
     def received(self) -> int:
@@ -145,6 +186,7 @@ class Send:
         begun, ended: ns since 1970: its first event came; its last byte was written.
         origins: What producers' contexts its events came from, and how many from each.
         steps: What operators did with it, in order.
+        size: Bytes of it that were written.
         claimed: A writer has it, and says when it is done.
     """
 
@@ -158,6 +200,7 @@ class Send:
         "first",
         "last",
         "origins",
+        "size",
         "steps",
         "trigger",
         "watch",
@@ -174,13 +217,34 @@ class Send:
         self.error: BaseException | None = None
         self.origins: list[tuple[Any, int]] = []
         self.steps: list[Step] = []
+        self.size = 0
         self.claimed = False
         #: What the reader may continue the trace from: a W3C traceparent.
         self.context = ""
 
+    def comes_from(self, origin: Any, events: int) -> None:
+        """Some of its events come from there."""
+        if self.origins and self.origins[-1][0] is origin:
+            events += self.origins.pop()[1]
+        self.origins.append((origin, events))
+
+    def absorb(self, other: Send) -> None:
+        """It has become part of this one, on its way down from another line."""
+        if not self.steps:
+            self.steps += other.steps
+            self.begun = min(self.begun, other.begun)
+        for origin, events in other.origins:
+            self.comes_from(origin, events)
+
     def step(self, name: str, begun: int, ended: int, **facts: Any) -> None:
         """An operator had the payload from `begun` to `ended`."""
         self.steps.append(Step(name, begun, ended, facts))
+
+    def written(self, begun: int, ended: int) -> None:
+        """A write took some of it. Several may, and are one step."""
+        if self.steps and self.steps[-1].name == "sink.write":
+            begun = self.steps.pop().begun
+        self.step("sink.write", begun, ended, size=self.size)
 
     def done(self, error: BaseException | None = None) -> None:
         """The last byte was written, or never will be. Once."""
@@ -198,8 +262,8 @@ class Watch:
         tallies: Of every operator in it, from the source down.
         begun: When it was subscribed, in ns since 1970.
         first_sent: When its first payload was written; 0 before.
-        sends, latency, longest: Payloads written; the sum and the greatest of their
-            ages in ns, from the first event of each to its last byte.
+        delivered: Payloads written; the sum and the greatest of their ages in ns, from
+            the first event of each to its last byte.
         reason, error: Why it ended; see `left`.
         notes: What a probe keeps with it, under the probe.
         links_origins, propagates: Set by a probe when the stream starts: whether it
@@ -212,9 +276,7 @@ class Watch:
         self.tallies: list[Tally] = []
         self.begun = time_ns()
         self.first_sent = 0
-        self.sends = 0
-        self.latency = 0
-        self.longest = 0
+        self.delivered = 0, 0, 0
         self.reason = ""
         self.error: BaseException | None = None
         self.notes: dict[Probe, Any] = {}
@@ -222,32 +284,43 @@ class Watch:
         self.propagates = False
         self._parts = 0
         self._over = False
+        self._complaints: set[tuple[Probe, str]] = set()
         self._mutex = Lock()
         self._tell("started", self)
 
-    def joined(self, tally: Tally) -> None:
-        """An operator, or a writer, begins to work for this stream."""
+    def joined(self, tally: Tally, *, at_end: bool = False) -> None:
+        """An operator begins to work for this stream, above the others; or a writer."""
         tally.pipeline = self.pipeline
         with self._mutex:
-            self.tallies.insert(0, tally)
+            self.tallies.insert(len(self.tallies) if at_end else 0, tally)
         self._tell("joined", self, tally)
 
-    def begins(self) -> None:
-        """A part of the stream begins: a line of operators, a writer."""
+    def begins(self) -> bool:
+        """A part of the stream begins, a line of operators or a writer: is it the first?
+
+        The first is the line at the bottom, since subscribing goes up.
+        """
         with self._mutex:
             self._parts += 1
+            return self._parts == 1
 
     def ends(
-        self, reason: str, error: BaseException | None = None, *, at_once: bool = False
+        self,
+        reason: str = "",
+        error: BaseException | None = None,
+        *,
+        at_once: bool = False,
     ) -> None:
         """A part has ended. The stream ends with its last part, for the first reason.
 
         Args:
+            reason: completed, error or client_disconnect. Empty for a line further up:
+                that its source is exhausted, or was left, says nothing of the stream.
             at_once: It was disposed of, which ends all parts.
         """
         with self._mutex:
             self._parts -= 1
-            if self.reason and self._over:
+            if self._over:
                 return
             self.reason = self.reason or reason
             self.error = self.error or error
@@ -258,7 +331,7 @@ class Watch:
 
     def sending(self, send: Send) -> None:
         """A payload sets out; its producers are known."""
-        if self.propagates:
+        if self.propagates or send.trigger:
             self._tell("sending", send)
 
     def sent(self, send: Send) -> None:
@@ -267,9 +340,8 @@ class Watch:
         with self._mutex:
             if send.error is None:
                 self.first_sent = self.first_sent or send.ended
-                self.sends += 1
-                self.latency += age
-                self.longest = max(self.longest, age)
+                sends, latency, longest = self.delivered
+                self.delivered = sends + 1, latency + age, max(longest, age)
         self._tell("sent", send)
 
     def waited(self, wait: int, outcome: str) -> None:
@@ -284,10 +356,18 @@ class Watch:
         """A write took so many ns, or failed."""
         self._tell("wrote", self, duration, error)
 
+    def transitioned(self, name: str, before: str, after: str) -> None:
+        """A circuit breaker changed its state."""
+        self._tell("transitioned", self, name, before, after)
+
     def origin(self) -> Any:
         """The context this very thread or task is in, for links; None if it has none."""
         for probe in self.probes:
-            origin = probe.origin()
+            try:
+                origin = probe.origin()
+            except Exception:
+                self._complain(probe, "origin")
+                continue
             if origin is not None:
                 return origin
         return None
@@ -298,7 +378,13 @@ class Watch:
             try:
                 getattr(probe, what)(*facts)
             except Exception:
-                _log.exception("%r failed to hear %s", probe, what)
+                self._complain(probe, what)
+
+    def _complain(self, probe: Probe, what: str) -> None:
+        """Log that a probe raised; once, as it will do so for every payload."""
+        if (probe, what) not in self._complaints:
+            self._complaints.add((probe, what))
+            _log.exception("%r failed to hear %s of %r", probe, what, self.pipeline)
 
 
 class Probe:
@@ -333,6 +419,9 @@ class Probe:
     def wrote(self, watch: Watch, duration: int, error: BaseException | None) -> None:
         """A write took so many ns, or failed."""
 
+    def transitioned(self, watch: Watch, name: str, before: str, after: str) -> None:
+        """A circuit breaker changed its state."""
+
     def ended(self, watch: Watch) -> None:
         """The stream has ended: for `watch.reason`, with `watch.error`."""
 
@@ -340,11 +429,32 @@ class Probe:
 #: Every probe that watches, asked when a stream is subscribed.
 listeners: list[Probe] = []
 
-#: The watch of the stream that is being subscribed, so that lines of operators with
-#: RxPY's own between them are one stream; or the name and probes given to the next.
-_here: ContextVar[Watch | tuple[str, tuple[Probe, ...]] | None] = ContextVar(
-    "rx_agui_watch", default=None
-)
+
+class _Name(NamedTuple):
+    """What was said of the next stream."""
+
+    pipeline: str
+    probes: tuple[Probe, ...]
+
+
+class _Inside(NamedTuple):
+    """The stream that is being subscribed, and whether a thread hands on its signals."""
+
+    watch: Watch
+    is_owned_by: Callable[[int], bool]
+
+
+class _Here(local):
+    """Where this thread is, while it subscribes.
+
+    Chosen over a ContextVar, which timers and tasks would take along: an agent that
+    subscribes a stream of its own would find it to be part of this one.
+    """
+
+    place: _Name | _Inside | None = None
+
+
+_here = _Here()
 
 
 @contextmanager
@@ -360,32 +470,48 @@ def watching(probe: Probe) -> Iterator[None]:
 @contextmanager
 def named(pipeline: str, probes: tuple[Probe, ...]) -> Iterator[None]:
     """Streams subscribed within the block have this name, and these probes as well."""
-    token = _here.set((pipeline, probes))
+    before, _here.place = _here.place, _Name(pipeline, probes)
     try:
         yield
     finally:
-        _here.reset(token)
+        _here.place = before
 
 
 @contextmanager
-def subscribing(watch: Watch | None) -> Iterator[None]:
-    """What is subscribed within the block belongs to the same stream."""
-    token = _here.set(watch)
+def subscribing(
+    watch: Watch | None, is_owned_by: Callable[[int], bool]
+) -> Iterator[None]:
+    """Lines subscribed within the block, with RxPY's between, are the same stream.
+
+    Not so what RxPY subscribes later: the second of `concat`, or on another thread.
+    """
+    before = _here.place
+    _here.place = None if watch is None else _Inside(watch, is_owned_by)
     try:
         yield
     finally:
-        _here.reset(token)
+        _here.place = before
 
 
 def watch_here() -> Watch | None:
     """The watch of a line that is being subscribed; None if nobody wants to know."""
-    here = _here.get()
-    if isinstance(here, Watch):
-        return here
+    here = _here.place
+    if isinstance(here, _Inside):
+        if not here.is_owned_by(get_ident()):
+            return here.watch
+        here = None  # a source sent at once, and who heard it subscribes something else
     if not listeners and here is None:
         return None
     name, own = here or ("default", ())
     # A pipeline's own telemetry stands in for the one everybody has.
     others = [probe for probe in listeners if type(probe) not in map(type, own)]
-    probes = tuple(probe for probe in (*own, *others) if probe.is_awake())
+    probes = tuple(probe for probe in (*own, *others) if _is_awake(probe))
     return Watch(name, probes) if probes else None
+
+
+def _is_awake(probe: Probe) -> bool:
+    try:
+        return probe.is_awake()
+    except Exception:
+        _log.exception("%r failed to say whether it is awake", probe)
+        return False

@@ -27,7 +27,7 @@ from rx_agui.clock import Clock, LoopClock, Timer, clock_for, running_loop
 from rx_agui.errors import ConfigError, StreamError, require_at_least
 from rx_agui.flow import Credit, Permit
 from rx_agui.flow._turn import Turn
-from rx_agui.frame import IDENTITY, StreamChunk
+from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.operators._stage import as_frame
 from rx_agui.probe import Send, Tally, Watch
 from rx_agui.sse import format_frame, format_sse_chunk
@@ -106,38 +106,52 @@ class SSEWriter(ObserverBase[Any]):
         self._failed: Exception | None = None
         self._parked_in: Credit | None = None
         self._task: asyncio.Task[None] | None = None
+        self._under_way = 0  # bytes
         self._tally = _SinkTally(self)
         self._watch: Watch | None = None
 
     # -- what comes --------------------------------------------------------
 
     def on_next(self, value: Any) -> None:
+        send = getattr(value, "trace", None)
+        if isinstance(send, Send):
+            self._claim(send)
+        else:
+            send = None
+        events = _events_of(value)
         if self._failed is not None:
+            self._lose(events)
             return
         try:
             data, permit = _format(value)
         except StreamError as error:
+            self._lose(events)
+            if send is not None:
+                send.done(error)
             self._fail(error, None)
             return
         permit.hold()
-        if self._watch is None:
-            self._watched(value)
         with self._mutex:
-            before = self._waiting.events
-            self._waiting.add(data, permit, value)
-            self._tally.taken += self._waiting.events - before
+            self._tally.taken += events
+            self._waiting.add(data, permit, events, send)
         if self._flush_interval and not self._is_busy:
             self._park(permit.credit)
         else:
             self._flush()
 
-    def _watched(self, value: Any) -> None:
-        """The first value that a watched stream sends says whose we are."""
-        send = getattr(value, "trace", None)
-        if isinstance(send, Send) and self._watch is None:
+    def _claim(self, send: Send) -> None:
+        """It is for us to say when a payload is done; the first says whose we are."""
+        send.claimed = True
+        if self._watch is None and not self.done.done():
             self._watch = send.watch
             self._watch.begins()
-            self._watch.joined(self._tally)
+            self._watch.joined(self._tally, at_end=True)
+
+    def _lose(self, events: int) -> None:
+        """Something came that will not be written."""
+        with self._mutex:
+            self._tally.taken += events
+            self._tally.count_drop("write_failed", events)
 
     def on_error(self, error: Exception) -> None:
         self._end(error)
@@ -260,6 +274,8 @@ class SSEWriter(ObserverBase[Any]):
                 abandoned, work = work, _Work()
             else:
                 abandoned = _Work()
+            self._tally.count_drop("cancelled", abandoned.events)
+            self._under_way = 0
             if not work.pieces:
                 self._is_busy = False
                 ending, self._ending = self._ending, None
@@ -267,7 +283,7 @@ class SSEWriter(ObserverBase[Any]):
             parked_in.parks_no_more(self)
         abandoned.release(None)
         if work.pieces:
-            work.begin()
+            self._under_way = work.begin()
             return work
         if ending is not None:
             self._settle(ending[0])
@@ -281,6 +297,7 @@ class SSEWriter(ObserverBase[Any]):
         self._tally.count("sink.sent.frames", len(work.pieces))
         self._tally.count("sink.sent.size", len(work.data))
         self._tally.count("operator.time", duration)
+        work.tell(None)
         work.release(None)
 
     # -- the end ---------------------------------------------------------------
@@ -290,18 +307,21 @@ class SSEWriter(ObserverBase[Any]):
             self._failed = error
             waiting, self._waiting = self._waiting, _Work()
             self._is_busy = False
-        for lost in (work, waiting):
-            if lost is not None:
-                if lost.begun:
-                    duration = lost.end()
-                    if self._watch is not None:
-                        self._watch.wrote(duration, error)
-                self._tally.count_drop("write_failed", lost.events)
+            self._under_way = 0
+            lost = waiting.events + (0 if work is None else work.events)
+            self._tally.count_drop("write_failed", lost)
+        if work is not None:
+            duration = work.end()
+            self._tally.count("operator.time", duration)
+            if self._watch is not None:
+                self._watch.wrote(duration, error)
         self._tally.count("errors", 1, type(error).__qualname__)
+        unwritten = [waiting] if work is None else [work, waiting]
+        for each in unwritten:
+            each.tell(error)
         self._settle(error)
-        for lost in (work, waiting):
-            if lost is not None:
-                lost.release(error)
+        for each in unwritten:
+            each.release(error)
 
     def _settle(self, error: Exception | None) -> None:
         if self.done.done():
@@ -323,7 +343,7 @@ class _Work:
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
         self.permits: list[Permit] = []
-        self.sends: list[tuple[Send, bool]] = []  # and whether it is the last piece
+        self.sends: dict[Send, bool] = {}  # and whether this ends them
         self.events = 0
         self.data = b""
         self.begun = self.ended = 0  # ns since 1970
@@ -333,37 +353,36 @@ class _Work:
         """Whether the stream was disposed of: nothing need be written any more."""
         return bool(self.permits) and self.permits[-1].is_abandoned
 
-    def add(self, data: bytes, permit: Permit, value: Any) -> None:
+    def add(self, data: bytes, permit: Permit, events: int, send: Send | None) -> None:
         """One more piece, whose permit is held until it is written."""
         self.pieces.append(data)
         self.permits.append(permit)
-        is_last = True
-        if isinstance(value, StreamChunk):
-            is_last = value.chunk_index == value.total_chunks - 1
-        if is_last:
-            self.events += getattr(value, "events", 1)
-        send = getattr(value, "trace", None)
-        if isinstance(send, Send):
-            send.claimed = True
-            self.sends.append((send, is_last))
+        self.events += events
+        if send is not None:
+            send.size += len(data)
+            self.sends[send] = events > 0
 
-    def begin(self) -> None:
-        """The write begins."""
+    def begin(self) -> int:
+        """The write begins. Of how many bytes."""
         self.data = b"".join(self.pieces)
         self.begun = time_ns()
+        return len(self.data)
 
     def end(self) -> int:
         """The write is over: how many ns it took."""
         self.ended = time_ns()
-        for send, _ in self.sends:
-            send.step("sink.write", self.begun, self.ended, size=len(self.data))
+        for send in self.sends:
+            send.written(self.begun, self.ended)
         return self.ended - self.begun
 
-    def release(self, error: Exception | None) -> None:
-        """Give back what was held, and say how each payload fared."""
-        for send, is_last in self.sends:
+    def tell(self, error: Exception | None) -> None:
+        """Say how each payload fared."""
+        for send, is_last in self.sends.items():
             if is_last or error is not None:
                 send.done(error)
+
+    def release(self, error: Exception | None) -> None:
+        """Give back what was held."""
         for permit in self.permits:
             permit.release(error)
 
@@ -380,7 +399,8 @@ class _SinkTally(Tally):
     @property
     def levels(self) -> dict[str, int]:
         waiting = tuple(self._writer._waiting.pieces)
-        return {"operator.buffer.usage": sum([len(piece) for piece in waiting])}
+        held = sum([len(piece) for piece in waiting]) + self._writer._under_way
+        return {"operator.buffer.usage": held}
 
 
 def _format(value: Any) -> tuple[bytes, Permit]:
@@ -398,8 +418,16 @@ def _format(value: Any) -> tuple[bytes, Permit]:
         events=frame.events,
         numbers=frame.numbers,
         crc32=frame.crc32,
+        trace=frame.trace,
     )
     return format_sse_chunk(chunk), frame.permit
+
+
+def _events_of(value: Any) -> int:
+    """Events that are written once this is. Pieces of a payload come with its last."""
+    if isinstance(value, StreamChunk) and value.chunk_index < value.total_chunks - 1:
+        return 0
+    return value.events if isinstance(value, StreamChunk | Frame) else 1
 
 
 def _is_async(write: Write) -> bool:

@@ -85,6 +85,7 @@ class Credit:
     __slots__ = (
         "_at_home",
         "_parkers",
+        "_recent",
         "_reserve",
         "_waiters",
         "abandoned",
@@ -92,7 +93,6 @@ class Credit:
         "error",
         "failed",
         "is_inside",
-        "last_wait",
         "lock",
         "longest_wait",
         "on_failure",
@@ -124,7 +124,7 @@ class Credit:
         self.waits = 0
         self.waited = 0
         self.longest_wait = 0
-        self.last_wait = (0, 0)
+        self._recent = 0, 0, 0
         self.on_wait: Callable[[int, str], object] | None = None
         self._waiters: deque[Waiter] = deque()
         self._parkers: list[Parker] = []
@@ -195,9 +195,12 @@ class Credit:
         """Wait no longer. What was granted meanwhile is given back."""
         with self.lock:
             granted = waiter.granted
-            if not granted and waiter in self._waiters:
+            wait = None
+            if waiter in self._waiters:
                 self._waiters.remove(waiter)
-        self._tell_wait(time_ns() - waiter.since, "cancelled")
+                wait = self._note_wait(waiter)
+        if wait is not None:
+            self._tell_wait(wait, "cancelled")
         if granted:
             self.give(1)
 
@@ -250,16 +253,19 @@ class Credit:
         self._settle(waiter, in_time=True, timeout=None)
 
     def _settle(self, waiter: Waiter, in_time: bool, timeout: float | None) -> None:
+        wait = None
         with self.lock:
-            if not in_time and not waiter.granted and waiter in self._waiters:
+            if not in_time and waiter in self._waiters:
                 self._waiters.remove(waiter)
+                wait = self._note_wait(waiter)
             closed, granted = self.closed, waiter.granted
+        if wait is not None:
+            self._tell_wait(wait, "timeout")
         if closed:
             if granted:
                 self.give(1)
             raise self.refusal()
         if not granted:
-            self._tell_wait(time_ns() - waiter.since, "timeout")
             raise BackpressureTimeout(timeout or 0.0, self.size)
 
     # -- giving back --------------------------------------------------------
@@ -287,14 +293,24 @@ class Credit:
             wake()
 
     def _note_wait(self, waiter: Waiter) -> int:
-        """Somebody has waited to the end: for how long. Under the lock."""
+        """Somebody waits no longer, however that ends: for how long. Under the lock."""
         now = time_ns()
         wait = now - waiter.since
         self.waits += 1
         self.waited += wait
         self.longest_wait = max(self.longest_wait, wait)
-        self.last_wait = waiter.since, now
+        begun, _, recent = self._recent
+        self._recent = begun or waiter.since, now, recent + wait
         return wait
+
+    def take_waits(self) -> tuple[int, int, int]:
+        """Waits since somebody last asked: begin, end, and how long all of them were.
+
+        Zeros if nobody had to wait.
+        """
+        with self.lock:
+            recent, self._recent = self._recent, (0, 0, 0)
+            return recent
 
     def _tell_wait(self, wait: int, outcome: str) -> None:
         if self.on_wait is not None:
@@ -324,8 +340,12 @@ class Credit:
             self.error = self.error or error
             self._gather_tokens()
             turned_away = [w for w in self._waiters if self.abandoned or not w.accepted]
+            waits = []
             for waiter in turned_away:
                 self._waiters.remove(waiter)
+                waits.append(self._note_wait(waiter))
+        for wait in waits:
+            self._tell_wait(wait, "cancelled")
         for waiter in turned_away:
             waiter.wake()
 

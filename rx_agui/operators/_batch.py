@@ -193,10 +193,8 @@ class _Batch(Stage):
             self._credit.relieve()
 
     @property
-    def received(self) -> int:
-        """Events that came in."""
-        # Those that wait are counted when they leave.
-        return self.taken + self._events + len(self._lines)
+    def waiting(self) -> int:
+        return self._events + len(self._lines)
 
     @property
     def parked(self) -> int:
@@ -247,6 +245,7 @@ class _Batch(Stage):
         self.line.post(self._leave, "stalled")
 
     def _leave(self, trigger: str) -> None:
+        begun = time_ns()
         if self._lines:
             payload = Frame(b"\n".join(self._lines), NO_PERMIT, len(self._lines))
         elif self._waiting:
@@ -260,10 +259,11 @@ class _Batch(Stage):
         self._begin()
         for stage in self._folded:
             stage.pass_many(payload)
+        self.taken += payload.events
         self.count("batches", 1, trigger)
         if self.line.watch is not None:
             payload.trace = self._send(self.line.watch, payload, frames)
-        self.taken += payload.events
+            self.count("operator.time", time_ns() - begun)
         self.sent += payload.events
         try:
             self.emit(payload)
@@ -278,17 +278,18 @@ class _Batch(Stage):
         send = Send(watch, opened, payload.events)
         send.trigger = payload.trigger
         send.first, send.last = payload.first, payload.last
-        for stage in self.line.above(self):
-            stage.tell_step(send, opened)
-        send.step(self.word, opened, now, size=payload.events)
         for frame in frames:
-            origin = frame.trace
-            if origin is None or isinstance(origin, Send):
-                continue
-            if send.origins and send.origins[-1][0] is origin:
-                send.origins[-1] = origin, send.origins[-1][1] + frame.events
-            else:
-                send.origins.append((origin, frame.events))
+            came = frame.trace
+            if isinstance(came, Send):
+                if came.watch is watch:
+                    send.absorb(came)
+            elif came is not None:
+                send.comes_from(came, frame.events)
+        told = [step.name for step in send.steps]  # in a line further up
+        for stage in self.line.above(self):
+            if stage.word not in told:
+                stage.tell_step(send, opened)
+        send.step(self.word, opened, now, size=payload.events)
         watch.sending(send)
         return send
 
@@ -326,13 +327,13 @@ class _Batch(Stage):
 
     def drop(self) -> None:
         self._cancel()
-        lost = Frame(b"", events=self._events + len(self._lines))
+        lost = Frame(b"", events=self.waiting)
+        permit = self._permit_for_all()
+        self._begin()
         for stage in self._folded:
             stage.pass_many(lost)
         self.taken += lost.events
         self.count_drop("cancelled", lost.events)
-        permit = self._permit_for_all()
-        self._begin()
         permit.release()
 
     def _cancel(self) -> None:

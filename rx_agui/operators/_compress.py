@@ -374,6 +374,11 @@ class _Compress(Stage):
                 outcome=job.outcome,
             )
 
+    @property
+    def levels(self) -> dict[str, int]:
+        waiting = [len(job.frame.data) for job in tuple(self._pending)]
+        return {"operator.buffer.usage": sum(waiting)}
+
     def finish(self, error: Exception | None) -> None:
         if self._pending:
             self._ending = (error,)  # what is at work was accepted, and goes first

@@ -36,9 +36,6 @@ from rx_agui.probe import Send
 
 __all__ = ["flow_control"]
 
-#: ns between the end of a wait and the first event of the payload it was for.
-_WAITED_FOR = 50_000_000
-
 #: What to do with an event for which there is neither credit nor a place to wait.
 OVERFLOWS: Final = ("wait", "error", "drop_oldest", "drop_newest", "latest")
 
@@ -128,15 +125,23 @@ class _FlowControl(Stage):
         return cast(Entrance, self.line.entrance).credit
 
     def tell_step(self, send: Send, now: int) -> None:
-        begun, ended = self.credit.last_wait
-        if ended < send.begun - _WAITED_FOR:  # that wait was another payload's
-            begun = ended = now
-        send.step(self.word, begun, ended, wait=ended - begun)
+        begun, ended, wait = self.credit.take_waits()
+        send.step(self.word, begun or now, ended or now, wait=wait)
+
+    @property
+    def waiting(self) -> int:
+        return sum([frame.events for frame in self._queued()])
+
+    def _queued(self) -> list[Frame]:
+        window = cast(_Window, self.line.entrance)
+        with window._mutex:
+            return list(window._queue)
 
     @property
     def levels(self) -> dict[str, int]:
         window = cast(_Window, self.line.entrance)
         return {
+            "operator.buffer.usage": sum([len(frame.data) for frame in self._queued()]),
             "flow_control.inflight": window.credit.in_flight,
             "flow_control.limit": window.credit.size or 0,
             "flow_control.queue.size": len(window._queue),
@@ -205,6 +210,7 @@ class _Window(Entrance):
                 self.offer(frame)
         except BackpressureTimeout as error:
             self.line.post(self._count_lost, ("backpressure_timeout", frame))
+            self.line.post(self._stage._count_error, type(error).__qualname__)
             if self._stage.tell is None:
                 raise
             self._stage.tell(error)
@@ -219,6 +225,7 @@ class _Window(Entrance):
         super().begin(top)
         self._first, self._gather = self.line.fold()
         watch = self.line.watch
+        self._is_watched = watch is not None
         # Both are called for every event, so no more than what is needed is.
         if watch is not None:
             self.credit.on_wait = watch.waited
@@ -322,6 +329,8 @@ class _Window(Entrance):
         if type(frame) is bytes:
             self._gather(frame, credit)  # type: ignore[misc]  # else it were a Frame
             return
+        if self._is_watched:
+            self.sets_out(frame)
         outer = frame._permit
         if outer is NO_PERMIT:
             frame._permit = credit  # on loan: most frames are never held on their own

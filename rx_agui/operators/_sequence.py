@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from time import time_ns
 from typing import Any, Final, NamedTuple
 
 from reactivex.abc import SchedulerBase
@@ -30,6 +31,7 @@ from rx_agui.errors import (
 from rx_agui.flow import NO_PERMIT
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.operators._stage import Errors, Line, Operator, Stage, lift
+from rx_agui.probe import Send
 
 __all__ = ["resequence", "sequence"]
 
@@ -208,7 +210,11 @@ class _Reorder(Stage):
         elif self._timer is None:
             self._timer = self.after(self._rule.timeout, self._ring)
 
-    def _send(self, frame: Frame) -> None:
+    def _send(self, frame: Frame, held: float = 0.0) -> None:
+        send = frame.trace
+        if isinstance(send, Send):
+            now = time_ns()
+            send.step(self.word, max(now - int(held * 1e9), send.begun), now)
         if frame.first < self.expected and frame.encoding == IDENTITY:
             frame = _behind(frame, self.expected, self)
         self.expected = frame.last + 1
@@ -219,9 +225,10 @@ class _Reorder(Stage):
         while (found := self._held.pop(self.expected, None)) is not None:
             frame, since = found
             self._held_events -= frame.events
+            held = self.line.clock.now() - since
             if self.line.watch is not None:
-                self.line.watch.reordered(self.line.clock.now() - since)
-            self._send(frame)
+                self.line.watch.reordered(held)
+            self._send(frame, held)
 
     def _ring(self, _: object) -> None:
         self._timer = None
@@ -249,6 +256,7 @@ class _Reorder(Stage):
         first = min(self._held)
         gap = Gap(self.expected, first - 1)
         self.count("sequence.gaps", 1)
+        self.count("errors", 1, type(gap).__qualname__)
         self._gaps.append(range(gap.first, gap.last + 1))
         frame, since = self._held.pop(first)
         # The next frame covers what was given up, so that a reader sees no hole.

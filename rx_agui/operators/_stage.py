@@ -63,10 +63,10 @@ class Line(DisposableBase):
         #: The terminal signal has left at the bottom: what is still in flight was
         #: accepted, and a disposal that follows must not take it back.
         self.finished = False
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.watch = probe.watch_here()
-        if self.watch is not None:
-            self.watch.begins()
+        #: Whether what leaves here leaves the stream: no line of ours is further down.
+        self.is_bottom = self.watch is not None and self.watch.begins()
         self.entrance: Entrance | None = None
         self._upstream: DisposableBase = Disposable()
         self._stages: list[Stage] = []  # from the source down
@@ -86,7 +86,11 @@ class Line(DisposableBase):
         passing = tuple(takewhile(lambda stage: stage.passes_all, self._stages))
         stages = self._stages[len(passing) :]
         gather = stages[0].fold(passing) if FUSION and stages else None
-        return (self.top, None) if gather is None else (stages[0], gather)
+        if gather is None:
+            return self.top, None
+        for stage in passing:
+            stage.folded_into = stages[0]
+        return stages[0], gather
 
     def above(self, stage: Stage) -> list[Stage]:
         """The stages from the top down to this one, without it."""
@@ -111,8 +115,8 @@ class Line(DisposableBase):
         """Do `action(value)` in turn: now, or when who has the turn gets to it."""
         try:
             self.turn.do(action, value)
-        except BaseException:
-            self.dispose()  # what raised was a sink: no half of us may live on
+        except BaseException as error:
+            self.break_off(error)
             raise
 
     def hand_in(self, take: Callable[[Any], object], frame: Any) -> None:
@@ -133,8 +137,8 @@ class Line(DisposableBase):
                 if type(frame) is bytes:
                     frame = Frame(frame)
                 turn.do(_take_held, (take, frame, frame.permit.hold()))
-        except BaseException:
-            self.dispose()
+        except BaseException as error:
+            self.break_off(error)
             raise
 
     def at_home(self, action: Callable[[Any], object], value: Any = None) -> None:
@@ -158,6 +162,11 @@ class Line(DisposableBase):
         self.post(self._drop)
         upstream.dispose()
 
+    def break_off(self, error: BaseException) -> None:
+        """What raised was a sink: no half of us may live on."""
+        self.error = self.error or error
+        self.dispose()
+
     def dispose_upstream(self) -> None:
         """Stop the source; what it sent before goes on down."""
         with self._mutex:
@@ -179,11 +188,16 @@ class Line(DisposableBase):
         watch, self.watch = self.watch, None
         for stage in stages:
             stage.cut()
-        if watch is not None:
-            if self.finished:
-                watch.ends("completed" if self.error is None else "error", self.error)
-            else:
-                watch.ends("client_disconnect", at_once=True)
+        if watch is None:
+            return
+        if not self.is_bottom:
+            watch.ends()
+        elif self.error is not None:
+            watch.ends("error", self.error, at_once=not self.finished)
+        elif self.finished:
+            watch.ends("completed")
+        else:
+            watch.ends("client_disconnect", at_once=True)
 
 
 class Stage(probe.Tally):
@@ -195,9 +209,10 @@ class Stage(probe.Tally):
     Attributes:
         emit: Sends a frame down.
         tell: Told of an error that costs one event; None if nobody is.
+        folded_into: The stage further down that does our work for a whole batch.
     """
 
-    __slots__ = ("_down_end", "_ended", "emit", "line", "tell")
+    __slots__ = ("_down_end", "_ended", "emit", "folded_into", "line", "tell")
 
     #: What comes out: Frame, StreamChunk or object (events).
     emits: ClassVar[type] = Frame
@@ -216,6 +231,7 @@ class Stage(probe.Tally):
         )
         self._down_end: Callable[[Exception | None], object] = _ignore
         self._ended = False
+        self.folded_into: Stage | None = None
 
     # -- what an operator says ----------------------------------------------------
 
@@ -237,6 +253,26 @@ class Stage(probe.Tally):
     def pass_many(self, payload: Frame) -> None:
         """What `next` would have done for each event of the payload."""
         self.passed += payload.events
+
+    # -- what it tells --------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait here and are counted when they leave."""
+        return 0
+
+    @property
+    def received(self) -> int:
+        return self.passed + self.taken + self.waiting + self._ahead
+
+    @property
+    def emitted(self) -> int:
+        return self.passed + self.sent + self._ahead
+
+    @property
+    def _ahead(self) -> int:
+        """Events that have passed us, and will be counted with their batch."""
+        return 0 if self.folded_into is None else self.folded_into.waiting
 
     def tell_step(self, send: probe.Send, now: int) -> None:
         """Add our step to a payload whose first event goes by now."""
@@ -315,7 +351,7 @@ class Stage(probe.Tally):
             self.emit = down.next if self.emits is Frame else down.accept
             self._down_end = down.on_end
         else:
-            self.emit = down.on_next if self.line.watch is None else _Exit(down)
+            self.emit = _Exit(down) if self.line.is_bottom else down.on_next
             self._down_end = _Last(self.line, down)
 
     def _count_error(self, kind: str) -> None:
@@ -349,8 +385,10 @@ class Entrance:
         """The line is complete: this is the stage at its top."""
         self.top = top
         self._gathers = any(stage.gathers for stage in self.line._stages)
+        self._take: Callable[[Any], object] = top.take
         if self.line.watch is not None:
             self.prepare = self._prepare_watched  # type: ignore[method-assign]
+            self._take = self._take_watched
 
     # -- from an Observable that knows nothing of credit --------------------------------
 
@@ -366,22 +404,37 @@ class Entrance:
         watch = self.line.watch
         if watch is None or type(frame) is not Frame:
             return
+        came = frame.trace
+        if isinstance(came, probe.Send) and came.watch is watch:
+            return  # from a line further up, with RxPY's operators between
         origin = watch.origin() if watch.links_origins else None
         if self._gathers:
             frame.trace = origin
-        elif frame.trace is None:
-            now = time_ns()
-            frame.trace = send = probe.Send(watch, now, frame.events)
-            if origin is not None:
-                send.origins.append((origin, frame.events))
-            for stage in takewhile(lambda stage: stage.passes_all, self.line._stages):
-                stage.tell_step(send, now)
-            watch.sending(send)
+            return
+        frame.trace = send = probe.Send(watch, time_ns(), frame.events)
+        if origin is not None:
+            send.comes_from(origin, frame.events)
+
+    def sets_out(self, frame: Any) -> None:
+        """A frame that is not gathered goes past the stages that pass all."""
+        send = frame.trace
+        if self._gathers or not isinstance(send, probe.Send):
+            return
+        now = time_ns()
+        for stage in takewhile(lambda stage: stage.passes_all, self.line._stages):
+            stage.tell_step(send, now)
+        if self.line.is_bottom and not send.trigger:
+            send.watch.sending(send)
 
     def _prepare_watched(self, event: Any) -> Any:
         frame = self.top.frame_of(event)
         self.mark(frame)
         return frame
+
+    def _take_watched(self, frame: Any) -> None:
+        if type(frame) is Frame:
+            self.sets_out(frame)
+        self.top.take(frame)
 
     def on_error(self, error: Exception) -> None:
         """The source has failed."""
@@ -399,11 +452,11 @@ class Entrance:
 
     def admit(self, prepared: Any) -> None:
         """Let one event in, for which a credit was taken."""
-        self.line.hand_in(self.top.take, prepared)
+        self.line.hand_in(self._take, prepared)
 
     def offer(self, prepared: Any) -> None:
         """Let one event in if there is room; if not, the policy decides."""
-        self.line.hand_in(self.top.take, prepared)
+        self.line.hand_in(self._take, prepared)
 
     def refuse(self, error: StreamError) -> None:
         """Tell that one event could not be prepared."""
@@ -442,6 +495,8 @@ def as_frame(item: Any) -> Frame:
     if not item.is_whole:
         raise ValidationError(item, "a piece of a payload: reassemble() must go first")
     frame = Frame(item.data, item.permit, item.events)
+    if item.trace is not None:
+        frame.trace = item.trace
     if item.event_id:
         frame.first = item.sequence_num
         last = item.sequence_num + item.events - 1
@@ -482,19 +537,27 @@ class Lifted(Observable[Any]):
         if entrance is None:
             entrance = line.entrance = Entrance(line, line.top, Credit(None))
         entrance.begin(line.top)
-        if isinstance(source, Paced):
-            line.connect(source.pace(entrance))
-        else:
-            with probe.subscribing(line.watch):
-                line.connect(
-                    source.subscribe(
-                        entrance.on_next,
-                        entrance.on_error,
-                        entrance.on_completed,
-                        scheduler=line.scheduler,
-                    )
-                )
+        try:
+            line.connect(self._open(source, line, entrance))
+        except BaseException as error:
+            line.break_off(error)
+            raise
         return line
+
+    def _open(
+        self, source: Observable[Any], line: Line, entrance: Entrance
+    ) -> DisposableBase:
+        if isinstance(source, Paced):
+            # An agent that subscribes streams of its own does so outside of this one.
+            with probe.subscribing(None, line.turn.is_owned_by):
+                return source.pace(entrance)
+        with probe.subscribing(line.watch, line.turn.is_owned_by):
+            return source.subscribe(
+                entrance.on_next,
+                entrance.on_error,
+                entrance.on_completed,
+                scheduler=line.scheduler,
+            )
 
     def _join(self, line: Line, down: Stage | ObserverBase[Any]) -> Observable[Any]:
         """Put our stage at the top of the line; what it takes its frames from."""
@@ -547,18 +610,29 @@ class _Exit:
 
     def __call__(self, item: Any) -> None:
         send = getattr(item, "trace", None)
+        if not isinstance(send, probe.Send):
+            self._observer.on_next(item)
+            return
+        if not send.last:
+            send.first, send.last = _numbers(item)
         try:
             self._observer.on_next(item)
         except BaseException as error:
-            if isinstance(send, probe.Send):
-                send.done(error)
+            send.done(error)
             raise
-        if isinstance(send, probe.Send) and not send.claimed and _is_last(item):
+        if not send.claimed and _is_last(item):
             send.done()
 
 
 def _is_last(item: Frame | StreamChunk) -> bool:
     return isinstance(item, Frame) or item.chunk_index == item.total_chunks - 1
+
+
+def _numbers(item: Frame | StreamChunk) -> tuple[int, int]:
+    """The first and last number of a payload; zeros if it has none."""
+    if isinstance(item, Frame):
+        return item.first, item.last
+    return (item.sequence_num, int(item.event_id)) if item.event_id else (0, 0)
 
 
 def _take_held(waiting: tuple[Callable[[Any], object], Any, Permit]) -> None:

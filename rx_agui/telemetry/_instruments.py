@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from rx_agui.probe import Tally
+from rx_agui.probe import Reading
 
 __all__ = ["HISTOGRAMS", "OBSERVABLES", "PIPELINE", "Histogram", "Observable"]
 
@@ -35,8 +35,13 @@ class Observable:
     name: str
     unit: str
     description: str
-    read: Callable[[Tally], Iterable[Point]]
+    read: Callable[[Reading], Iterable[Point]]
     kind: str = "counter"
+
+    @property
+    def only_grows(self) -> bool:
+        """Whether it is a sum that never falls."""
+        return self.kind == "counter"
 
 
 @dataclass(frozen=True)
@@ -49,25 +54,25 @@ class Histogram:
     bounds: tuple[float, ...]
 
 
-def _of(tally: Tally) -> tuple[tuple[str, str], ...]:
+def _of(tally: Reading) -> tuple[tuple[str, str], ...]:
     return ((OPERATOR, tally.name),)
 
 
-def _events(attribute: str) -> Callable[[Tally], Iterable[Point]]:
+def _events(attribute: str) -> Callable[[Reading], Iterable[Point]]:
     return lambda tally: [(_of(tally), getattr(tally, attribute))]
 
 
-def _dropped(tally: Tally) -> Iterator[Point]:
+def _dropped(tally: Reading) -> Iterator[Point]:
     for reason, events in tally.dropped.items():
         yield (*_of(tally), ("rx_agui.drop.reason", reason)), events
 
 
 def _counted(
     what: str, label: str = "", *, by_operator: bool = False, scale: float = 1
-) -> Callable[[Tally], Iterable[Point]]:
+) -> Callable[[Reading], Iterable[Point]]:
     """What an operator counts under this word, by the attribute `label`."""
 
-    def read(tally: Tally) -> Iterator[Point]:
+    def read(tally: Reading) -> Iterator[Point]:
         for (word, value), n in tally.more.items():
             if word == what:
                 attributes = _of(tally) if by_operator else ()
@@ -80,16 +85,15 @@ def _counted(
 
 def _level(
     what: str, *, by_operator: bool = False
-) -> Callable[[Tally], Iterable[Point]]:
-    def read(tally: Tally) -> Iterator[Point]:
-        levels = tally.levels
-        if what in levels:
-            yield _of(tally) if by_operator else (), levels[what]
+) -> Callable[[Reading], Iterable[Point]]:
+    def read(tally: Reading) -> Iterator[Point]:
+        if what in tally.levels:
+            yield _of(tally) if by_operator else (), tally.levels[what]
 
     return read
 
 
-def _states(tally: Tally) -> Iterator[Point]:
+def _states(tally: Reading) -> Iterator[Point]:
     for (name, state), is_in in tally.states.items():
         breaker = ("rx_agui.circuit_breaker.name", name)
         yield (breaker, ("rx_agui.circuit_breaker.state", state)), is_in

@@ -6,15 +6,15 @@
 
 A second observable instrument of the same name is silently dropped by the SDK, and
 none can be taken back: so they are made once, and streams come and go behind them.
-What an ended stream counted goes on to count, or sums would fall.
+What an ended stream counted goes on to count, or sums would fall; and what it held
+goes on as 0, or a reader would see the last value for ever.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from threading import Lock
-from typing import Any, ClassVar
+from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 from opentelemetry.metrics import (
@@ -29,50 +29,50 @@ from rx_agui.probe import Tally, Watch
 from rx_agui.telemetry._instruments import HISTOGRAMS, OBSERVABLES, PIPELINE
 from rx_agui.telemetry._scope import SCHEMA_URL, SCOPE, VERSION
 
-__all__ = ["Meters"]
+__all__ = ["Label", "Meters"]
 
-Attributes = tuple[tuple[str, str], ...]
-Sums = dict[tuple[str, Attributes], float]
+Label = tuple[str, str]
+Attributes = tuple[Label, ...]
+
+#: By instrument, then by attributes.
+Sums = dict[str, dict[Attributes, float]]
+
+_ACTIVE = "rx_agui.session.active"
 
 
 class Meters:
-    """The instruments of one MeterProvider; None is the global one."""
+    """The instruments of one MeterProvider."""
 
     _made: ClassVar[WeakKeyDictionary[MeterProvider, Meters]] = WeakKeyDictionary()
-    _of_global: ClassVar[Meters | None] = None
     _making: ClassVar[Lock] = Lock()
 
     @classmethod
-    def of(cls, provider: MeterProvider | None) -> Meters:
+    def of(cls, provider: MeterProvider) -> Meters:
         """The one set of instruments that this provider has."""
         with cls._making:
-            if provider is None:
-                cls._of_global = cls._of_global or cls(None)
-                return cls._of_global
             if provider not in cls._made:
                 cls._made[provider] = cls(provider)
             return cls._made[provider]
 
-    def __init__(self, provider: MeterProvider | None) -> None:
+    def __init__(self, provider: MeterProvider) -> None:
         self._mutex = Lock()
         self._live: dict[Watch, list[Tally]] = {}
-        self._ended: Sums = {}
-        self._snapshot: tuple[Sums, dict[str, int]] = {}, {}
-        self._version = 0
-        self._used: dict[str, int] = {}
+        self._leaving: list[Tally] = []  # of ended streams, not yet at rest
+        self._ended: Sums = {seen.name: {} for seen in OBSERVABLES}
+        self._ended[_ACTIVE] = {}
+        self._snapshot: Sums = {}
+        self._seen: set[str] = set(self._ended)  # by whom the snapshot was
+        self._attributes: dict[Attributes, dict[str, str]] = {}
         meter = get_meter(SCOPE, VERSION, provider, SCHEMA_URL)
         for seen in OBSERVABLES:
             make = (
                 meter.create_observable_counter
-                if seen.kind == "counter"
+                if seen.only_grows
                 else meter.create_observable_up_down_counter
             )
             make(seen.name, [self._reader(seen.name)], seen.unit, seen.description)
         meter.create_observable_up_down_counter(
-            "rx_agui.session.active",
-            [self._active],
-            "{session}",
-            "Streams that go on now.",
+            _ACTIVE, [self._reader(_ACTIVE)], "{session}", "Streams that go on now."
         )
         self.transitions = meter.create_counter(
             "rx_agui.circuit_breaker.transitions",
@@ -99,70 +99,74 @@ class Meters:
     def join(self, watch: Watch, tally: Tally) -> None:
         """An operator begins to work for it."""
         with self._mutex:
-            if watch in self._live:
-                self._live[watch].append(tally)
+            self._live.get(watch, self._leaving).append(tally)
 
     def end(self, watch: Watch) -> None:
         """It has ended: what it counted stays, what it held does not."""
         with self._mutex:
-            for tally in self._live.pop(watch, []):
-                for name, attributes, value, only_grows in _points(tally):
-                    if only_grows:
-                        key = name, attributes
-                        self._ended[key] = self._ended.get(key, 0) + value
+            self._leaving += self._live.pop(watch, [])
+            self._ended[_ACTIVE][(PIPELINE, watch.pipeline),] = 0
+            self._let_go()
 
-    def record(self, word: str, value: float, pipeline: str, **more: str) -> None:
+    def _let_go(self) -> None:
+        """Fold tallies that are at rest into sums. Under the lock.
+
+        A writer whose stream was disposed of may still be writing.
+        """
+        leaving, self._leaving = self._leaving, []
+        for tally in leaving:
+            if tally.held:
+                self._leaving.append(tally)
+            else:
+                _add(self._ended, tally, is_live=False)
+
+    def record(self, word: str, value: float, *labels: Label) -> None:
         """One value of a histogram."""
-        attributes = {PIPELINE: pipeline}
-        for name, label in more.items():
-            attributes[name.replace("__", ".")] = label
+        attributes = self._attributes.get(labels)
+        if attributes is None:  # names of pipelines, reasons, errors: there are few
+            attributes = self._attributes[labels] = dict(labels)
         self.histograms[word].record(value, attributes)
 
     # -- collection ---------------------------------------------------------------
 
     def _reader(self, name: str) -> Callable[[CallbackOptions], Iterator[Observation]]:
         def read(_: CallbackOptions) -> Iterator[Observation]:
-            sums, _streams = self._fresh(name)
-            for (metric, attributes), value in sums.items():
-                if metric == name:
-                    yield Observation(value, dict(attributes))
+            for attributes, value in self._fresh(name).get(name, {}).items():
+                yield Observation(value, dict(attributes))
 
         return read
 
-    def _active(self, _: CallbackOptions) -> Iterator[Observation]:
-        _sums, streams = self._fresh("rx_agui.session.active")
-        for pipeline, count in streams.items():
-            yield Observation(count, {PIPELINE: pipeline})
-
-    def _fresh(self, name: str) -> tuple[Sums, dict[str, int]]:
+    def _fresh(self, name: str) -> Sums:
         """What all instruments of one collection see: made by the first that asks.
 
         An instrument that has seen a snapshot is not shown it again.
         """
         with self._mutex:
-            if self._used.get(name, 0) == self._version:
-                self._version += 1
-                self._snapshot = self._sum(), self._streams()
-            self._used[name] = self._version
+            if name in self._seen:
+                self._seen.clear()
+                self._let_go()
+                self._snapshot = self._sum()
+            self._seen.add(name)
             return self._snapshot
 
     def _sum(self) -> Sums:
-        sums: defaultdict[tuple[str, Attributes], float] = defaultdict(int, self._ended)
-        for tallies in self._live.values():
-            for tally in tallies:
-                for name, attributes, value, _ in _points(tally):
-                    sums[name, attributes] += value
-        return dict(sums)
-
-    def _streams(self) -> dict[str, int]:
-        streams: dict[str, int] = dict.fromkeys(self._snapshot[1], 0)
+        sums = {name: dict(points) for name, points in self._ended.items()}
         for watch in self._live:
-            streams[watch.pipeline] = streams.get(watch.pipeline, 0) + 1
-        return streams
+            key = ((PIPELINE, watch.pipeline),)
+            sums[_ACTIVE][key] = sums[_ACTIVE].get(key, 0) + 1
+        for tallies in (*self._live.values(), self._leaving):
+            for tally in tallies:
+                _add(sums, tally, is_live=True)
+        return sums
 
 
-def _points(tally: Tally) -> Iterator[tuple[str, Attributes, float, bool]]:
-    pipeline: Any = ((PIPELINE, tally.pipeline),)
+def _add(sums: Sums, tally: Tally, *, is_live: bool) -> None:
+    pipeline = ((PIPELINE, tally.pipeline),)
+    reading = tally.read()
     for seen in OBSERVABLES:
-        for attributes, value in seen.read(tally):
-            yield seen.name, pipeline + attributes, value, seen.kind == "counter"
+        points = sums[seen.name]
+        for attributes, value in seen.read(reading):
+            key = pipeline + attributes
+            points[key] = points.get(key, 0) + (
+                value if is_live or seen.only_grows else 0
+            )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from threading import Lock
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from opentelemetry import context as contexts
 from opentelemetry import metrics, trace
@@ -14,7 +15,8 @@ from opentelemetry.trace import SpanKind
 from rx_agui import probe
 from rx_agui.errors import ConfigError, require_at_least, require_one_of
 from rx_agui.probe import Probe, Send, Tally, Watch
-from rx_agui.telemetry._metrics import Meters
+from rx_agui.telemetry._instruments import ERROR, PIPELINE
+from rx_agui.telemetry._metrics import Label, Meters
 from rx_agui.telemetry._scope import SCHEMA_URL, SCOPE, VERSION
 from rx_agui.telemetry._spans import (
     Origin,
@@ -101,35 +103,39 @@ class Telemetry(Probe):
     # -- whether -------------------------------------------------------------------
 
     def is_awake(self) -> bool:
-        if contexts.get_value("suppress_instrumentation"):
+        if any(contexts.get_value(key) for key in _SUPPRESS):
             return False
-        return self._traces() or self._measures()
+        if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+            return False
+        return self._traces() is not None or self._measures() is not None
 
-    def _traces(self) -> bool:
-        provider = self._tracer_provider or trace.get_tracer_provider()
-        return self.spans != "off" and not isinstance(provider, _NO_TRACES)
+    def _traces(self) -> trace.TracerProvider | None:
+        """Where spans go, if they go anywhere."""
+        if self.spans == "off":
+            return None
+        return _real(self._tracer_provider or trace.get_tracer_provider())
 
-    def _measures(self) -> bool:
-        provider = self._meter_provider or metrics.get_meter_provider()
-        return self.metrics != "off" and not isinstance(provider, _NO_METRICS)
+    def _measures(self) -> metrics.MeterProvider | None:
+        """Where metrics go, if they go anywhere."""
+        if self.metrics == "off":
+            return None
+        return _real(self._meter_provider or metrics.get_meter_provider())
 
     # -- what ------------------------------------------------------------------------
 
     def started(self, watch: Watch) -> None:
         note = watch.notes[self] = _Note()
-        if self._measures():
-            note.meters = Meters.of(self._meter_provider)
+        meter_provider, tracer_provider = self._measures(), self._traces()
+        if meter_provider is not None:
+            note.meters = Meters.of(meter_provider)
             note.meters.start(watch)
-        if self._traces():
-            note.tracer = trace.get_tracer(
-                SCOPE, VERSION, self._tracer_provider, SCHEMA_URL
-            )
+        if tracer_provider is not None:
+            note.tracer = trace.get_tracer(SCOPE, VERSION, tracer_provider, SCHEMA_URL)
             span = begin_stream(note.tracer, watch, contexts.get_current())
             note.span = span
             # An unsampled stream costs no more than its one span.
-            note.records = span.is_recording()
-        if note.records and self.spans in ("batch", "operator"):
-            note.tells_sends = True
+            note.tells_sends = span.is_recording() and self.spans != "stream"
+        if note.tells_sends:
             watch.links_origins = True
             watch.propagates = self.propagate == "envelope"
 
@@ -142,8 +148,11 @@ class Telemetry(Probe):
         return self._origin.here()
 
     def sending(self, send: Send) -> None:
-        note = send.watch.notes[self]
-        if not note.tells_sends or not _BUDGET.spend(self._traced_per_second):
+        note: _Note = send.watch.notes[self]
+        if send.trigger and note.meters is not None and self.metrics == "full":
+            self._measure_batch(note.meters, send)
+        wanted = note.tells_sends and send.watch.propagates
+        if not wanted or not _BUDGET.spend(self._traced_per_second):
             return
         span = begin_send(
             note.tracer, note.span, send, self.max_links, SpanKind.PRODUCER
@@ -156,8 +165,12 @@ class Telemetry(Probe):
     def sent(self, send: Send) -> None:
         watch = send.watch
         note: _Note = watch.notes[self]
-        if note.meters is not None and self.metrics == "full":
-            self._measure(note.meters, send, watch)
+        if send.error is None:
+            age = (send.ended - send.begun) / 1e9
+            self._record(watch, "event.delivery.duration", age)
+            if send.ended == watch.first_sent:
+                first = (send.ended - watch.begun) / 1e9
+                self._record(watch, "session.time_to_first_event", first)
         if not note.tells_sends:
             return
         span = note.under_way.pop(send, None)
@@ -172,35 +185,27 @@ class Telemetry(Probe):
             )
         end_send(note.tracer, span, send, by_operator=self.spans == "operator")
 
-    def _measure(self, meters: Meters, send: Send, watch: Watch) -> None:
-        pipeline = watch.pipeline
-        if send.error is None:
-            age = (send.ended - send.begun) / 1e9
-            meters.record("event.delivery.duration", age, pipeline)
-            if watch.sends == 1:
-                first = (watch.first_sent - watch.begun) / 1e9
-                meters.record("session.time_to_first_event", first, pipeline)
-        if send.trigger:
-            trigger = {"rx_agui__batch__trigger": send.trigger}
-            meters.record("batch.size", send.events, pipeline, **trigger)
-            if self._fill_duration:
-                step = next(step for step in send.steps if step.name == "batch")
-                filled = (step.ended - step.begun) / 1e9
-                meters.record("batch.fill.duration", filled, pipeline, **trigger)
+    def _measure_batch(self, meters: Meters, send: Send) -> None:
+        labels = (PIPELINE, send.watch.pipeline), (_TRIGGER, send.trigger)
+        meters.record("batch.size", send.events, *labels)
+        if self._fill_duration:
+            step = send.steps[-1]  # the batch's own; it has only just left
+            filled = (step.ended - step.begun) / 1e9
+            meters.record("batch.fill.duration", filled, *labels)
 
     def waited(self, watch: Watch, wait: int, outcome: str) -> None:
         self._record(
             watch,
             "flow_control.wait.duration",
             wait / 1e9,
-            rx_agui__flow_control__wait__outcome=outcome,
+            ("rx_agui.flow_control.wait.outcome", outcome),
         )
 
     def reordered(self, watch: Watch, seconds: float) -> None:
         self._record(watch, "sequence.reorder.duration", seconds)
 
     def wrote(self, watch: Watch, duration: int, error: BaseException | None) -> None:
-        self._record(watch, "sink.write.duration", duration / 1e9, **_error(error))
+        self._record(watch, "sink.write.duration", duration / 1e9, *_error(error))
 
     def transitioned(self, watch: Watch, name: str, before: str, after: str) -> None:
         note: _Note = watch.notes[self]
@@ -215,35 +220,34 @@ class Telemetry(Probe):
 
     def ended(self, watch: Watch) -> None:
         note: _Note = watch.notes[self]
-        lasted = (time.time_ns() - watch.begun) / 1e9
+        now = time.time_ns()
         if note.meters is not None:
             note.meters.end(watch)
         self._record(
             watch,
             "session.duration",
-            lasted,
-            rx_agui__session__close__reason=watch.reason,
-            **_error(watch.error),
+            (now - watch.begun) / 1e9,
+            ("rx_agui.session.close.reason", watch.reason),
+            *_error(watch.error),
         )
         if note.span is not None:
-            end_stream(note.span, watch)
+            end_stream(note.span, watch, now)
 
-    def _record(self, watch: Watch, word: str, value: float, **labels: str) -> None:
+    def _record(self, watch: Watch, word: str, value: float, *labels: Label) -> None:
         note: _Note = watch.notes[self]
         if note.meters is not None and self.metrics == "full":
-            note.meters.record(word, value, watch.pipeline, **labels)
+            note.meters.record(word, value, (PIPELINE, watch.pipeline), *labels)
 
 
 class _Note:
     """What is known of one stream."""
 
-    __slots__ = ("meters", "records", "span", "tells_sends", "tracer", "under_way")
+    __slots__ = ("meters", "span", "tells_sends", "tracer", "under_way")
 
     def __init__(self) -> None:
         self.meters: Meters | None = None
         self.tracer: Any = None
         self.span: Any = None
-        self.records = False
         self.tells_sends = False
         self.under_way: dict[Send, Any] = {}
 
@@ -251,7 +255,8 @@ class _Note:
 class _Budget:
     """Payloads that may become spans: so many a second, and a second's worth at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._mutex = Lock()
         self._left: float | None = None
         self._since = 0.0
@@ -261,9 +266,10 @@ class _Budget:
         if per_second is None:
             return True
         with self._mutex:
-            now = time.monotonic()
-            left = per_second if self._left is None else self._left
-            left = min(per_second, left + (now - self._since) * per_second)
+            now = self._clock()
+            most = max(per_second, 1.0) if per_second else 0.0
+            left = most if self._left is None else self._left
+            left = min(most, left + (now - self._since) * per_second)
             self._since = now
             self._left = left - 1 if left >= 1 else left
             return left >= 1
@@ -272,21 +278,32 @@ class _Budget:
 #: One for the process: what matters is what the exporter and the reader bear.
 _BUDGET: Final = _Budget()
 
-_NO_TRACES: Final = (trace.ProxyTracerProvider, trace.NoOpTracerProvider)
-_NO_METRICS: Final = (
-    type(metrics.get_meter_provider())
-    if type(metrics.get_meter_provider()).__name__ == "_ProxyMeterProvider"
-    else metrics.NoOpMeterProvider,
-    metrics.NoOpMeterProvider,
+#: Under these, who instruments must not: an exporter that streams by us, say.
+_SUPPRESS: Final = (
+    "suppress_instrumentation",
+    getattr(contexts, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation"),
 )
+
+_TRIGGER: Final = "rx_agui.batch.trigger"
+
+#: What there is before an application has set a provider. By name, since to ask for
+#: the one of metrics may set it.
+_UNREAL: Final = ("ProxyTracerProvider", "_ProxyMeterProvider")
+
+P = TypeVar("P")
+
+
+def _real(provider: P) -> P | None:
+    is_idle = isinstance(provider, trace.NoOpTracerProvider | metrics.NoOpMeterProvider)
+    return None if is_idle or type(provider).__name__ in _UNREAL else provider
 
 
 def _environ(name: str, default: str) -> Any:
     return os.environ.get(f"RX_AGUI_TELEMETRY_{name}", default)
 
 
-def _error(error: BaseException | None) -> dict[str, str]:
-    return {} if error is None else {"error__type": type(error).__qualname__}
+def _error(error: BaseException | None) -> tuple[Label, ...]:
+    return () if error is None else ((ERROR, type(error).__qualname__),)
 
 
 def install() -> None:

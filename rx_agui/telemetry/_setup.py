@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection
-from typing import Any, Literal
+from functools import partial
+from importlib import import_module
+from typing import Any, Final, Literal
 
-from rx_agui.errors import MissingExtra, require_one_of
+from rx_agui.errors import MissingExtra, require_one_of, require_positive
 
 __all__ = ["RxAguiInstrumentor", "setup_otlp"]
 
 Protocol = Literal["grpc", "http/protobuf"]
+Exporter = Callable[..., Any]
+
+_PROTOCOLS: Final = ("grpc", "http/protobuf")
 
 
 def setup_otlp(
@@ -24,96 +29,122 @@ def setup_otlp(
     """Send traces and metrics to a collector or to Jaeger, by OTLP.
 
     It sets the global providers, which a library must not do by itself: an application
-    of any size sets up its own. The standard variables win over what is given here:
-    OTEL_SERVICE_NAME, OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_PROTOCOL,
-    OTEL_TRACES_SAMPLER and the rest.
+    of any size sets up its own. A provider that is set already stays. The standard
+    variables win over what is given here: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
+    OTEL_EXPORTER_OTLP_ENDPOINT, _PROTOCOL and their kin for one signal alone,
+    OTEL_TRACES_EXPORTER=none, OTEL_TRACES_SAMPLER and the rest.
 
     Args:
         service_name: What Jaeger lists the traces under.
         endpoint: Where to; the default is the protocol's own port on this machine,
-            4317 for gRPC and 4318 for HTTP.
+            http://localhost:4317 for gRPC and http://localhost:4318 for HTTP.
         protocol: "grpc" or "http/protobuf".
         metrics: Whether to send metrics too. Jaeger takes traces alone.
         metric_interval: Seconds between two collections.
 
     Returns:
-        What to call in the end: it sends what is left.
+        What to call in the end: it sends what is left, and gives a collector that is
+        gone OTEL_EXPORTER_OTLP_TIMEOUT, 10 seconds, to come back. A second call does
+        nothing.
 
     Raises:
         MissingExtra: The SDK or the exporter is not installed.
-        ConfigError: The protocol is neither.
+        ConfigError: The protocol is neither, or the interval is not positive.
     """
-    protocol = os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)  # type: ignore[assignment]
-    require_one_of(("grpc", "http/protobuf"), protocol=protocol)
+    require_positive(metric_interval=metric_interval)
+    signals = ("traces", "metrics") if metrics else ("traces",)
+    ours = [
+        signal
+        for signal in signals
+        if os.environ.get(f"OTEL_{signal.upper()}_EXPORTER") != "none"
+    ]
+    protocols = {signal: _otlp(signal, "PROTOCOL") or protocol for signal in ours}
+    for spoken in (protocol, *protocols.values()):
+        require_one_of(_PROTOCOLS, protocol=spoken)
     try:
-        from opentelemetry import metrics as metrics_api
-        from opentelemetry import trace as trace_api
-        from opentelemetry.sdk.metrics import MeterProvider
-        from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
-        make_span_exporter, make_metric_exporter = _exporters(protocol, endpoint)
-    except ImportError:
+        exporters = {
+            signal: _exporter(signal, protocols[signal], endpoint) for signal in ours
+        }
+    except ImportError as error:
         raise MissingExtra(
             "setup_otlp", "opentelemetry-sdk and opentelemetry-exporter-otlp", "otel"
-        ) from None
-    name = os.environ.get("OTEL_SERVICE_NAME", service_name)
-    resource = Resource.create({"service.name": name})
-    tracer_provider = TracerProvider(resource=resource)
-    tracer_provider.add_span_processor(BatchSpanProcessor(make_span_exporter()))
-    trace_api.set_tracer_provider(tracer_provider)
-    shutdowns: list[Callable[[], object]] = [tracer_provider.shutdown]
-    if metrics:
-        reader = PeriodicExportingMetricReader(
-            make_metric_exporter(),
-            export_interval_millis=float(
-                os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", metric_interval * 1000)
-            ),
-        )
-        meter_provider = MeterProvider(metric_readers=[reader], resource=resource)
-        metrics_api.set_meter_provider(meter_provider)
-        shutdowns.append(meter_provider.shutdown)
+        ) from error
+    resource = Resource.create()
+    if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
+        resource = resource.merge(Resource({SERVICE_NAME: service_name}))
+    shutdowns: list[Callable[[], object]] = []
+    if "traces" in exporters:
+        shutdowns += _set_tracing(exporters["traces"], resource)
+    if "metrics" in exporters:
+        shutdowns += _set_metering(exporters["metrics"], resource, metric_interval)
 
     def shut_down() -> None:
-        for shutdown in shutdowns:
-            shutdown()
+        while shutdowns:
+            shutdowns.pop(0)()
 
     return shut_down
 
 
-def _exporters(protocol: str, endpoint: str | None) -> tuple[Any, Any]:
-    """What makes the exporters of this protocol. The environment's endpoint wins."""
-    if "OTEL_EXPORTER_OTLP_ENDPOINT" in os.environ:
+def _set_tracing(make_exporter: Exporter, resource: Any) -> list[Callable[[], object]]:
+    """Set the global tracer provider, unless there is one. What shuts it down."""
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        return []
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(make_exporter()))
+    trace.set_tracer_provider(provider)
+    return [provider.shutdown]
+
+
+def _set_metering(
+    make_exporter: Exporter, resource: Any, interval: float
+) -> list[Callable[[], object]]:
+    """Set the global meter provider, unless there is one. What shuts it down."""
+    from opentelemetry import metrics
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+    # The API has no public name for "none was set".
+    if type(metrics.get_meter_provider()).__name__ != "_ProxyMeterProvider":
+        return []
+    is_set = "OTEL_METRIC_EXPORT_INTERVAL" in os.environ
+    reader = PeriodicExportingMetricReader(
+        make_exporter(), export_interval_millis=None if is_set else interval * 1000
+    )
+    provider = MeterProvider(metric_readers=[reader], resource=resource)
+    metrics.set_meter_provider(provider)
+    return [provider.shutdown]
+
+
+def _exporter(signal: str, protocol: str, endpoint: str | None) -> Exporter:
+    """What makes the exporter of this signal. The environment's endpoint wins."""
+    if _otlp(signal, "ENDPOINT"):
         endpoint = None
-    if protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (
-            OTLPMetricExporter,
-        )
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
-            OTLPSpanExporter,
-        )
-
-        insecure = None if endpoint is None else not endpoint.startswith("https")
-        return (
-            lambda: OTLPSpanExporter(endpoint=endpoint, insecure=insecure),
-            lambda: OTLPMetricExporter(endpoint=endpoint, insecure=insecure),
-        )
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import (
-        OTLPMetricExporter as HTTPMetricExporter,
-    )
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (
-        OTLPSpanExporter as HTTPSpanExporter,
+    name = "OTLPSpanExporter" if signal == "traces" else "OTLPMetricExporter"
+    kind = "trace_exporter" if signal == "traces" else "metric_exporter"
+    transport = "grpc" if protocol == "grpc" else "http"
+    package = f"opentelemetry.exporter.otlp.proto.{transport}"
+    make: Exporter = getattr(import_module(f"{package}.{kind}"), name)
+    if endpoint is None:
+        return make
+    if transport == "http":
+        return partial(make, endpoint=f"{endpoint.rstrip('/')}/v1/{signal}")
+    if _otlp(signal, "INSECURE"):
+        return partial(make, endpoint=endpoint)
+    return partial(
+        make, endpoint=endpoint, insecure=not endpoint.startswith("https://")
     )
 
-    def at(path: str) -> str | None:
-        return None if endpoint is None else f"{endpoint.rstrip('/')}/v1/{path}"
 
-    return (
-        lambda: HTTPSpanExporter(endpoint=at("traces")),
-        lambda: HTTPMetricExporter(endpoint=at("metrics")),
-    )
+def _otlp(signal: str, what: str) -> str | None:
+    """OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, else OTEL_EXPORTER_OTLP_ENDPOINT."""
+    for_all = os.environ.get(f"OTEL_EXPORTER_OTLP_{what}")
+    return os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_{what}") or for_all
 
 
 class RxAguiInstrumentor:

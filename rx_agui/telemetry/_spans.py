@@ -37,21 +37,21 @@ _FACTS = {
 class Origin:
     """The span an event comes from, looked up only when the context has changed."""
 
-    __slots__ = ("_context", "_seen")
+    __slots__ = ("_last",)
 
     def __init__(self) -> None:
-        self._seen: contexts.Context | None = None
-        self._context: SpanContext | None = None
+        # One value, as other threads look in between.
+        self._last: tuple[contexts.Context | None, SpanContext | None] = None, None
 
     def here(self) -> SpanContext | None:
         """The span of this thread or task; None if it has none."""
         now = contexts.get_current()
-        if now is not self._seen:
+        seen, origin = self._last
+        if now is not seen:
             span = trace.get_current_span(now).get_span_context()
-            # Two steps, in this order: another thread may look in between.
-            self._context = span if span.is_valid else None
-            self._seen = now
-        return self._context
+            origin = span if span.is_valid else None
+            self._last = now, origin
+        return origin
 
 
 def begin_stream(
@@ -66,21 +66,22 @@ def begin_stream(
     )
 
 
-def end_stream(span: Span, watch: Watch) -> None:
+def end_stream(span: Span, watch: Watch, now: int) -> None:
     """The stream has ended."""
     span.set_attribute("rx_agui.session.close.reason", watch.reason)
     _fail(span, watch.error)
-    span.end()
+    span.end(end_time=now)
 
 
 def begin_send(
     tracer: trace.Tracer, parent: Span, send: Send, max_links: int, kind: SpanKind
 ) -> Span:
     """The span of a payload, with a link to each span its events came from."""
-    producers: dict[int, tuple[SpanContext, int]] = {}
+    producers: dict[tuple[int, int], tuple[SpanContext, int]] = {}
     for origin, events in send.origins:
-        known = producers.get(origin.span_id)
-        producers[origin.span_id] = origin, events + (known[1] if known else 0)
+        key = origin.trace_id, origin.span_id  # a SpanContext cannot be hashed
+        known = producers.get(key)
+        producers[key] = origin, events + (known[1] if known else 0)
     links = [
         Link(origin, {"rx_agui.event.count": events})
         for origin, events in list(producers.values())[:max_links]
@@ -90,7 +91,8 @@ def begin_send(
         context=trace.set_span_in_context(parent, contexts.Context()),
         kind=kind,
         links=links,
-        start_time=send.begun,
+        # Who waited for credit did so before there was an event, if it is pulled.
+        start_time=min([send.begun, *[step.begun for step in send.steps]]),
         attributes={
             PIPELINE: send.watch.pipeline,
             "rx_agui.batch.producer.count": len(producers),
@@ -135,7 +137,7 @@ def _tell_step(
     child = tracer.start_span(
         step.name, context=inside, start_time=step.begun, attributes=attributes
     )
-    if step is send.steps[-1]:
+    if step.name == "sink.write":  # others do not pass on what fails in them
         _fail(child, send.error)
     child.end(end_time=step.ended)
 
