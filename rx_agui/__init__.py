@@ -3,6 +3,7 @@
 events.pipe(flow_control(), sequence(), batch(), compress(), chunk()).subscribe(SSEWriter(write))
 """
 
+from rx_agui import telemetry as telemetry
 from rx_agui.errors import (
     AlreadySubscribed,
     BackpressureTimeout,
@@ -28,6 +29,7 @@ from rx_agui.errors import (
 )
 from rx_agui.flow import Credit, Gate, Permit, from_async_iterable, from_iterable
 from rx_agui.frame import Frame, StreamChunk
+from rx_agui.metrics import FlowMetrics, SequenceMetrics, StreamMeter, StreamMetrics
 from rx_agui.operators import (
     batch,
     chunk,
@@ -39,6 +41,7 @@ from rx_agui.operators import (
     sequence,
     unbatch,
 )
+from rx_agui.pipeline import pipeline
 from rx_agui.sse import format_sse_chunk, write_sse_chunk
 from rx_agui.writer import SSEWriter
 
@@ -51,6 +54,7 @@ __all__ = [
     "Credit",
     "DrainTimeout",
     "FlowControlError",
+    "FlowMetrics",
     "Frame",
     "Gap",
     "Gate",
@@ -63,10 +67,13 @@ __all__ = [
     "Permit",
     "ProcessingError",
     "SSEWriter",
+    "SequenceMetrics",
     "SequencingError",
     "StreamChunk",
     "StreamClosed",
     "StreamError",
+    "StreamMeter",
+    "StreamMetrics",
     "ValidationError",
     "WireError",
     "WouldBlock",
@@ -78,6 +85,7 @@ __all__ = [
     "format_sse_chunk",
     "from_async_iterable",
     "from_iterable",
+    "pipeline",
     "reassemble",
     "resequence",
     "sequence",

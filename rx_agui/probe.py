@@ -1,21 +1,55 @@
 """What operators tell about themselves, and to whom they tell it.
 
-An operator keeps plain integers (a Tally) and a probe reads them when it likes.
-Nothing is called per event, so a stream that nobody watches pays for the
-integers alone. Telemetry and StreamMetrics are probes; operators know neither.
+    operator ── Tally ──▶ plain integers; a probe reads them when it likes
+             ── Send  ──▶ one payload's way: when each operator had it, and how it ended
+             ── Watch ──▶ one stream: who works in it, when it began, why it ended
 
-    with watching(probe):                 # or listeners.append(probe), for good
-        events.pipe(flow_control(), batch()).subscribe(...)
-        # probe.joined(tally) has been called twice, once per operator
+Nothing is called per event: an operator adds to integers, and a payload carries one
+record that it fills in. Whether anybody watches is decided when a stream is
+subscribed; if nobody does, there is no Watch, no Send, and no clock is read.
+Telemetry and StreamMetrics are probes; operators know neither.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from threading import Lock, get_ident, local
+from time import time_ns
+from typing import Any, NamedTuple
 
-__all__ = ["Probe", "Tally", "listeners", "watching"]
+__all__ = [
+    "Probe",
+    "Reading",
+    "Send",
+    "Step",
+    "Tally",
+    "Watch",
+    "listeners",
+    "named",
+    "subscribing",
+    "watch_here",
+    "watching",
+]
+
+
+_log = logging.getLogger("rx_agui")
+
+
+class Reading(NamedTuple):
+    """A tally at one moment. Unlike its integers one by one, these fit each other."""
+
+    name: str
+    received: int
+    emitted: int
+    created: int
+    merged: int
+    held: int
+    dropped: dict[str, int]
+    more: dict[tuple[str, str], int]
+    levels: dict[str, int]
+    states: dict[tuple[str, str], int]
 
 
 class Tally:
@@ -28,10 +62,22 @@ class Tally:
     Each integer has one writer, whose turn it is, so none needs a lock.
     """
 
-    __slots__ = ("_dropped", "created", "merged", "name", "passed", "sent", "taken")
+    __slots__ = (
+        "_dropped",
+        "_more",
+        "_shown",
+        "created",
+        "merged",
+        "name",
+        "passed",
+        "pipeline",
+        "sent",
+        "taken",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.pipeline = ""
         #: Came and went in one step. Else: came in, `taken`; went out, `sent`.
         self.passed = 0
         self.taken = 0
@@ -39,6 +85,32 @@ class Tally:
         self.created = 0
         self.merged = 0
         self._dropped: dict[str, int] | None = None  # most streams drop nothing
+        self._more: dict[tuple[str, str], int] | None = None
+        self._shown = 0, 0  # in and out, in the reading before
+
+    def read(self) -> Reading:
+        """All of it, while others may be at work."""
+        shown_in, shown_out = self._shown
+        # Out before in: who is at work meanwhile must not make `held` negative. And
+        # what is just being moved from one integer to another is in neither, which
+        # must not look as if a sum fell.
+        dropped, created, merged = self.dropped, self.created, self.merged
+        emitted = max(self.emitted, shown_out)
+        received = max(self.received, shown_in)
+        self._shown = received, emitted
+        held = received + created - emitted - sum(dropped.values()) - merged
+        return Reading(
+            self.name,
+            received,
+            emitted,
+            created,
+            merged,
+            held,
+            dropped,
+            self.more,
+            self.levels,
+            self.states,
+        )
 
     @property
     def received(self) -> int:
@@ -61,25 +133,328 @@ class Tally:
         lost = sum((self._dropped or {}).values())
         return self.received + self.created - self.emitted - lost - self.merged
 
+    @property
+    def more(self) -> dict[tuple[str, str], int]:
+        """What else it counts: ("compress.input.size", "gzip") and the like."""
+        return dict(self._more or {})
+
+    @property
+    def states(self) -> dict[tuple[str, str], int]:
+        """Which of its states a named thing is in, as 1 and 0: a circuit breaker."""
+        return {}
+
+    @property
+    def levels(self) -> dict[str, int]:
+        """What goes up and down: a queue's length, a window's size."""
+        return {}
+
     def count_drop(self, reason: str, events: int) -> None:
         """`events` more that nobody will see, because of `reason`."""
         if events:
-            self._dropped = self._dropped or {}
+            if self._dropped is None:
+                self._dropped = {}
             self._dropped[reason] = self._dropped.get(reason, 0) + events
 
-
-class Probe(Protocol):
-    """Is shown each operator's tally once, when somebody subscribes."""
-
-    def joined(self, tally: Tally) -> None:
-        """An operator begins to work for a subscriber."""
-
-    def left(self, tally: Tally) -> None:
-        """It has ended; its integers will not change any more."""
+    def count(self, what: str, n: int, label: str = "") -> None:
+        """`n` more of something that not every event has. Not for every event."""
+        if self._more is None:
+            self._more = {}
+        key = what, label
+        self._more[key] = self._more.get(key, 0) + n
 
 
-#: Every probe that watches, asked at subscribe. Empty: nobody is told anything.
+class Step:
+    """What one operator did with one payload: from when to when, in ns since 1970."""
+
+    __slots__ = ("begun", "ended", "facts", "name")
+
+    def __init__(
+        self, name: str, begun: int, ended: int, facts: dict[str, Any]
+    ) -> None:
+        self.name = name
+        self.begun = begun
+        self.ended = ended
+        self.facts = facts
+
+
+class Send:
+    """One payload's way from its first event to the last byte written.
+
+    It rides in the `trace` slot of frames and chunks; operators add their steps.
+
+    Attributes:
+        begun, ended: ns since 1970: its first event came; its last byte was written.
+        origins: What producers' contexts its events came from, and how many from each.
+        steps: What operators did with it, in order.
+        size: Bytes of it that were written.
+        claimed: A writer has it, and says when it is done.
+    """
+
+    __slots__ = (
+        "begun",
+        "claimed",
+        "context",
+        "ended",
+        "error",
+        "events",
+        "first",
+        "last",
+        "origins",
+        "size",
+        "steps",
+        "trigger",
+        "watch",
+    )
+
+    def __init__(self, watch: Watch, begun: int, events: int) -> None:
+        self.watch = watch
+        self.begun = begun
+        self.ended = 0
+        self.events = events
+        self.first = 0
+        self.last = 0
+        self.trigger = ""
+        self.error: BaseException | None = None
+        self.origins: list[tuple[Any, int]] = []
+        self.steps: list[Step] = []
+        self.size = 0
+        self.claimed = False
+        #: What the reader may continue the trace from: a W3C traceparent.
+        self.context = ""
+
+    def comes_from(self, origin: Any, events: int) -> None:
+        """Some of its events come from there."""
+        if self.origins and self.origins[-1][0] is origin:
+            events += self.origins.pop()[1]
+        self.origins.append((origin, events))
+
+    def absorb(self, other: Send) -> None:
+        """It has become part of this one, on its way down from another line."""
+        if not self.steps:
+            self.steps += other.steps
+            self.begun = min(self.begun, other.begun)
+        for origin, events in other.origins:
+            self.comes_from(origin, events)
+
+    def step(self, name: str, begun: int, ended: int, **facts: Any) -> None:
+        """An operator had the payload from `begun` to `ended`."""
+        self.steps.append(Step(name, begun, ended, facts))
+
+    def written(self, begun: int, ended: int) -> None:
+        """A write took some of it. Several may, and are one step."""
+        if self.steps and self.steps[-1].name == "sink.write":
+            begun = self.steps.pop().begun
+        self.step("sink.write", begun, ended, size=self.size)
+
+    def done(self, error: BaseException | None = None) -> None:
+        """The last byte was written, or never will be. Once."""
+        if not self.ended:
+            self.ended = time_ns()
+            self.error = error
+            self.watch.sent(self)
+
+
+class Watch:
+    """One stream, as its probes see it: one subscription, whatever it is piped of.
+
+    Attributes:
+        pipeline: The name it was given; "default" if none.
+        tallies: Of every operator in it, from the source down.
+        begun: When it was subscribed, in ns since 1970.
+        first_sent: When its first payload was written; 0 before.
+        delivered: Payloads written; the sum and the greatest of their ages in ns, from
+            the first event of each to its last byte.
+        reason, error: Why it ended; see `left`.
+        notes: What a probe keeps with it, under the probe.
+        links_origins, propagates: Set by a probe when the stream starts: whether it
+            wants `origin` asked for every event, and `sending` told.
+    """
+
+    def __init__(self, pipeline: str, probes: tuple[Probe, ...]) -> None:
+        self.pipeline = pipeline
+        self.probes = probes
+        self.tallies: list[Tally] = []
+        self.begun = time_ns()
+        self.first_sent = 0
+        self.delivered = 0, 0, 0
+        self.reason = ""
+        self.error: BaseException | None = None
+        self.notes: dict[Probe, Any] = {}
+        self.links_origins = False
+        self.propagates = False
+        self._parts = 0
+        self._over = False
+        self._complaints: set[tuple[Probe, str]] = set()
+        self._mutex = Lock()
+        self._tell("started", self)
+
+    def joined(self, tally: Tally, *, at_end: bool = False) -> None:
+        """An operator begins to work for this stream, above the others; or a writer."""
+        tally.pipeline = self.pipeline
+        with self._mutex:
+            self.tallies.insert(len(self.tallies) if at_end else 0, tally)
+        self._tell("joined", self, tally)
+
+    def begins(self) -> bool:
+        """A part of the stream begins, a line of operators or a writer: is it the first?
+
+        The first is the line at the bottom, since subscribing goes up.
+        """
+        with self._mutex:
+            self._parts += 1
+            return self._parts == 1
+
+    def ends(
+        self,
+        reason: str = "",
+        error: BaseException | None = None,
+        *,
+        at_once: bool = False,
+    ) -> None:
+        """A part has ended. The stream ends with its last part, for the first reason.
+
+        Args:
+            reason: completed, error or client_disconnect. Empty for a line further up:
+                that its source is exhausted, or was left, says nothing of the stream.
+            at_once: It was disposed of, which ends all parts.
+        """
+        with self._mutex:
+            self._parts -= 1
+            if self._over:
+                return
+            self.reason = self.reason or reason
+            self.error = self.error or error
+            self._over = self._parts <= 0 or at_once
+            if not self._over:
+                return
+        self._tell("ended", self)
+
+    def sending(self, send: Send) -> None:
+        """A payload sets out; its producers are known."""
+        if self.propagates or send.trigger:
+            self._tell("sending", send)
+
+    def sent(self, send: Send) -> None:
+        """A payload was written, or never will be."""
+        age = send.ended - send.begun
+        with self._mutex:
+            if send.error is None:
+                self.first_sent = self.first_sent or send.ended
+                sends, latency, longest = self.delivered
+                self.delivered = sends + 1, latency + age, max(longest, age)
+        self._tell("sent", send)
+
+    def waited(self, wait: int, outcome: str) -> None:
+        """Somebody waited for credit, in ns: admitted, timeout or cancelled."""
+        self._tell("waited", self, wait, outcome)
+
+    def reordered(self, seconds: float) -> None:
+        """A payload was held for one that was late."""
+        self._tell("reordered", self, seconds)
+
+    def wrote(self, duration: int, error: BaseException | None) -> None:
+        """A write took so many ns, or failed."""
+        self._tell("wrote", self, duration, error)
+
+    def transitioned(self, name: str, before: str, after: str) -> None:
+        """A circuit breaker changed its state."""
+        self._tell("transitioned", self, name, before, after)
+
+    def origin(self) -> Any:
+        """The context this very thread or task is in, for links; None if it has none."""
+        for probe in self.probes:
+            try:
+                origin = probe.origin()
+            except Exception:
+                self._complain(probe, "origin")
+                continue
+            if origin is not None:
+                return origin
+        return None
+
+    def _tell(self, what: str, *facts: Any) -> None:
+        """A probe that raises harms nobody but itself."""
+        for probe in self.probes:
+            try:
+                getattr(probe, what)(*facts)
+            except Exception:
+                self._complain(probe, what)
+
+    def _complain(self, probe: Probe, what: str) -> None:
+        """Log that a probe raised; once, as it will do so for every payload."""
+        if (probe, what) not in self._complaints:
+            self._complaints.add((probe, what))
+            _log.exception("%r failed to hear %s of %r", probe, what, self.pipeline)
+
+
+class Probe:
+    """Hears of streams. What it raises is its own affair: see `Telemetry`."""
+
+    def is_awake(self) -> bool:
+        """Whether it wants to hear of a stream that begins now."""
+        return True
+
+    def origin(self) -> Any:
+        """The context of this thread or task, or None. Called for every event."""
+        return None
+
+    def started(self, watch: Watch) -> None:
+        """A stream was subscribed."""
+
+    def joined(self, watch: Watch, tally: Tally) -> None:
+        """An operator begins to work for it."""
+
+    def sending(self, send: Send) -> None:
+        """A payload sets out. Its `context` will travel with it."""
+
+    def sent(self, send: Send) -> None:
+        """A payload was written, or could not be."""
+
+    def waited(self, watch: Watch, wait: int, outcome: str) -> None:
+        """Somebody waited for credit, in ns: admitted, timeout or cancelled."""
+
+    def reordered(self, watch: Watch, seconds: float) -> None:
+        """A payload was held for one that was late."""
+
+    def wrote(self, watch: Watch, duration: int, error: BaseException | None) -> None:
+        """A write took so many ns, or failed."""
+
+    def transitioned(self, watch: Watch, name: str, before: str, after: str) -> None:
+        """A circuit breaker changed its state."""
+
+    def ended(self, watch: Watch) -> None:
+        """The stream has ended: for `watch.reason`, with `watch.error`."""
+
+
+#: Every probe that watches, asked when a stream is subscribed.
 listeners: list[Probe] = []
+
+
+class _Name(NamedTuple):
+    """What was said of the next stream."""
+
+    pipeline: str
+    probes: tuple[Probe, ...]
+
+
+class _Inside(NamedTuple):
+    """The stream that is being subscribed, and whether a thread hands on its signals."""
+
+    watch: Watch
+    is_owned_by: Callable[[int], bool]
+
+
+class _Here(local):
+    """Where this thread is, while it subscribes.
+
+    Chosen over a ContextVar, which timers and tasks would take along: an agent that
+    subscribes a stream of its own would find it to be part of this one.
+    """
+
+    place: _Name | _Inside | None = None
+
+
+_here = _Here()
 
 
 @contextmanager
@@ -90,3 +465,53 @@ def watching(probe: Probe) -> Iterator[None]:
         yield
     finally:
         listeners.remove(probe)
+
+
+@contextmanager
+def named(pipeline: str, probes: tuple[Probe, ...]) -> Iterator[None]:
+    """Streams subscribed within the block have this name, and these probes as well."""
+    before, _here.place = _here.place, _Name(pipeline, probes)
+    try:
+        yield
+    finally:
+        _here.place = before
+
+
+@contextmanager
+def subscribing(
+    watch: Watch | None, is_owned_by: Callable[[int], bool]
+) -> Iterator[None]:
+    """Lines subscribed within the block, with RxPY's between, are the same stream.
+
+    Not so what RxPY subscribes later: the second of `concat`, or on another thread.
+    """
+    before = _here.place
+    _here.place = None if watch is None else _Inside(watch, is_owned_by)
+    try:
+        yield
+    finally:
+        _here.place = before
+
+
+def watch_here() -> Watch | None:
+    """The watch of a line that is being subscribed; None if nobody wants to know."""
+    here = _here.place
+    if isinstance(here, _Inside):
+        if not here.is_owned_by(get_ident()):
+            return here.watch
+        here = None  # a source sent at once, and who heard it subscribes something else
+    if not listeners and here is None:
+        return None
+    name, own = here or ("default", ())
+    # A pipeline's own telemetry stands in for the one everybody has.
+    others = [probe for probe in listeners if type(probe) not in map(type, own)]
+    probes = tuple(probe for probe in (*own, *others) if _is_awake(probe))
+    return Watch(name, probes) if probes else None
+
+
+def _is_awake(probe: Probe) -> bool:
+    try:
+        return probe.is_awake()
+    except Exception:
+        _log.exception("%r failed to say whether it is awake", probe)
+        return False

@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from functools import partial
+from time import time_ns
 from typing import Any
 
 from reactivex.abc import ObserverBase
@@ -29,6 +30,7 @@ from rx_agui.errors import ConfigError, StreamError, require_at_least
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.operators._stage import as_frame
+from rx_agui.probe import Send, Tally, Watch
 from rx_agui.sse import format_frame, format_sse_chunk
 
 __all__ = ["Done", "SSEWriter"]
@@ -100,8 +102,8 @@ class SSEWriter(ObserverBase[Any]):
             raise ConfigError("loop", None, must)
         self._clock: Clock = LoopClock(self._loop) if self._loop else clock_for(None)
         self._mutex = threading.Lock()  # of all below: both sides use them
-        self._waiting: list[bytes] = []
-        self._permits: list[Permit] = []
+        self._waiting = _Work()
+        self._under_way = 0  # bytes
         self._is_busy = False
         self._timer: Timer | None = None
         self._ending: tuple[Exception | None] | None = None
@@ -109,31 +111,58 @@ class SSEWriter(ObserverBase[Any]):
         self._outlived = False
         self._parked_in: Credit | None = None
         self._task: asyncio.Task[None] | None = None
+        self._tally = _SinkTally(self)
+        self._watch: Watch | None = None
 
     # -- what comes --------------------------------------------------------
 
     def on_next(self, value: Any) -> None:
+        send = getattr(value, "trace", None)
+        if isinstance(send, Send):
+            self._claim(send)
+        else:
+            send = None
+        events = _events_of(value)
         if self._failed is not None:
+            self._lose(events)
             return
         permit = value.permit if isinstance(value, Frame | StreamChunk) else NO_PERMIT
         permit.hold()
         try:
             data = _format(value)
         except Exception as error:  # neither an event nor a payload
+            self._lose(events)
+            if send is not None:
+                send.done(error)
             self._refuse(error, permit)
             return
         with self._mutex:
             failed = self._failed is not None
             if not failed:
-                self._waiting.append(data)
-                self._permits.append(permit)
+                self._tally.taken += events
+                self._waiting.add(data, permit, events, send)
                 self._outlived = permit.is_abandoned
         if failed:
+            self._lose(events)
             permit.release()
         elif self._flush_interval and not self._is_busy:
             self._park(permit.credit)
         else:
             self._flush()
+
+    def _claim(self, send: Send) -> None:
+        """It is for us to say when a payload is done; the first says whose we are."""
+        send.claimed = True
+        if self._watch is None and not self.done.done():
+            self._watch = send.watch
+            self._watch.begins()
+            self._watch.joined(self._tally, at_end=True)
+
+    def _lose(self, events: int) -> None:
+        """Something came that will not be written."""
+        with self._mutex:
+            self._tally.taken += events
+            self._tally.count_drop("write_failed", events)
 
     def on_error(self, error: Exception) -> None:
         self._end(error)
@@ -169,7 +198,7 @@ class SSEWriter(ObserverBase[Any]):
     @property
     def parked(self) -> int:
         """Credits of the bytes that wait for more; see Credit.is_stalled."""
-        return sum(permit.credits for permit in set(self._permits))
+        return sum(permit.credits for permit in set(self._waiting.permits))
 
     def let_go(self) -> None:
         """Nothing in flight can move unless what waits here does."""
@@ -191,27 +220,26 @@ class SSEWriter(ObserverBase[Any]):
     def _pump(self) -> None:
         """Write until nothing waits. Only who has set `_is_busy` comes here."""
         if self._is_async:
-            self._start(None, [])
+            self._start(None, None)
             return
-        while (work := self._next_write()) is not None:
-            data, permits = work
+        while (work := self._next_work()) is not None:
             try:
-                result = self._write(data)
+                result = self._write(work.data)
             except Exception as error:
-                self._fail(error, permits)
+                self._fail(error, work)
                 return
             if inspect.isawaitable(result):
-                self._become_async(result, permits)
+                self._become_async(result, work)
                 return
-            _release(permits)
+            self._written(work)
 
-    def _start(self, result: Awaitable[object] | None, permits: list[Permit]) -> None:
+    def _start(self, result: Awaitable[object] | None, work: _Work | None) -> None:
         """Go on writing in a task on the loop."""
         loop = self._loop
         assert loop is not None
 
         def start() -> None:
-            self._task = loop.create_task(self._pump_async(result, permits))
+            self._task = loop.create_task(self._pump_async(result, work))
 
         if running_loop() is loop:
             start()
@@ -220,33 +248,32 @@ class SSEWriter(ObserverBase[Any]):
             loop.call_soon_threadsafe(start)
         except RuntimeError as error:  # the loop is closed
             _never_await(result)
-            self._fail(error, permits)
+            self._fail(error, work)
 
-    def _become_async(self, result: Awaitable[object], permits: list[Permit]) -> None:
+    def _become_async(self, result: Awaitable[object], work: _Work) -> None:
         """`write` looked like a plain function, and returned something to await."""
         if self._loop is None:
             _never_await(result)
             must = "given, or a loop must run where SSEWriter is made: write is async"
-            self._fail(ConfigError("loop", None, must), permits)
+            self._fail(ConfigError("loop", None, must), work)
             return
         self._is_async = True
-        self._start(result, permits)
+        self._start(result, work)
 
     async def _pump_async(
-        self, result: Awaitable[object] | None, permits: list[Permit]
+        self, result: Awaitable[object] | None, work: _Work | None
     ) -> None:
         try:
             yield_at = time.monotonic() + _SLICE
-            if result is not None:
+            if result is not None and work is not None:
                 await result
-                _release(permits)
-            while (work := self._next_write()) is not None:
-                data, permits = work
-                written = self._write(data)
+                self._written(work)
+            while (work := self._next_work()) is not None:
+                written = self._write(work.data)
                 if inspect.isawaitable(written):
                     await written
-                _release(permits)
-                permits = []
+                self._written(work)
+                work = None
                 # A write that never waits would keep the loop for as long as the
                 # credit it gives back brings more.
                 if time.monotonic() >= yield_at:
@@ -254,42 +281,43 @@ class SSEWriter(ObserverBase[Any]):
                     yield_at = time.monotonic() + _SLICE
         except asyncio.CancelledError as error:
             # Not ours to swallow; but nobody may wait for these bytes any more.
-            self._fail(StreamError(f"the write was cancelled{error or ''}"), permits)
+            self._fail(StreamError(f"the write was cancelled{error or ''}"), work)
             raise
         except Exception as error:
-            self._fail(error, permits)
+            self._fail(error, work)
 
-    def _next_write(self) -> tuple[bytes, list[Permit]] | None:
+    def _next_work(self) -> _Work | None:
         """All that waits as one; None when idle. In the same step we are no longer busy."""
-        abandoned: list[Permit] = []
-        while True:
-            with self._mutex:
-                if self._is_unwanted():
-                    abandoned, self._permits = self._permits, []
-                    self._waiting.clear()
-                    if self._ending == (None,):  # it did not end well after all
-                        credit = abandoned[-1].credit
-                        self._ending = (credit.refusal() if credit else None,)
-                waiting, self._waiting = self._waiting, []
-                permits, self._permits = self._permits, []
-                parked_in, self._parked_in = self._parked_in, None
-                if not waiting:
-                    self._is_busy = False
-                    ending, self._ending = self._ending, None
-            if parked_in is not None:
-                parked_in.parks_no_more(self)
-            _release(abandoned)
-            if waiting:
-                return b"".join(waiting), permits
-            if ending is not None:
-                self._settle(ending[0])
-            return None
+        abandoned = _Work()
+        ending: tuple[Exception | None] | None = None
+        with self._mutex:
+            if self._is_unwanted():
+                abandoned, self._waiting = self._waiting, abandoned
+                if self._ending == (None,):  # it did not end well after all
+                    credit = abandoned.permits[-1].credit
+                    self._ending = (credit.refusal() if credit else None,)
+            work, self._waiting = self._waiting, _Work()
+            parked_in, self._parked_in = self._parked_in, None
+            self._tally.count_drop("cancelled", abandoned.events)
+            self._under_way = 0
+            if not work.pieces:
+                self._is_busy = False
+                ending, self._ending = self._ending, None
+        if parked_in is not None:
+            parked_in.parks_no_more(self)
+        abandoned.release(None)
+        if work.pieces:
+            self._under_way = work.begin()
+            return work
+        if ending is not None:
+            self._settle(ending[0])
+        return None
 
     def _is_unwanted(self) -> bool:
         """Whether what waits was disposed of. Under the mutex."""
-        if not self._permits:
+        if not self._waiting.permits:
             return False
-        last = self._permits[-1]
+        last = self._waiting.permits[-1]
         if last.is_given_up:
             return True
         # What was disposed of before it came, or because the end had come, was
@@ -297,25 +325,112 @@ class SSEWriter(ObserverBase[Any]):
         was_disposed = last.is_abandoned and not self._outlived
         return was_disposed and self._ending is None
 
+    def _written(self, work: _Work) -> None:
+        duration = work.end()
+        if self._watch is not None:
+            self._watch.wrote(duration, None)
+        self._tally.sent += work.events
+        self._tally.count("sink.sent.frames", len(work.pieces))
+        self._tally.count("sink.sent.size", len(work.data))
+        self._tally.count("operator.time", duration)
+        work.tell(None)
+        work.release(None)
+
     # -- the end ---------------------------------------------------------------
 
-    def _fail(self, error: Exception, permits: list[Permit]) -> None:
+    def _fail(self, error: Exception, work: _Work | None) -> None:
         with self._mutex:
             self._failed = error
-            self._waiting.clear()
-            lost = permits + self._permits
-            self._permits = []
+            waiting, self._waiting = self._waiting, _Work()
             self._is_busy = False
+            self._under_way = 0
+            lost = waiting.events + (0 if work is None else work.events)
+            self._tally.count_drop("write_failed", lost)
+        if work is not None:
+            duration = work.end()
+            self._tally.count("operator.time", duration)
+            if self._watch is not None:
+                self._watch.wrote(duration, error)
+        self._tally.count("errors", 1, type(error).__qualname__)
+        unwritten = [waiting] if work is None else [work, waiting]
+        for each in unwritten:
+            each.tell(error)
         self._settle(error)
-        for permit in lost:
-            permit.release(error)
+        for each in unwritten:
+            each.release(error)
 
     def _settle(self, error: Exception | None) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.ends("completed" if error is None else "error", error)
         with suppress(InvalidStateError):  # it has ended before, or was cancelled
             if error is None:
                 self.done.set_result(None)
             else:
                 self.done.set_exception(error)
+
+
+class _Work:
+    """What goes out in one write."""
+
+    __slots__ = ("begun", "data", "ended", "events", "permits", "pieces", "sends")
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.permits: list[Permit] = []
+        self.sends: dict[Send, bool] = {}  # and whether this ends them
+        self.events = 0
+        self.data = b""
+        self.begun = self.ended = 0  # ns since 1970
+
+    def add(self, data: bytes, permit: Permit, events: int, send: Send | None) -> None:
+        """One more piece, whose permit is held until it is written."""
+        self.pieces.append(data)
+        self.permits.append(permit)
+        self.events += events
+        if send is not None:
+            send.size += len(data)
+            self.sends[send] = events > 0
+
+    def begin(self) -> int:
+        """The write begins. Of how many bytes."""
+        self.data = b"".join(self.pieces)
+        self.begun = time_ns()
+        return len(self.data)
+
+    def end(self) -> int:
+        """The write is over: how many ns it took."""
+        self.ended = time_ns()
+        for send in self.sends:
+            send.written(self.begun, self.ended)
+        return self.ended - self.begun
+
+    def tell(self, error: Exception | None) -> None:
+        """Say how each payload fared."""
+        for send, is_last in self.sends.items():
+            if is_last or error is not None:
+                send.done(error)
+
+    def release(self, error: Exception | None) -> None:
+        """Give back what was held."""
+        for permit in self.permits:
+            permit.release(error)
+
+
+class _SinkTally(Tally):
+    """What a writer does. What waits to be written is what it holds."""
+
+    __slots__ = ("_writer",)
+
+    def __init__(self, writer: SSEWriter) -> None:
+        super().__init__("sink")
+        self._writer = writer
+
+    @property
+    def levels(self) -> dict[str, int]:
+        waiting = tuple(self._writer._waiting.pieces)
+        held = sum([len(piece) for piece in waiting]) + self._writer._under_way
+        return {"operator.buffer.usage": held}
 
 
 def _format(value: Any) -> bytes:
@@ -333,6 +448,7 @@ def _format(value: Any) -> bytes:
         events=frame.events,
         numbers=frame.numbers,
         crc32=frame.crc32,
+        trace=frame.trace,
     )
     return format_sse_chunk(chunk)
 
@@ -342,9 +458,11 @@ def _never_await(result: Awaitable[object] | None) -> None:
         result.close()  # else Python warns
 
 
-def _release(permits: list[Permit]) -> None:
-    for permit in permits:
-        permit.release()
+def _events_of(value: Any) -> int:
+    """Events that are written once this is. Pieces of a payload come with its last."""
+    if isinstance(value, StreamChunk) and value.chunk_index < value.total_chunks - 1:
+        return 0
+    return value.events if isinstance(value, StreamChunk | Frame) else 1
 
 
 def _is_async(write: Write) -> bool:

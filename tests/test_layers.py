@@ -19,7 +19,9 @@ LAYERS = """
     demo
     testing
     writer
+    pipeline
     operators
+    telemetry metrics
     codec sse
     frame
     flow

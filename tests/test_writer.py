@@ -35,7 +35,8 @@ from rx_agui import (
 )
 from rx_agui.codec import encode
 from rx_agui.errors import ConfigError
-from rx_agui.probe import Tally, watching
+from rx_agui.operators._stage import Stage
+from rx_agui.probe import Probe, Tally, Watch, watching
 from rx_agui.sse import Parser
 from rx_agui.testing import simulated_run
 
@@ -120,20 +121,19 @@ def push(writer: SSEWriter, value: Any, credit: Credit) -> None:
     each.permit.release()
 
 
-class Watcher:
+class Watcher(Probe):
     """A probe that finds the window of a stream."""
 
     def __init__(self) -> None:
         self.tallies: list[Any] = []
 
-    def joined(self, tally: Tally) -> None:
+    def joined(self, _: Watch, tally: Tally) -> None:
         self.tallies.append(tally)
-
-    def left(self, tally: Tally) -> None: ...
 
     @property
     def credit(self) -> Credit:
-        credit: Credit = self.tallies[-1].line.entrance.credit
+        stage = next(tally for tally in self.tallies if isinstance(tally, Stage))
+        credit: Credit = stage.line.entrance.credit
         return credit
 
 

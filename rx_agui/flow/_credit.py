@@ -29,6 +29,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
 from threading import TIMEOUT_MAX
+from time import time_ns
 from typing import Final, Protocol
 
 from rx_agui.clock import running_loop
@@ -56,9 +57,10 @@ class Parker(Protocol):
 class Waiter:
     """Someone who waits for one credit."""
 
-    __slots__ = ("accepted", "granted", "wake")
+    __slots__ = ("accepted", "granted", "since", "wake")
 
     def __init__(self, wake: Wake, accepted: bool) -> None:
+        self.since = time_ns()
         self.wake = wake
         self.accepted = accepted
         self.granted = False
@@ -84,6 +86,7 @@ class Credit:
     __slots__ = (
         "_at_home",
         "_parkers",
+        "_recent",
         "_reserve",
         "_waiters",
         "abandoned",
@@ -93,9 +96,13 @@ class Credit:
         "given_up",
         "is_inside",
         "lock",
+        "longest_wait",
         "on_failure",
+        "on_wait",
         "size",
         "tokens",
+        "waited",
+        "waits",
     )
 
     def __init__(self, size: int | None = None) -> None:
@@ -116,6 +123,13 @@ class Credit:
         #: Whether a thread is handing on a signal of this stream just now. For it to
         #: wait for credit would be to wait for itself.
         self.is_inside: Callable[[int], bool] = _is_nowhere
+        #: How often somebody had to wait, and for how long, in ns; what to call then
+        #: with the wait and how it ended: admitted, timeout or cancelled.
+        self.waits = 0
+        self.waited = 0
+        self.longest_wait = 0
+        self._recent = 0, 0, 0
+        self.on_wait: Callable[[int, str], object] | None = None
         self._waiters: deque[Waiter] = deque()
         self._parkers: list[Parker] = []
         self._at_home: list[Wake] = []
@@ -185,8 +199,12 @@ class Credit:
         """Wait no longer. What was granted meanwhile is given back."""
         with self.lock:
             granted = waiter.granted
-            if not granted and waiter in self._waiters:
+            wait = None
+            if waiter in self._waiters:
                 self._waiters.remove(waiter)
+                wait = self._note_wait(waiter)
+        if wait is not None:
+            self._tell_wait(wait, "cancelled")
         if granted:
             self.give(1)
 
@@ -240,10 +258,14 @@ class Credit:
         self._settle(waiter, in_time=True, timeout=None)
 
     def _settle(self, waiter: Waiter, in_time: bool, timeout: float | None) -> None:
+        wait = None
         with self.lock:
-            if not in_time and not waiter.granted and waiter in self._waiters:
+            if not in_time and waiter in self._waiters:
                 self._waiters.remove(waiter)
+                wait = self._note_wait(waiter)
             closed, granted = self.closed, waiter.granted
+        if wait is not None:
+            self._tell_wait(wait, "timeout")
         if closed:
             if granted:
                 self.give(1)
@@ -260,16 +282,44 @@ class Credit:
             if not self._waiters and not self._at_home:
                 return
             woken: list[Wake] = []
+            waits: list[int] = []
             while self._waiters and self._reserve > 0:
                 self._reserve -= 1
                 waiter = self._waiters.popleft()
                 waiter.granted = True
                 woken.append(waiter.wake)
+                waits.append(self._note_wait(waiter))
             if self._at_home and self.in_flight == 0:
                 woken += self._at_home
                 self._at_home.clear()
+        for wait in waits:
+            self._tell_wait(wait, "admitted")
         for wake in woken:  # never under the lock
             wake()
+
+    def _note_wait(self, waiter: Waiter) -> int:
+        """Somebody waits no longer, however that ends: for how long. Under the lock."""
+        now = time_ns()
+        wait = now - waiter.since
+        self.waits += 1
+        self.waited += wait
+        self.longest_wait = max(self.longest_wait, wait)
+        begun, _, recent = self._recent
+        self._recent = begun or waiter.since, now, recent + wait
+        return wait
+
+    def take_waits(self) -> tuple[int, int, int]:
+        """Waits since somebody last asked: begin, end, and how long all of them were.
+
+        Zeros if nobody had to wait.
+        """
+        with self.lock:
+            recent, self._recent = self._recent, (0, 0, 0)
+            return recent
+
+    def _tell_wait(self, wait: int, outcome: str) -> None:
+        if self.on_wait is not None:
+            self.on_wait(wait, outcome)
 
     def when_home(self, wake: Wake) -> None:
         """Call `wake` once, as soon as nothing is in flight."""
@@ -295,8 +345,12 @@ class Credit:
             self.error = self.error or error
             self._gather_tokens()
             turned_away = [w for w in self._waiters if self.abandoned or not w.accepted]
+            waits = []
             for waiter in turned_away:
                 self._waiters.remove(waiter)
+                waits.append(self._note_wait(waiter))
+        for wait in waits:
+            self._tell_wait(wait, "cancelled")
         for waiter in turned_away:
             waiter.wake()
 

@@ -23,6 +23,7 @@ The contract is that of RxPY's `buffer_with_time_or_count`, with its faults mend
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import time_ns
 from typing import cast
 
 from reactivex.abc import SchedulerBase
@@ -33,6 +34,7 @@ from rx_agui.errors import StreamError, WireError, require_positive, require_who
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.operators._stage import Entrance, Errors, Line, Operator, Stage, lift
+from rx_agui.probe import Send, Watch
 
 __all__ = ["batch", "unbatch"]
 
@@ -105,6 +107,7 @@ class _Batch(Stage):
         "_lines",
         "_loans",
         "_max_bytes",
+        "_opened",
         "_permits",
         "_size",
         "_timeout",
@@ -112,6 +115,7 @@ class _Batch(Stage):
         "_waiting",
     )
     word = "batch"
+    gathers = True
 
     def __init__(
         self,
@@ -127,6 +131,7 @@ class _Batch(Stage):
         self._max_bytes = max_bytes
         self._timer: Timer | None = None
         self._due = 0.0
+        self._opened = 0
         self._credit: Credit | None = None
         self._folded: tuple[Stage, ...] = ()
         self._begin()
@@ -190,10 +195,8 @@ class _Batch(Stage):
             self._credit.relieve()
 
     @property
-    def received(self) -> int:
-        """Events that came in."""
-        # Those that wait are counted when they leave.
-        return self.taken + self._events + len(self._lines)
+    def waiting(self) -> int:
+        return self._events + len(self._lines)
 
     @property
     def parked(self) -> int:
@@ -219,6 +222,8 @@ class _Batch(Stage):
         if self._size <= events:
             return  # it leaves at once
         self._credit = credit
+        if self.line.watch is not None:
+            self._opened = time_ns()
         if self._credit is not None:
             self._credit.parks(self)
         # One timer is out at most, and looks at the time when it rings: to replace it
@@ -242,6 +247,7 @@ class _Batch(Stage):
         self.line.post(self._leave, "stalled")
 
     def _leave(self, trigger: str) -> None:
+        begun = time_ns()
         if self._lines:
             payload = Frame(b"\n".join(self._lines), NO_PERMIT, len(self._lines))
         elif self._waiting:
@@ -251,15 +257,49 @@ class _Batch(Stage):
         # Begin anew first: `emit` may push into our source while it handles this.
         payload.trigger = trigger
         payload.permit = permit = self._permit_for_all()
+        frames = self._waiting
         self._begin()
         for stage in self._folded:
             stage.pass_many(payload)
         self.taken += payload.events
+        self.count("batches", 1, trigger)
+        if self.line.watch is not None:
+            payload.trace = self._send(self.line.watch, payload, frames)
+            self.count("operator.time", time_ns() - begun)
         self.sent += payload.events
         try:
             self.emit(payload)
         finally:
             permit.release()
+
+    def _send(self, watch: Watch, payload: Frame, frames: list[Frame]) -> Send:
+        """The record of the payload's way, from when its first event came."""
+        now = time_ns()
+        opened = self._opened or now
+        self._opened = 0
+        send = Send(watch, opened, payload.events)
+        send.trigger = payload.trigger
+        send.first, send.last = payload.first, payload.last
+        for frame in frames:
+            came = frame.trace
+            if isinstance(came, Send):
+                if came.watch is watch:
+                    send.absorb(came)
+            elif came is not None:
+                send.comes_from(came, frame.events)
+        told = [step.name for step in send.steps]  # in a line further up
+        for stage in self.line.above(self):
+            if stage.word not in told:
+                stage.tell_step(send, opened)
+        send.step(self.word, opened, now, size=payload.events)
+        watch.sending(send)
+        return send
+
+    @property
+    def levels(self) -> dict[str, int]:
+        waiting = sum([len(line) for line in tuple(self._lines)])
+        waiting += sum([len(frame.data) for frame in tuple(self._waiting)])
+        return {"operator.buffer.usage": waiting}
 
     def _frame_lines(self) -> None:
         """A frame comes among events that are none."""
@@ -289,13 +329,13 @@ class _Batch(Stage):
 
     def drop(self) -> None:
         self._cancel()
-        lost = Frame(b"", events=self._events + len(self._lines))
+        lost = Frame(b"", events=self.waiting)
+        permit = self._permit_for_all()
+        self._begin()
         for stage in self._folded:
             stage.pass_many(lost)
         self.taken += lost.events
         self.count_drop("cancelled", lost.events)
-        permit = self._permit_for_all()
-        self._begin()
         permit.release()
 
     def _cancel(self) -> None:
@@ -344,8 +384,6 @@ def _join(frames: list[Frame]) -> Frame:
     )
     if payload.last and not _is_consecutive(frames, payload):
         payload.numbers = tuple(n for frame in frames for n in frame.line_numbers())
-    if first.trace is not None:
-        payload.trace = first.trace
     return payload
 
 

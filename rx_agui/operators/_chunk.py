@@ -32,6 +32,7 @@ from rx_agui.errors import (
 )
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.operators._stage import Errors, Line, Operator, Stage, as_frame, lift
+from rx_agui.probe import Send
 
 __all__ = ["chunk", "reassemble"]
 
@@ -110,13 +111,20 @@ class _Chunk(Stage):
     def next(self, frame: Frame) -> None:
         self.taken += frame.events
         self._payloads += 1
-        now = time.time()
+        begun = time.time_ns()
         pieces = list(_pieces(frame, self._max_size))
         total = len(pieces)
         is_plain = total == 1 and frame.encoding == IDENTITY
         if frame.crc32 is None and not is_plain:
             frame.crc32 = zlib.crc32(frame.data)
         self.sent += frame.events
+        self.count("chunk.emitted.chunks", total)
+        if total > 1:
+            self.count("chunk.split.frames", 1)
+        ended = time.time_ns()
+        self.count("operator.time", ended - begun)
+        if isinstance(frame.trace, Send):
+            frame.trace.step(self.word, begun, ended, count=total)
         for index, piece in enumerate(pieces):
             is_last = index == total - 1
             self.emit(
@@ -131,7 +139,7 @@ class _Chunk(Stage):
                     chunk_index=index,
                     total_chunks=total,
                     crc32=frame.crc32,
-                    timestamp=now,
+                    timestamp=begun / 1e9,
                     permit=frame.permit,
                     trace=frame.trace,
                 )
@@ -220,6 +228,10 @@ class _Reassemble(Stage):
         else:
             self.passed += frame.events
             self.emit(frame)
+
+    @property
+    def levels(self) -> dict[str, int]:
+        return {"operator.buffer.usage": self._size}
 
     def _take_piece(self, carried: _Carried) -> None:
         piece = carried.piece

@@ -16,6 +16,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import time_ns
 from typing import Any, Final
 
 import lz4.frame
@@ -36,6 +37,7 @@ from rx_agui.errors import (
 )
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.operators._stage import Errors, Line, Operator, Stage, lift
+from rx_agui.probe import Send
 
 __all__ = ["ALGORITHMS", "compress", "decompress"]
 
@@ -222,12 +224,15 @@ ALGORITHMS: Final = {
 class _Job:
     """A payload on its way through a worker."""
 
-    __slots__ = ("error", "frame", "is_done")
+    __slots__ = ("begun", "ended", "error", "frame", "is_done", "outcome", "size")
 
     def __init__(self, frame: Frame, *, is_done: bool) -> None:
         self.frame = frame
         self.is_done = is_done
         self.error: CompressionError | None = None
+        self.outcome = ""  # compressed, below_minimum, incompressible or error
+        self.size = len(frame.data)
+        self.begun = self.ended = 0  # ns since 1970
 
 
 class _Compress(Stage):
@@ -272,10 +277,14 @@ class _Compress(Stage):
             job = _Job(frame, is_done=True)
             if not passes:
                 self._squeeze(job)
+            elif is_small:
+                job.outcome = "below_minimum"
             self._send(job)
             return
         frame.permit.hold()
         job = _Job(frame, is_done=passes)
+        if is_small:
+            job.outcome = "below_minimum"
         self._pending.append(job)
         if not passes:
             self._queued.append(job)
@@ -297,15 +306,19 @@ class _Compress(Stage):
     def _squeeze(self, job: _Job) -> _Job:
         """Compress, if it is worth it. In turn or on a worker; touches the job alone."""
         frame = job.frame
+        job.begun = time_ns()
         try:
             data = self._pack(frame.data)
         except Exception as error:
+            job.ended, job.outcome = time_ns(), "error"
             job.error = CompressionError(self._algorithm, len(frame.data), error)
             return job
         if len(data) * 4 <= len(frame.data) * 3:
             frame.crc32 = zlib.crc32(frame.data)
             frame.data = data
             frame.encoding = self._algorithm
+        job.outcome = "incompressible" if frame.encoding == IDENTITY else "compressed"
+        job.ended = time_ns()
         return job
 
     def _worked(self, job: _Job) -> None:
@@ -336,10 +349,38 @@ class _Compress(Stage):
             job.frame.permit.release()
 
     def _send(self, job: _Job) -> None:
-        if job.error is not None and self.tell is not None:
-            self.tell(job.error)
+        if job.error is not None:
+            self.count("errors", 1, type(job.error).__qualname__)
+            if self.tell is not None:
+                self.tell(job.error)
+        self._account(job)
         self.sent += job.frame.events
         self.emit(job.frame)
+
+    def _account(self, job: _Job) -> None:
+        frame = job.frame
+        if job.outcome:
+            self.count("compress.events", frame.events, job.outcome)
+        if job.ended:
+            self.count("operator.time", job.ended - job.begun)
+            self.count("compress.input.size", job.size, self._algorithm)
+            self.count("compress.output.size", len(frame.data), self._algorithm)
+        if isinstance(frame.trace, Send):
+            begun = job.begun or time_ns()
+            frame.trace.step(
+                self.word,
+                begun,
+                job.ended or begun,
+                algorithm=frame.encoding,
+                input_size=job.size,
+                output_size=len(frame.data),
+                outcome=job.outcome,
+            )
+
+    @property
+    def levels(self) -> dict[str, int]:
+        waiting = [len(job.frame.data) for job in tuple(self._pending)]
+        return {"operator.buffer.usage": sum(waiting)}
 
     def finish(self, error: Exception | None) -> None:
         if self._pending:

@@ -24,6 +24,7 @@ from rx_agui.codec import encode
 from rx_agui.errors import (
     BackpressureTimeout,
     Overflow,
+    StreamError,
     require_one_of,
     require_positive,
     require_whole,
@@ -32,6 +33,7 @@ from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.flow._credit import Waiter
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.operators._stage import Entrance, Errors, Line, Operator, Stage, lift
+from rx_agui.probe import Send
 
 __all__ = ["flow_control"]
 
@@ -126,6 +128,40 @@ class _FlowControl(Stage):
         """The window of this subscription."""
         return cast(Entrance, self.line.entrance).credit
 
+    def tell_step(self, send: Send, now: int) -> None:
+        begun, ended, wait = self.credit.take_waits()
+        send.step(self.word, begun or now, ended or now, wait=wait)
+
+    @property
+    def waiting(self) -> int:
+        return sum([frame.events for frame in self._queued()])
+
+    def _queued(self) -> list[Frame]:
+        window = cast(_Window, self.line.entrance)
+        with window._mutex:
+            return list(window._queue)
+
+    @property
+    def levels(self) -> dict[str, int]:
+        window = cast(_Window, self.line.entrance)
+        return {
+            "operator.buffer.usage": sum([len(frame.data) for frame in self._queued()]),
+            "flow_control.inflight": window.credit.in_flight,
+            "flow_control.limit": window.credit.size or 0,
+            "flow_control.queue.size": len(window._queue),
+            "flow_control.queue.capacity": window._limit,
+            "flow_control.wait.longest": window.credit.longest_wait,
+        }
+
+    @property
+    def more(self) -> dict[tuple[str, str], int]:
+        credit = self.credit
+        waits = {
+            ("flow_control.backpressure.activations", ""): credit.waits,
+            ("flow_control.wait.time", ""): credit.waited,
+        }
+        return {**super().more, **{k: n for k, n in waits.items() if n}}
+
     def next(self, frame: Frame) -> None:
         self.passed += frame.events
         self.emit(frame)
@@ -161,6 +197,7 @@ class _Window(Entrance):
         self._mutex = Lock()  # of the queue: senders fill it, the turn empties it
         self._queue: deque[Frame] = deque()
         self._lost: dict[str, int] = {}  # dropped, and not yet counted in turn
+        self._errors: dict[str, int] = {}
         self._asked = False  # whether somebody has asked to be served
         self._waiter: Waiter | None = None
         self._ending: tuple[Exception | None] | None = None
@@ -171,19 +208,20 @@ class _Window(Entrance):
         frame = self.top.enter(item)
         if frame is None or self.credit.closed:
             return
+        self.mark(frame)
         try:
             if self.waits and not self._queue and not self._may_not_wait():
                 self.credit.wait(self.timeout)
             elif not self._has_room_for(frame):
                 return
         except BackpressureTimeout as error:
-            self._lose("backpressure_timeout", frame)
+            self._lose("backpressure_timeout", frame, error)
             if self._stage.tell is None:
                 raise
             self._stage.tell(error)
         except Overflow as error:
-            self._lose("refused", frame)
-            self._stage.refuse(error)
+            self._lose("refused", frame, error)
+            self._stage.answer(error)
         except Exception:
             if not self.credit.closed:
                 raise  # else it came too late, and whoever ended the stream said why
@@ -193,8 +231,14 @@ class _Window(Entrance):
     def begin(self, top: Stage) -> None:
         super().begin(top)
         self._first, self._gather = self.line.fold()
+        watch = self.line.watch
+        self._is_watched = watch is not None
         # Both are called for every event, so no more than what is needed is.
-        if self._gather is None:
+        if watch is not None:
+            self.credit.on_wait = watch.waited
+            if self._gather is not None:
+                self.prepare = self._prepare_linked  # type: ignore[method-assign]
+        elif self._gather is None:
             self.prepare = top.frame_of  # type: ignore[method-assign, assignment]
         self.admit = partial(self.line.hand_in, self._let_in)  # type: ignore[method-assign]
 
@@ -204,6 +248,18 @@ class _Window(Entrance):
         if isinstance(event, Frame | StreamChunk):
             return self.top.frame_of(event)
         return encode(event)
+
+    def _prepare_linked(self, event: Any) -> Any:
+        """As `prepare`, but an event that comes from a span keeps that beside it."""
+        watch = self.line.watch
+        if watch is None or not watch.links_origins:
+            return _Window.prepare(self, event)
+        origin = watch.origin()
+        if origin is None:
+            return _Window.prepare(self, event)
+        frame = self.top.frame_of(event)
+        frame.trace = origin
+        return frame
 
     def offer(self, prepared: Any) -> None:
         """Let a frame in, or keep it waiting, or drop one.
@@ -291,6 +347,8 @@ class _Window(Entrance):
         if type(frame) is bytes:
             self._gather(frame, credit)  # type: ignore[misc]  # else it were a Frame
             return
+        if self._is_watched:
+            self.sets_out(frame)
         outer = frame._permit
         if outer is NO_PERMIT:
             frame._permit = credit  # on loan: most frames are never held on their own
@@ -355,15 +413,23 @@ class _Window(Entrance):
             self._lose(reason, frame)
         self._count_lost()
 
-    def _lose(self, reason: str, frame: Frame) -> None:
+    def _lose(
+        self, reason: str, frame: Frame, error: StreamError | None = None
+    ) -> None:
         """Nobody will see the frame. On any thread; it is counted in turn."""
         with self._mutex:
             self._lost[reason] = self._lost.get(reason, 0) + frame.events
+            if error is not None:
+                kind = type(error).__qualname__
+                self._errors[kind] = self._errors.get(kind, 0) + 1
         self._wake()
 
     def _count_lost(self) -> None:
         with self._mutex:
             lost, self._lost = self._lost, {}
+            errors, self._errors = self._errors, {}
+        for kind, n in errors.items():
+            self._stage.count("errors", n, kind)
         for reason, events in lost.items():
             self._stage.taken += events
             self._stage.count_drop(reason, events)

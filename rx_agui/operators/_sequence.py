@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from time import time_ns
 from typing import Any, Final, NamedTuple
 
 from reactivex.abc import SchedulerBase
@@ -34,6 +35,7 @@ from rx_agui.errors import (
 from rx_agui.flow import NO_PERMIT
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.operators._stage import Errors, Line, Operator, Stage, lift
+from rx_agui.probe import Send
 
 __all__ = ["resequence", "sequence"]
 
@@ -196,6 +198,15 @@ class _Reorder(Stage):
         else:
             self._hold(frame)
 
+    @property
+    def levels(self) -> dict[str, int]:
+        held = [frame for frame, _ in tuple(self._held.values())]
+        return {
+            "sequence.buffer.size": sum([frame.events for frame in held]),
+            "sequence.buffer.capacity": self._rule.buffer,
+            "operator.buffer.usage": sum([len(frame.data) for frame in held]),
+        }
+
     def _hold(self, frame: Frame) -> None:
         since = self.line.clock.now()
         known = self._held.get(frame.first)
@@ -207,6 +218,7 @@ class _Reorder(Stage):
                 return
             self.count_drop("duplicate", shorter.events)
             self._held_events -= shorter.events
+        self.count("sequence.out_of_order.events", frame.events)
         # Stored on purpose: the credit comes home when on_next returns.
         self._held[frame.first] = frame.copy(permit=NO_PERMIT), since
         self._held_events += frame.events
@@ -215,7 +227,11 @@ class _Reorder(Stage):
         if self._held and self._timer is None:
             self._timer = self.after(self._rule.timeout, self._ring)
 
-    def _send(self, frame: Frame) -> None:
+    def _send(self, frame: Frame, held: float = 0.0) -> None:
+        send = frame.trace
+        if isinstance(send, Send):
+            now = time_ns()
+            send.step(self.word, max(now - int(held * 1e9), send.begun), now)
         if frame.first < self.expected and frame.encoding == IDENTITY:
             lines, numbers = len(frame.lines()), len(frame.line_numbers())
             if lines != numbers:
@@ -229,12 +245,15 @@ class _Reorder(Stage):
 
     def _send_held(self) -> None:
         while self._held and (first := self._first_held()) <= self.expected:
-            frame, _ = self._held.pop(first)
+            frame, since = self._held.pop(first)
             self._held_events -= frame.events
             if frame.last < self.expected:  # it came by another way meanwhile
                 self.count_drop("duplicate", frame.events)
-            else:
-                self._send(frame)
+                continue
+            held = self.line.clock.now() - since
+            if self.line.watch is not None:
+                self.line.watch.reordered(held)
+            self._send(frame, held)
 
     def _first_held(self) -> int:
         return self.expected if self.expected in self._held else min(self._held)
@@ -264,6 +283,8 @@ class _Reorder(Stage):
     def _skip_gap(self) -> Gap:
         first = min(self._held)
         gap = Gap(self.expected, first - 1)
+        self.count("sequence.gaps", 1)
+        self.count("errors", 1, type(gap).__qualname__)
         self._gaps.append(range(gap.first, gap.last + 1))
         frame, since = self._held.pop(first)
         # The next frame covers what was given up, so that a reader sees no hole.

@@ -25,6 +25,7 @@ import os
 from collections.abc import Callable
 from itertools import takewhile
 from threading import Lock, get_ident
+from time import time_ns
 from typing import Any, ClassVar
 
 from reactivex import Observable
@@ -63,7 +64,10 @@ class Line(DisposableBase):
         #: The terminal signal has left at the bottom: what is still in flight was
         #: accepted, and a disposal that follows must not take it back.
         self.finished = False
-        self.probes = tuple(probe.listeners)
+        self.error: BaseException | None = None
+        self.watch = probe.watch_here()
+        #: Whether what leaves here leaves the stream: no line of ours is further down.
+        self.is_bottom = self.watch is not None and self.watch.begins()
         self.entrance: Entrance | None = None
         self._upstream: DisposableBase = Disposable()
         self._stages: list[Stage] = []  # from the source down
@@ -75,15 +79,23 @@ class Line(DisposableBase):
         """A stage begins to work, above those that have joined already."""
         stage.connect(down)
         self._stages.insert(0, stage)
-        for listener in self.probes:
-            listener.joined(stage)
+        if self.watch is not None:
+            self.watch.joined(stage)
 
     def fold(self) -> tuple[Stage, Callable[[bytes, Credit], None] | None]:
         """The first stage that has to see each event by itself; how to give it bytes."""
         passing = tuple(takewhile(lambda stage: stage.passes_all, self._stages))
         stages = self._stages[len(passing) :]
         gather = stages[0].fold(passing) if FUSION and stages else None
-        return (self.top, None) if gather is None else (stages[0], gather)
+        if gather is None:
+            return self.top, None
+        for stage in passing:
+            stage.folded_into = stages[0]
+        return stages[0], gather
+
+    def above(self, stage: Stage) -> list[Stage]:
+        """The stages from the top down to this one, without it."""
+        return self._stages[: self._stages.index(stage)]
 
     @property
     def top(self) -> Stage:
@@ -104,8 +116,8 @@ class Line(DisposableBase):
         """Do `action(value)` in turn: now, or when who has the turn gets to it."""
         try:
             self.turn.do(action, value)
-        except BaseException:
-            self.dispose()  # what raised was a sink: no half of us may live on
+        except BaseException as error:
+            self.break_off(error)
             raise
 
     def hand_in(self, take: Callable[[Any], object], frame: Any) -> None:
@@ -126,8 +138,8 @@ class Line(DisposableBase):
                 if type(frame) is bytes:
                     frame = Frame(frame)
                 turn.do(_take_held, (take, frame, frame.permit.hold()))
-        except BaseException:
-            self.dispose()
+        except BaseException as error:
+            self.break_off(error)
             raise
 
     def at_home(self, action: Callable[[Any], object], value: Any = None) -> None:
@@ -151,6 +163,11 @@ class Line(DisposableBase):
         self.post(self._drop)
         upstream.dispose()
 
+    def break_off(self, error: BaseException) -> None:
+        """What raised was a sink: no half of us may live on."""
+        self.error = self.error or error
+        self.dispose()
+
     def dispose_upstream(self) -> None:
         """Stop the source; what it sent before goes on down."""
         with self._mutex:
@@ -163,16 +180,25 @@ class Line(DisposableBase):
         if stage is self.top and self.entrance is not None:
             self.entrance.on_error(error)  # those who wait there came before
             return
-        for above in self._stages[: self._stages.index(stage)]:
+        for above in self.above(stage):
             above.cut()
         stage.on_end(error)
 
     def _drop(self, _: object) -> None:
         stages, self._stages = self._stages, []
+        watch, self.watch = self.watch, None
         for stage in stages:
             stage.cut()
-            for listener in self.probes:
-                listener.left(stage)
+        if watch is None:
+            return
+        if not self.is_bottom:
+            watch.ends()
+        elif self.error is not None:
+            watch.ends("error", self.error, at_once=not self.finished)
+        elif self.finished:
+            watch.ends("completed")
+        else:
+            watch.ends("client_disconnect", at_once=True)
 
 
 class Stage(probe.Tally):
@@ -184,12 +210,15 @@ class Stage(probe.Tally):
     Attributes:
         emit: Sends a frame down.
         tell: Told of an error that costs one event; None if nobody is.
+        folded_into: The stage further down that does our work for a whole batch.
     """
 
-    __slots__ = ("_down_end", "_ended", "emit", "line", "tell")
+    __slots__ = ("_down_end", "_ended", "emit", "folded_into", "line", "tell")
 
     #: What comes out: Frame, StreamChunk or object (events).
     emits: ClassVar[type] = Frame
+    #: Whether it makes one payload of several.
+    gathers: ClassVar[bool] = False
     #: Whether every frame is passed on at once, and `pass_many` can do it for many.
     passes_all: ClassVar[bool] = False
     word: ClassVar[str]
@@ -203,6 +232,7 @@ class Stage(probe.Tally):
         )
         self._down_end: Callable[[Exception | None], object] = _ignore
         self._ended = False
+        self.folded_into: Stage | None = None
 
     # -- what an operator says ----------------------------------------------------
 
@@ -225,6 +255,30 @@ class Stage(probe.Tally):
         """What `next` would have done for each event of the payload."""
         self.passed += payload.events
 
+    # -- what it tells --------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait here and are counted when they leave."""
+        return 0
+
+    @property
+    def received(self) -> int:
+        return self.passed + self.taken + self.waiting + self._ahead
+
+    @property
+    def emitted(self) -> int:
+        return self.passed + self.sent + self._ahead
+
+    @property
+    def _ahead(self) -> int:
+        """Events that have passed us, and will be counted with their batch."""
+        return 0 if self.folded_into is None else self.folded_into.waiting
+
+    def tell_step(self, send: probe.Send, now: int) -> None:
+        """Add our step to a payload whose first event goes by now."""
+        send.step(self.word, now, now)
+
     # -- what it may do -------------------------------------------------------------
 
     def end(self, error: Exception | None) -> None:
@@ -235,6 +289,11 @@ class Stage(probe.Tally):
 
     def refuse(self, error: StreamError) -> None:
         """One event failed: tell `errors`, or else end the stream behind the others."""
+        self.line.post(self._count_error, type(error).__qualname__)
+        self.answer(error)
+
+    def answer(self, error: StreamError) -> None:
+        """The same for an error that is counted elsewhere."""
         if self.tell is not None:
             self.tell(error)
         else:
@@ -297,8 +356,11 @@ class Stage(probe.Tally):
             self.emit = down.next if self.emits is Frame else down.accept
             self._down_end = down.on_end
         else:
-            self.emit = down.on_next
+            self.emit = _Exit(down) if self.line.is_bottom else down.on_next
             self._down_end = _Last(self.line, down)
+
+    def _count_error(self, kind: str) -> None:
+        self.count("errors", 1, kind)
 
     def _fail(self, error: Exception) -> None:
         self.line.fail(self, error)
@@ -327,6 +389,11 @@ class Entrance:
     def begin(self, top: Stage) -> None:
         """The line is complete: this is the stage at its top."""
         self.top = top
+        self._gathers = any(stage.gathers for stage in self.line._stages)
+        self._take: Callable[[Any], object] = top.take
+        if self.line.watch is not None:
+            self.prepare = self._prepare_watched  # type: ignore[method-assign]
+            self._take = self._take_watched
 
     # -- from an Observable that knows nothing of credit --------------------------------
 
@@ -335,6 +402,7 @@ class Entrance:
         frame = self.top.enter(item)
         if frame is None:
             return
+        self.mark(frame)
         if frame.permit is NO_PERMIT:
             self.offer(frame)
             return
@@ -343,6 +411,43 @@ class Entrance:
             self.offer(frame)
         finally:
             permit.release()
+
+    def mark(self, frame: Any) -> None:
+        """Note on a frame where it comes from, if the stream is watched."""
+        watch = self.line.watch
+        if watch is None or type(frame) is not Frame:
+            return
+        came = frame.trace
+        if isinstance(came, probe.Send) and came.watch is watch:
+            return  # from a line further up, with RxPY's operators between
+        origin = watch.origin() if watch.links_origins else None
+        if self._gathers:
+            frame.trace = origin
+            return
+        frame.trace = send = probe.Send(watch, time_ns(), frame.events)
+        if origin is not None:
+            send.comes_from(origin, frame.events)
+
+    def sets_out(self, frame: Any) -> None:
+        """A frame that is not gathered goes past the stages that pass all."""
+        send = frame.trace
+        if self._gathers or not isinstance(send, probe.Send):
+            return
+        now = time_ns()
+        for stage in takewhile(lambda stage: stage.passes_all, self.line._stages):
+            stage.tell_step(send, now)
+        if self.line.is_bottom and not send.trigger:
+            send.watch.sending(send)
+
+    def _prepare_watched(self, event: Any) -> Any:
+        frame = self.top.frame_of(event)
+        self.mark(frame)
+        return frame
+
+    def _take_watched(self, frame: Any) -> None:
+        if type(frame) is Frame:
+            self.sets_out(frame)
+        self.top.take(frame)
 
     def on_error(self, error: Exception) -> None:
         """The source has failed."""
@@ -360,11 +465,11 @@ class Entrance:
 
     def admit(self, prepared: Any) -> None:
         """Let one event in, for which a credit was taken."""
-        self.line.hand_in(self.top.take, prepared)
+        self.line.hand_in(self._take, prepared)
 
     def offer(self, prepared: Any) -> None:
         """Let one event in if there is room; if not, the policy decides."""
-        self.line.hand_in(self.top.take, prepared)
+        self.line.hand_in(self._take, prepared)
 
     def refuse(self, error: StreamError) -> None:
         """Tell that one event could not be prepared."""
@@ -403,6 +508,8 @@ def as_frame(item: Any) -> Frame:
     if not item.is_whole:
         raise ValidationError(item, "a piece of a payload: reassemble() must go first")
     frame = Frame(item.data, item.permit, item.events)
+    if item.trace is not None:
+        frame.trace = item.trace
     if item.event_id:
         frame.first = item.sequence_num
         last = item.sequence_num + item.events - 1
@@ -443,18 +550,27 @@ class Lifted(Observable[Any]):
         if entrance is None:
             entrance = line.entrance = Entrance(line, line.top, Credit(None))
         entrance.begin(line.top)
-        if isinstance(source, Paced):
-            line.connect(source.pace(entrance))
-        else:
-            line.connect(
-                source.subscribe(
-                    entrance.on_next,
-                    entrance.on_error,
-                    entrance.on_completed,
-                    scheduler=line.scheduler,
-                )
-            )
+        try:
+            line.connect(self._open(source, line, entrance))
+        except BaseException as error:
+            line.break_off(error)
+            raise
         return line
+
+    def _open(
+        self, source: Observable[Any], line: Line, entrance: Entrance
+    ) -> DisposableBase:
+        if isinstance(source, Paced):
+            # An agent that subscribes streams of its own does so outside of this one.
+            with probe.subscribing(None, line.turn.is_owned_by):
+                return source.pace(entrance)
+        with probe.subscribing(line.watch, line.turn.is_owned_by):
+            return source.subscribe(
+                entrance.on_next,
+                entrance.on_error,
+                entrance.on_completed,
+                scheduler=line.scheduler,
+            )
 
     def _join(self, line: Line, down: Stage | ObserverBase[Any]) -> Observable[Any]:
         """Put our stage at the top of the line; what it takes its frames from."""
@@ -486,10 +602,50 @@ class _Last:
 
     def __call__(self, error: Exception | None) -> None:
         self._line.finished = True
+        self._line.error = error
         if error is None:
             self._observer.on_completed()
         else:
             self._observer.on_error(error)
+
+
+class _Exit:
+    """Where payloads leave a line that is watched.
+
+    Who keeps one to write it says when that is done; for anybody else it is done
+    when `on_next` returns.
+    """
+
+    __slots__ = ("_observer",)
+
+    def __init__(self, observer: ObserverBase[Any]) -> None:
+        self._observer = observer
+
+    def __call__(self, item: Any) -> None:
+        send = getattr(item, "trace", None)
+        if not isinstance(send, probe.Send):
+            self._observer.on_next(item)
+            return
+        if not send.last:
+            send.first, send.last = _numbers(item)
+        try:
+            self._observer.on_next(item)
+        except BaseException as error:
+            send.done(error)
+            raise
+        if not send.claimed and _is_last(item):
+            send.done()
+
+
+def _is_last(item: Frame | StreamChunk) -> bool:
+    return isinstance(item, Frame) or item.chunk_index == item.total_chunks - 1
+
+
+def _numbers(item: Frame | StreamChunk) -> tuple[int, int]:
+    """The first and last number of a payload; zeros if it has none."""
+    if isinstance(item, Frame):
+        return item.first, item.last
+    return (item.sequence_num, int(item.event_id)) if item.event_id else (0, 0)
 
 
 def _take_held(waiting: tuple[Callable[[Any], object], Any, Permit]) -> None:

@@ -124,6 +124,9 @@ def _format_envelope(chunk: StreamChunk) -> bytes:
         "encoding": chunk.encoding,
         "crc32": chunk.crc32,
     }
+    context = getattr(chunk.trace, "context", "")
+    if context:
+        envelope["traceparent"] = context
     if chunk.numbers is not None:
         envelope["numbers"] = chunk.numbers
     head = orjson.dumps(envelope)[:-1]

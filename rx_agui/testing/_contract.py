@@ -29,7 +29,7 @@ from rx_agui.errors import StreamError
 from rx_agui.flow import Credit, Permit
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.operators._stage import as_frame
-from rx_agui.probe import Tally, watching
+from rx_agui.probe import Probe, Tally, Watch, watching
 from rx_agui.testing._scheduler import MarbleScheduler
 
 __all__ = ["RULES", "Candidate", "Rule"]
@@ -480,16 +480,14 @@ def what_listened_is_forgotten_after_disposal(candidate: Candidate) -> None:
 
 
 def its_numbers_balance(candidate: Candidate) -> None:
-    class Watch:
+    class Tallies(Probe):
         tallies: list[Tally] = []  # noqa: RUF012
 
-        def joined(self, tally: Tally) -> None:
+        def joined(self, _: Watch, tally: Tally) -> None:
             self.tallies = [*self.tallies, tally]
 
-        def left(self, tally: Tally) -> None: ...
-
     for ending in ("complete", "dispose"):
-        watch = Watch()
+        watch = Tallies()
         with watching(watch):
             rig = _Rig(candidate.make())
         rig.push_all(candidate.inputs(11))

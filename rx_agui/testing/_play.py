@@ -21,7 +21,7 @@ from rx_agui.errors import StreamError
 from rx_agui.flow import Credit, Gate, Permit, from_iterable
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.operators._compress import ALGORITHMS
-from rx_agui.probe import Tally, watching
+from rx_agui.probe import Probe, Tally, Watch, watching
 from rx_agui.testing._marble import Drawing, MarbleError, Mark, Meaning, write
 from rx_agui.testing._scheduler import MarbleScheduler
 
@@ -77,7 +77,7 @@ def play(
     return _Player(drawing, dict(operators_by_name or {})).play()
 
 
-class _Player:
+class _Player(Probe):
     def __init__(
         self, drawing: Drawing, named: dict[str, Callable[..., Operator]]
     ) -> None:
@@ -106,11 +106,9 @@ class _Player:
 
     # -- the probe: who works, and with which credit --------------------------
 
-    def joined(self, tally: Tally) -> None:
+    def joined(self, _: Watch, tally: Tally) -> None:
         self.played.tallies.insert(0, tally)
         self.played.credit = getattr(tally, "credit", self.played.credit)
-
-    def left(self, tally: Tally) -> None: ...
 
     # -- what goes in -----------------------------------------------------------
 

@@ -42,6 +42,7 @@ from rx_agui import (
 )
 from rx_agui.clock import ThreadClock
 from rx_agui.flow._turn import Turn
+from rx_agui.probe import Probe, Watch, watching
 from rx_agui.sse import Parser
 from rx_agui.testing import MarbleScheduler
 from rx_agui.workers import COMPUTE, HANDS
@@ -973,15 +974,11 @@ def test_a_sink_that_is_stuck_costs_bounded_memory(overflow: str) -> None:
 
     tallies: list[Any] = []
 
-    class Probe:
-        def joined(self, tally: Any) -> None:
+    class Seen(Probe):
+        def joined(self, _: Watch, tally: Any) -> None:
             tallies.append(tally)
 
-        def left(self, tally: Any) -> None: ...
-
-    from rx_agui.probe import watching
-
-    with watching(Probe()):
+    with watching(Seen()):
         line: Any = source.pipe(
             flow_control(
                 1,

@@ -33,7 +33,8 @@ from rx_agui import (
 )
 from rx_agui.errors import ConfigError
 from rx_agui.flow import _paced
-from rx_agui.probe import Tally, watching
+from rx_agui.operators._stage import Stage
+from rx_agui.probe import Probe, Tally, Watch, watching
 
 #: Seconds after which a test that waits has failed.
 SOON = 10.0
@@ -134,20 +135,19 @@ class Reader:
             self.permits.pop(0).release()
 
 
-class Watcher:
+class Watcher(Probe):
     """A probe that finds the window of a stream."""
 
     def __init__(self) -> None:
         self.tallies: list[Any] = []
 
-    def joined(self, tally: Tally) -> None:
+    def joined(self, _: Watch, tally: Tally) -> None:
         self.tallies.append(tally)
-
-    def left(self, tally: Tally) -> None: ...
 
     @property
     def credit(self) -> Credit:
-        credit: Credit = self.tallies[-1].line.entrance.credit
+        stage = next(tally for tally in self.tallies if isinstance(tally, Stage))
+        credit: Credit = stage.line.entrance.credit
         return credit
 
 

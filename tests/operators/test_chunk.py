@@ -39,7 +39,7 @@ from rx_agui import (
     sequence,
     unbatch,
 )
-from rx_agui.probe import Tally, watching
+from rx_agui.probe import Probe, Tally, Watch, watching
 from rx_agui.testing import MarbleScheduler
 
 Operator = Callable[[Observable[Any]], Observable[Any]]
@@ -66,7 +66,7 @@ def raise_(error: Exception) -> None:
     raise error
 
 
-class Played:
+class Played(Probe):
     """Pieces through `reassemble`, in virtual time, with what it counted."""
 
     def __init__(self, **settings: Any) -> None:
@@ -80,10 +80,8 @@ class Played:
                 self.heard.append, raise_, scheduler=self.clock
             )
 
-    def joined(self, tally: Tally) -> None:
+    def joined(self, _: Watch, tally: Tally) -> None:
         self.tally = tally
-
-    def left(self, tally: Tally) -> None: ...
 
     def push(self, *items: Any) -> Played:
         for item in items:

@@ -29,7 +29,7 @@ from rx_agui import (
     resequence,
     sequence,
 )
-from rx_agui.probe import Tally, watching
+from rx_agui.probe import Probe, Tally, Watch, watching
 from rx_agui.testing import MarbleScheduler
 
 Operator = Callable[[Observable[Any]], Observable[Any]]
@@ -56,7 +56,7 @@ def lines(frames: Iterable[Frame]) -> list[bytes]:
     return [line for frame in frames for line in frame.lines()]
 
 
-class Played:
+class Played(Probe):
     """Some input through one operator, in virtual time, with what it counted."""
 
     def __init__(self, operator: Operator) -> None:
@@ -73,10 +73,8 @@ class Played:
                 scheduler=self.clock,
             )
 
-    def joined(self, tally: Tally) -> None:
+    def joined(self, _: Watch, tally: Tally) -> None:
         self.tallies.append(tally)
-
-    def left(self, tally: Tally) -> None: ...
 
     def push(self, *items: Any) -> Played:
         for item in items:

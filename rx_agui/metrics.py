@@ -1,0 +1,376 @@
+"""The numbers of a stream, in code: what OpenTelemetry would show, without it.
+
+    meter = StreamMeter()
+    events.pipe(pipeline("chat", telemetry=meter)).subscribe(writer)
+    meter.metrics().events_per_second
+
+Every number comes from the integers that operators keep anyway, and means what its
+name says. The names are those of the AG-UI Go SDK's StreamMetrics, which promises
+them all; there several are never written, and others are not what they are called.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass, field
+from threading import Lock
+from time import time_ns
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.disposable import Disposable
+
+from rx_agui.clock import Timer, clock_for
+from rx_agui.errors import require_positive
+from rx_agui.probe import Probe, Send, Watch
+
+__all__ = ["FlowMetrics", "SequenceMetrics", "StreamMeter", "StreamMetrics"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowMetrics:
+    """What flow control did.
+
+    Attributes:
+        events_processed: Events let in.
+        events_dropped: Events not let in: refused, timed out, overtaken.
+        backpressure_events: Times a producer had to wait.
+        average_wait_time, max_wait_time: Seconds, of those that waited.
+        current_concurrent: Events in flight now.
+    """
+
+    events_processed: int = 0
+    events_dropped: int = 0
+    backpressure_events: int = 0
+    average_wait_time: float = 0.0
+    max_wait_time: float = 0.0
+    current_concurrent: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceMetrics:
+    """What sequencing did.
+
+    Attributes:
+        events_sequenced: Events that have their number, or their place.
+        out_of_order_events: Events that came before one that belongs in front of them.
+        dropped_events: Events that came twice, or after they were given up, or behind
+            a gap that ended the stream, or when it was disposed of.
+        buffer_utilization: Of the reorder buffer, from 0 to 1.
+        average_delay, max_delay: Seconds, of those that were held.
+    """
+
+    events_sequenced: int = 0
+    out_of_order_events: int = 0
+    dropped_events: int = 0
+    buffer_utilization: float = 0.0
+    average_delay: float = 0.0
+    max_delay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamMetrics:
+    """What a stream did, from its beginning until now. Seconds and bytes.
+
+    Attributes:
+        total_events: Events that came in.
+        events_per_second: Of those, since the snapshot before; since the beginning in
+            the first.
+        events_processed: Events written; where no SSEWriter stands at the end, events
+            that came out.
+        events_dropped: Events nobody will see, whatever the reason.
+        events_compressed: Events whose payload was compressed.
+        total_batches, average_batch_size: Batches, and events in each.
+        batch_processing_time: At work on batches: to join, compress and cut them.
+        compression_ratio: Bytes out of a codec for each byte in; 0 before the first.
+        compression_time: At work in codecs.
+        bytes_saved: By compression.
+        average_latency, max_latency: From a payload's first event to its last byte.
+        throughput_bps: Bytes written a second, since the snapshot before.
+        memory_usage: Bytes that operators hold now.
+        processing_errors, compression_errors, sequencing_errors: Errors by where.
+        start_time, last_event_time: When the first stream was subscribed and the last
+            payload written, in seconds since the epoch; 0 before.
+        flow_control, sequencing: What these two did.
+    """
+
+    total_events: int = 0
+    events_per_second: float = 0.0
+    events_processed: int = 0
+    events_dropped: int = 0
+    events_compressed: int = 0
+    total_batches: int = 0
+    average_batch_size: float = 0.0
+    batch_processing_time: float = 0.0
+    compression_ratio: float = 0.0
+    compression_time: float = 0.0
+    bytes_saved: int = 0
+    average_latency: float = 0.0
+    max_latency: float = 0.0
+    throughput_bps: float = 0.0
+    memory_usage: int = 0
+    processing_errors: int = 0
+    compression_errors: int = 0
+    sequencing_errors: int = 0
+    start_time: float = 0.0
+    last_event_time: float = 0.0
+    flow_control: FlowMetrics = field(default_factory=FlowMetrics)
+    sequencing: SequenceMetrics = field(default_factory=SequenceMetrics)
+
+
+class StreamMeter(Probe):
+    """Counts the streams it watches, together.
+
+    >>> from rx_agui import SSEWriter, from_iterable, pipeline
+    >>> meter = StreamMeter()
+    >>> events = [{"type": "STEP_STARTED", "stepName": "think"}] * 3
+    >>> writer = SSEWriter(lambda data: None)
+    >>> _ = from_iterable(events).pipe(pipeline("chat", telemetry=meter)).subscribe(writer)
+    >>> meter.metrics().events_processed
+    3
+
+    Streams that have ended are kept as sums, so it may watch for years.
+    """
+
+    def __init__(self) -> None:
+        self._mutex = Lock()
+        self._live: dict[Watch, None] = {}
+        self._leaving: list[Watch] = []  # ended, and not yet at rest
+        self._sums = _Sums()  # of those that are at rest
+        self._before = _Mark(0.0)
+
+    # -- as a probe ------------------------------------------------------------------
+
+    def started(self, watch: Watch) -> None:
+        with self._mutex:
+            self._live[watch] = None
+            self._sums.begun = self._sums.begun or watch.begun
+
+    def sent(self, send: Send) -> None:
+        if send.error is None:
+            with self._mutex:
+                self._sums.last_sent = max(self._sums.last_sent, send.ended)
+
+    def reordered(self, watch: Watch, seconds: float) -> None:
+        with self._mutex:
+            count, total, longest = self._sums.held
+            self._sums.held = count + 1, total + seconds, max(longest, seconds)
+
+    def ended(self, watch: Watch) -> None:
+        with self._mutex:
+            if watch in self._live:
+                del self._live[watch]
+                self._leaving.append(watch)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Fold streams that are at rest into sums. Under the lock.
+
+        A writer whose stream was disposed of may still be writing.
+        """
+        leaving, self._leaving = self._leaving, []
+        for watch in leaving:
+            if any(tally.held for tally in watch.tallies):
+                self._leaving.append(watch)
+            else:
+                self._sums.add(watch, is_live=False)
+
+    # -- as numbers ------------------------------------------------------------------
+
+    def metrics(self) -> StreamMetrics:
+        """What has happened until now."""
+        sums = self._sum()
+        now = time_ns() / 1e9
+        with self._mutex:
+            before, self._before = self._before, _Mark(now, sums.total, sums.size)
+        since = before if before.second else _Mark(sums.begun / 1e9 or now)
+        return sums.metrics(since, now)
+
+    def every(self, metrics_interval: float = 30.0) -> Observable[StreamMetrics]:
+        """A snapshot every so many seconds, for as long as somebody listens.
+
+        Its rates are those of the interval, whoever else takes snapshots meanwhile.
+
+        Raises:
+            ConfigError: The interval is not positive.
+        """
+        require_positive(metrics_interval=metrics_interval)
+        return _Snapshots(self._sum, metrics_interval)
+
+    def _sum(self) -> _Sums:
+        with self._mutex:
+            self._let_go()
+            sums = self._sums.copy()
+            for watch in (*self._live, *self._leaving):
+                sums.add(watch, is_live=True)
+        return sums
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """What there was at a snapshot, for the rates of the next."""
+
+    second: float
+    events: int = 0
+    size: int = 0
+
+
+class _Snapshots(Observable[StreamMetrics]):
+    def __init__(self, sum_up: Callable[[], _Sums], interval: float) -> None:
+        super().__init__()
+        self._sum_up = sum_up
+        self._interval = interval
+
+    def _subscribe_core(
+        self,
+        observer: ObserverBase[StreamMetrics],
+        scheduler: SchedulerBase | None = None,
+    ) -> DisposableBase:
+        clock = clock_for(scheduler)
+        sums = self._sum_up()
+        before = _Mark(clock.now(), sums.total, sums.size)
+        timer: Timer | None = None
+
+        def stop() -> None:
+            if timer is not None:
+                timer.cancel()
+
+        disposed = Disposable(stop)
+
+        def ring() -> None:
+            nonlocal timer, before
+            if disposed.is_disposed:
+                return
+            timer = clock.after(self._interval, ring)
+            sums, now = self._sum_up(), clock.now()
+            since, before = before, _Mark(now, sums.total, sums.size)
+            observer.on_next(sums.metrics(since, now))
+
+        timer = clock.after(self._interval, ring)
+        return disposed
+
+
+class _Sums:
+    """The integers of many streams, added up."""
+
+    def __init__(self) -> None:
+        self.begun = 0  # ns since 1970, like the next
+        self.last_sent = 0
+        self.held = 0, 0.0, 0.0  # payloads held for order: how many, sum, longest
+        self.total = 0
+        self.processed = 0
+        self.sends = 0
+        self.latency = 0
+        self.longest = 0
+        self.longest_wait = 0
+        #: By operator and word; by word and label; and what goes up and down, by word.
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.words: Counter[tuple[str, str]] = Counter()
+        self.levels: Counter[str] = Counter()
+
+    def copy(self) -> _Sums:
+        """One to go on adding to."""
+        more = copy(self)
+        more.counts = self.counts.copy()
+        more.words = self.words.copy()
+        more.levels = self.levels.copy()
+        return more
+
+    def add(self, watch: Watch, *, is_live: bool) -> None:
+        """What one stream did."""
+        # From the bottom up: what passes meanwhile has not come out before it came in.
+        readings = [tally.read() for tally in reversed(watch.tallies)]
+        if readings:
+            self.processed += readings[0].emitted
+            # Who was refused by flow_control never came to what stands before it.
+            entrances = [r for r in readings if r.name == "flow_control"]
+            self.total += max(r.received for r in (*entrances, readings[-1]))
+        sends, latency, longest = watch.delivered
+        self.sends += sends
+        self.latency += latency
+        self.longest = max(self.longest, longest)
+        for reading in readings:
+            name, more, levels = reading.name, reading.more, reading.levels
+            self.counts[name, "emitted"] += reading.emitted
+            self.counts[name, "dropped"] += sum(reading.dropped.values())
+            for (word, label), n in more.items():
+                self.counts[name, word] += n
+                self.words[word, label] += n
+            longest = levels.get("flow_control.wait.longest", 0)
+            self.longest_wait = max(self.longest_wait, longest)
+            if is_live:
+                self.levels.update(levels)
+
+    @property
+    def size(self) -> int:
+        """Bytes written."""
+        return self.counts["sink", "sink.sent.size"]
+
+    def metrics(self, since: _Mark, now: float) -> StreamMetrics:
+        """In the seed's words."""
+        counts, levels = self.counts, self.levels
+        lapse = max(now - since.second, 1e-9)
+        busy = {
+            name: n for (name, word), n in counts.items() if word == "operator.time"
+        }
+        errors = {name: n for (name, word), n in counts.items() if word == "errors"}
+        dropped = {name: n for (name, word), n in counts.items() if word == "dropped"}
+        given = counts["compress", "compress.input.size"]
+        made = counts["compress", "compress.output.size"]
+        batches = counts["batch", "batches"]
+        waits = counts["flow_control", "flow_control.backpressure.activations"]
+        of_sequence = errors.get("sequence", 0) + errors.get("resequence", 0)
+        of_compress = errors.get("compress", 0)
+        held, delay, longest_delay = self.held
+        return StreamMetrics(
+            total_events=self.total,
+            events_per_second=(self.total - since.events) / lapse,
+            events_processed=self.processed,
+            events_dropped=sum(dropped.values()),
+            events_compressed=self.words["compress.events", "compressed"],
+            total_batches=batches,
+            average_batch_size=_mean(counts["batch", "emitted"], batches),
+            batch_processing_time=sum(
+                busy.get(name, 0) for name in ("batch", "compress", "chunk")
+            )
+            / 1e9,
+            compression_ratio=_mean(made, given),
+            compression_time=busy.get("compress", 0) / 1e9,
+            bytes_saved=given - made,
+            average_latency=_mean(self.latency, self.sends) / 1e9,
+            max_latency=self.longest / 1e9,
+            throughput_bps=(self.size - since.size) / lapse,
+            memory_usage=levels["operator.buffer.usage"],
+            processing_errors=sum(errors.values()) - of_compress - of_sequence,
+            compression_errors=of_compress,
+            sequencing_errors=of_sequence,
+            start_time=self.begun / 1e9,
+            last_event_time=self.last_sent / 1e9,
+            flow_control=FlowMetrics(
+                events_processed=counts["flow_control", "emitted"],
+                events_dropped=dropped.get("flow_control", 0),
+                backpressure_events=waits,
+                average_wait_time=_mean(
+                    counts["flow_control", "flow_control.wait.time"], waits
+                )
+                / 1e9,
+                max_wait_time=self.longest_wait / 1e9,
+                current_concurrent=levels["flow_control.inflight"],
+            ),
+            sequencing=SequenceMetrics(
+                events_sequenced=counts["sequence", "emitted"],
+                out_of_order_events=counts["sequence", "sequence.out_of_order.events"],
+                dropped_events=dropped.get("sequence", 0),
+                buffer_utilization=_mean(
+                    levels["sequence.buffer.size"], levels["sequence.buffer.capacity"]
+                ),
+                average_delay=_mean(delay, held),
+                max_delay=longest_delay,
+            ),
+        )
+
+
+def _mean(total: float, count: float) -> float:
+    return total / count if count else 0.0

@@ -1,0 +1,172 @@
+"""One set of instruments for each MeterProvider, over all streams told to it.
+
+    live tallies ──┐
+                   ├── snapshot, once a collection ──▶ callbacks of 30 instruments
+    sums of the ended ─┘
+
+A second observable instrument of the same name is silently dropped by the SDK, and
+none can be taken back: so they are made once, and streams come and go behind them.
+What an ended stream counted goes on to count, or sums would fall; and what it held
+goes on as 0, or a reader would see the last value for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from threading import Lock
+from typing import ClassVar
+from weakref import WeakKeyDictionary
+
+from opentelemetry.metrics import (
+    CallbackOptions,
+    Histogram,
+    MeterProvider,
+    Observation,
+    get_meter,
+)
+
+from rx_agui.probe import Tally, Watch
+from rx_agui.telemetry._instruments import HISTOGRAMS, OBSERVABLES, PIPELINE
+from rx_agui.telemetry._scope import SCHEMA_URL, SCOPE, VERSION
+
+__all__ = ["Label", "Meters"]
+
+Label = tuple[str, str]
+Attributes = tuple[Label, ...]
+
+#: By instrument, then by attributes.
+Sums = dict[str, dict[Attributes, float]]
+
+_ACTIVE = "rx_agui.session.active"
+
+
+class Meters:
+    """The instruments of one MeterProvider."""
+
+    _made: ClassVar[WeakKeyDictionary[MeterProvider, Meters]] = WeakKeyDictionary()
+    _making: ClassVar[Lock] = Lock()
+
+    @classmethod
+    def of(cls, provider: MeterProvider) -> Meters:
+        """The one set of instruments that this provider has."""
+        with cls._making:
+            if provider not in cls._made:
+                cls._made[provider] = cls(provider)
+            return cls._made[provider]
+
+    def __init__(self, provider: MeterProvider) -> None:
+        self._mutex = Lock()
+        self._live: dict[Watch, list[Tally]] = {}
+        self._leaving: list[Tally] = []  # of ended streams, not yet at rest
+        self._ended: Sums = {seen.name: {} for seen in OBSERVABLES}
+        self._ended[_ACTIVE] = {}
+        self._snapshot: Sums = {}
+        self._seen: set[str] = set(self._ended)  # by whom the snapshot was
+        self._attributes: dict[Attributes, dict[str, str]] = {}
+        meter = get_meter(SCOPE, VERSION, provider, SCHEMA_URL)
+        for seen in OBSERVABLES:
+            make = (
+                meter.create_observable_counter
+                if seen.only_grows
+                else meter.create_observable_up_down_counter
+            )
+            make(seen.name, [self._reader(seen.name)], seen.unit, seen.description)
+        meter.create_observable_up_down_counter(
+            _ACTIVE, [self._reader(_ACTIVE)], "{session}", "Streams that go on now."
+        )
+        self.transitions = meter.create_counter(
+            "rx_agui.circuit_breaker.transitions",
+            "{transition}",
+            "Changes of a breaker's state.",
+        )
+        self.histograms: dict[str, Histogram] = {
+            word: meter.create_histogram(
+                histogram.name,
+                histogram.unit,
+                histogram.description,
+                explicit_bucket_boundaries_advisory=histogram.bounds,
+            )
+            for word, histogram in HISTOGRAMS.items()
+        }
+
+    # -- streams come and go ----------------------------------------------------
+
+    def start(self, watch: Watch) -> None:
+        """A stream begins."""
+        with self._mutex:
+            self._live[watch] = []
+
+    def join(self, watch: Watch, tally: Tally) -> None:
+        """An operator begins to work for it."""
+        with self._mutex:
+            self._live.get(watch, self._leaving).append(tally)
+
+    def end(self, watch: Watch) -> None:
+        """It has ended: what it counted stays, what it held does not."""
+        with self._mutex:
+            self._leaving += self._live.pop(watch, [])
+            self._ended[_ACTIVE][(PIPELINE, watch.pipeline),] = 0
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Fold tallies that are at rest into sums. Under the lock.
+
+        A writer whose stream was disposed of may still be writing.
+        """
+        leaving, self._leaving = self._leaving, []
+        for tally in leaving:
+            if tally.held:
+                self._leaving.append(tally)
+            else:
+                _add(self._ended, tally, is_live=False)
+
+    def record(self, word: str, value: float, *labels: Label) -> None:
+        """One value of a histogram."""
+        attributes = self._attributes.get(labels)
+        if attributes is None:  # names of pipelines, reasons, errors: there are few
+            attributes = self._attributes[labels] = dict(labels)
+        self.histograms[word].record(value, attributes)
+
+    # -- collection ---------------------------------------------------------------
+
+    def _reader(self, name: str) -> Callable[[CallbackOptions], Iterator[Observation]]:
+        def read(_: CallbackOptions) -> Iterator[Observation]:
+            for attributes, value in self._fresh(name).get(name, {}).items():
+                yield Observation(value, dict(attributes))
+
+        return read
+
+    def _fresh(self, name: str) -> Sums:
+        """What all instruments of one collection see: made by the first that asks.
+
+        An instrument that has seen a snapshot is not shown it again.
+        """
+        with self._mutex:
+            if name in self._seen:
+                self._seen.clear()
+                self._let_go()
+                self._snapshot = self._sum()
+            self._seen.add(name)
+            return self._snapshot
+
+    def _sum(self) -> Sums:
+        sums = {name: dict(points) for name, points in self._ended.items()}
+        for watch in self._live:
+            key = ((PIPELINE, watch.pipeline),)
+            sums[_ACTIVE][key] = sums[_ACTIVE].get(key, 0) + 1
+        for tallies in (*self._live.values(), self._leaving):
+            for tally in tallies:
+                _add(sums, tally, is_live=True)
+        return sums
+
+
+def _add(sums: Sums, tally: Tally, *, is_live: bool) -> None:
+    pipeline = ((PIPELINE, tally.pipeline),)
+    reading = tally.read()
+    for seen in OBSERVABLES:
+        points = sums[seen.name]
+        for attributes, value in seen.read(reading):
+            key = pipeline + attributes
+            points[key] = points.get(key, 0) + (
+                value if is_live or seen.only_grows else 0
+            )

@@ -1,0 +1,171 @@
+"""OTLP for demos and small applications, and the entry for `opentelemetry-instrument`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection
+from functools import partial
+from importlib import import_module
+from typing import Any, Final, Literal
+
+from rx_agui.errors import MissingExtra, require_one_of, require_positive
+
+__all__ = ["RxAguiInstrumentor", "setup_otlp"]
+
+Protocol = Literal["grpc", "http/protobuf"]
+Exporter = Callable[..., Any]
+
+_PROTOCOLS: Final = ("grpc", "http/protobuf")
+
+
+def setup_otlp(
+    service_name: str = "rx_agui",
+    endpoint: str | None = None,
+    protocol: Protocol = "grpc",
+    *,
+    metrics: bool = True,
+    metric_interval: float = 10.0,
+) -> Callable[[], None]:
+    """Send traces and metrics to a collector or to Jaeger, by OTLP.
+
+    It sets the global providers, which a library must not do by itself: an application
+    of any size sets up its own. A provider that is set already stays. The standard
+    variables win over what is given here: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
+    OTEL_EXPORTER_OTLP_ENDPOINT, _PROTOCOL and their kin for one signal alone,
+    OTEL_TRACES_EXPORTER=none, OTEL_TRACES_SAMPLER and the rest.
+
+    Args:
+        service_name: What Jaeger lists the traces under.
+        endpoint: Where to; the default is the protocol's own port on this machine,
+            http://localhost:4317 for gRPC and http://localhost:4318 for HTTP.
+        protocol: "grpc" or "http/protobuf".
+        metrics: Whether to send metrics too. Jaeger takes traces alone.
+        metric_interval: Seconds between two collections.
+
+    Returns:
+        What to call in the end: it sends what is left, and gives a collector that is
+        gone OTEL_EXPORTER_OTLP_TIMEOUT, 10 seconds, to come back. A second call does
+        nothing.
+
+    Raises:
+        MissingExtra: The SDK or the exporter is not installed.
+        ConfigError: The protocol is neither, or the interval is not positive.
+    """
+    require_positive(metric_interval=metric_interval)
+    signals = ("traces", "metrics") if metrics else ("traces",)
+    ours = [
+        signal
+        for signal in signals
+        if os.environ.get(f"OTEL_{signal.upper()}_EXPORTER") != "none"
+    ]
+    protocols = {signal: _otlp(signal, "PROTOCOL") or protocol for signal in ours}
+    for spoken in (protocol, *protocols.values()):
+        require_one_of(_PROTOCOLS, protocol=spoken)
+    try:
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+
+        exporters = {
+            signal: _exporter(signal, protocols[signal], endpoint) for signal in ours
+        }
+    except ImportError as error:
+        raise MissingExtra(
+            "setup_otlp", "opentelemetry-sdk and opentelemetry-exporter-otlp", "otel"
+        ) from error
+    resource = Resource.create()
+    if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
+        resource = resource.merge(Resource({SERVICE_NAME: service_name}))
+    shutdowns: list[Callable[[], object]] = []
+    if "traces" in exporters:
+        shutdowns += _set_tracing(exporters["traces"], resource)
+    if "metrics" in exporters:
+        shutdowns += _set_metering(exporters["metrics"], resource, metric_interval)
+
+    def shut_down() -> None:
+        while shutdowns:
+            shutdowns.pop(0)()
+
+    return shut_down
+
+
+def _set_tracing(make_exporter: Exporter, resource: Any) -> list[Callable[[], object]]:
+    """Set the global tracer provider, unless there is one. What shuts it down."""
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        return []
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(make_exporter()))
+    trace.set_tracer_provider(provider)
+    return [provider.shutdown]
+
+
+def _set_metering(
+    make_exporter: Exporter, resource: Any, interval: float
+) -> list[Callable[[], object]]:
+    """Set the global meter provider, unless there is one. What shuts it down."""
+    from opentelemetry import metrics
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+    # The API has no public name for "none was set".
+    if type(metrics.get_meter_provider()).__name__ != "_ProxyMeterProvider":
+        return []
+    is_set = "OTEL_METRIC_EXPORT_INTERVAL" in os.environ
+    reader = PeriodicExportingMetricReader(
+        make_exporter(), export_interval_millis=None if is_set else interval * 1000
+    )
+    provider = MeterProvider(metric_readers=[reader], resource=resource)
+    metrics.set_meter_provider(provider)
+    return [provider.shutdown]
+
+
+def _exporter(signal: str, protocol: str, endpoint: str | None) -> Exporter:
+    """What makes the exporter of this signal. The environment's endpoint wins."""
+    if _otlp(signal, "ENDPOINT"):
+        endpoint = None
+    name = "OTLPSpanExporter" if signal == "traces" else "OTLPMetricExporter"
+    kind = "trace_exporter" if signal == "traces" else "metric_exporter"
+    transport = "grpc" if protocol == "grpc" else "http"
+    package = f"opentelemetry.exporter.otlp.proto.{transport}"
+    make: Exporter = getattr(import_module(f"{package}.{kind}"), name)
+    if endpoint is None:
+        return make
+    if transport == "http":
+        return partial(make, endpoint=f"{endpoint.rstrip('/')}/v1/{signal}")
+    if _otlp(signal, "INSECURE"):
+        return partial(make, endpoint=endpoint)
+    return partial(
+        make, endpoint=endpoint, insecure=not endpoint.startswith("https://")
+    )
+
+
+def _otlp(signal: str, what: str) -> str | None:
+    """OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, else OTEL_EXPORTER_OTLP_ENDPOINT."""
+    for_all = os.environ.get(f"OTEL_EXPORTER_OTLP_{what}")
+    return os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_{what}") or for_all
+
+
+class RxAguiInstrumentor:
+    """What `opentelemetry-instrument` finds.
+
+    We are instrumented from birth, so it only has to import us; it can be told not to
+    by OTEL_PYTHON_DISABLED_INSTRUMENTATIONS.
+    """
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """Nothing but ourselves."""
+        return ()
+
+    def instrument(self, **_: Any) -> None:
+        """Watch streams, with the defaults."""
+        from rx_agui.telemetry._probe import install
+
+        install()
+
+    def uninstrument(self, **_: Any) -> None:
+        """Watch streams no more, unless a pipeline says otherwise."""
+        from rx_agui.telemetry._probe import uninstall
+
+        uninstall()

@@ -1,0 +1,148 @@
+"""Spans, made afterwards from timestamps; none is ever current.
+
+stream chat  ├────────────────────────────────────────────────────▶
+  send chat       ├──────────────────────────┤       links: agent's spans
+    flow_control  ├──┤                               waited for credit
+    sequence         ┆
+    batch            ├──────────┤                    filled
+    compress                    ├───┤
+    chunk                           ├┤
+    sink.write                        ├──────┤       the reader's pace
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry import context as contexts
+from opentelemetry import trace
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
+
+from rx_agui.probe import Send, Step, Watch
+from rx_agui.telemetry._instruments import ERROR, PIPELINE
+
+__all__ = ["Origin", "begin_send", "begin_stream", "end_send", "end_stream"]
+
+#: OpenTelemetry's own names for what operators call these facts.
+_FACTS = {
+    "size": "rx_agui.batch.size",
+    "algorithm": "rx_agui.compress.algorithm",
+    "input_size": "rx_agui.compress.input.size",
+    "output_size": "rx_agui.compress.output.size",
+    "outcome": "rx_agui.compress.outcome",
+    "count": "rx_agui.chunk.count",
+}
+
+
+class Origin:
+    """The span an event comes from, looked up only when the context has changed."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        # One value, as other threads look in between.
+        self._last: tuple[contexts.Context | None, SpanContext | None] = None, None
+
+    def here(self) -> SpanContext | None:
+        """The span of this thread or task; None if it has none."""
+        now = contexts.get_current()
+        seen, origin = self._last
+        if now is not seen:
+            span = trace.get_current_span(now).get_span_context()
+            origin = span if span.is_valid else None
+            self._last = now, origin
+        return origin
+
+
+def begin_stream(
+    tracer: trace.Tracer, watch: Watch, parent: contexts.Context | None
+) -> Span:
+    """The span of a stream, under the span in which it was subscribed."""
+    return tracer.start_span(
+        f"stream {watch.pipeline}",
+        context=parent,
+        start_time=watch.begun,
+        attributes={PIPELINE: watch.pipeline},
+    )
+
+
+def end_stream(span: Span, watch: Watch, now: int) -> None:
+    """The stream has ended."""
+    span.set_attribute("rx_agui.session.close.reason", watch.reason)
+    _fail(span, watch.error)
+    span.end(end_time=now)
+
+
+def begin_send(
+    tracer: trace.Tracer, parent: Span, send: Send, max_links: int, kind: SpanKind
+) -> Span:
+    """The span of a payload, with a link to each span its events came from."""
+    producers: dict[tuple[int, int], tuple[SpanContext, int]] = {}
+    for origin, events in send.origins:
+        key = origin.trace_id, origin.span_id  # a SpanContext cannot be hashed
+        known = producers.get(key)
+        producers[key] = origin, events + (known[1] if known else 0)
+    links = [
+        Link(origin, {"rx_agui.event.count": events})
+        for origin, events in list(producers.values())[:max_links]
+    ]
+    return tracer.start_span(
+        f"send {send.watch.pipeline}",
+        context=trace.set_span_in_context(parent, contexts.Context()),
+        kind=kind,
+        links=links,
+        # Who waited for credit did so before there was an event, if it is pulled.
+        start_time=min([send.begun, *[step.begun for step in send.steps]]),
+        attributes={
+            PIPELINE: send.watch.pipeline,
+            "rx_agui.batch.producer.count": len(producers),
+        },
+    )
+
+
+def end_send(
+    tracer: trace.Tracer, span: Span, send: Send, *, by_operator: bool
+) -> None:
+    """The payload was written, or was lost: tell what it went through."""
+    span.set_attribute("rx_agui.batch.size", send.events)
+    if send.trigger:
+        span.set_attribute("rx_agui.batch.trigger", send.trigger)
+    if send.last:
+        span.set_attribute("rx_agui.sequence.first", send.first)
+        span.set_attribute("rx_agui.sequence.last", send.last)
+    _fail(span, send.error)
+    if by_operator:
+        inside = trace.set_span_in_context(span, contexts.Context())
+        for step in send.steps:
+            _tell_step(tracer, inside, step, send)
+    span.end(end_time=send.ended)
+
+
+def _tell_step(
+    tracer: trace.Tracer, inside: contexts.Context, step: Step, send: Send
+) -> None:
+    attributes: dict[str, Any] = {"rx_agui.operator.name": step.name}
+    for fact, value in step.facts.items():
+        if fact == "wait":
+            attributes["rx_agui.flow_control.wait"] = value / 1e9
+        elif step.name == "sink.write":
+            attributes["rx_agui.sink.size"] = value
+        else:
+            attributes[_FACTS[fact]] = value
+    if step.name == "sequence" and send.last:
+        attributes["rx_agui.sequence.first"] = send.first
+        attributes["rx_agui.sequence.last"] = send.last
+    if step.name == "batch" and send.trigger:
+        attributes["rx_agui.batch.trigger"] = send.trigger
+    child = tracer.start_span(
+        step.name, context=inside, start_time=step.begun, attributes=attributes
+    )
+    if step.name == "sink.write":  # others do not pass on what fails in them
+        _fail(child, send.error)
+    child.end(end_time=step.ended)
+
+
+def _fail(span: Span, error: BaseException | None) -> None:
+    if error is not None:
+        span.set_attribute(ERROR, type(error).__qualname__)
+        span.set_status(Status(StatusCode.ERROR, str(error)))
