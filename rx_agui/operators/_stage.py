@@ -333,16 +333,10 @@ class Entrance:
     def on_next(self, item: Any) -> None:
         """A signal from anybody's Observable, from any thread."""
         frame = self.top.enter(item)
-        if frame is None:
-            return
-        if frame.permit is NO_PERMIT:
+        if frame is not None:
+            if frame.permit is not NO_PERMIT:
+                frame.permit = Passage(self.credit, frame.permit)
             self.offer(frame)
-            return
-        frame.permit = permit = Passage(self.credit, frame.permit)
-        try:
-            self.offer(frame)
-        finally:
-            permit.release()
 
     def on_error(self, error: Exception) -> None:
         """The source has failed."""
