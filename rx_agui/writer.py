@@ -23,13 +23,16 @@ from functools import partial
 from time import time_ns
 from typing import Any
 
-from reactivex.abc import ObserverBase
-
 from rx_agui.clock import Clock, LoopClock, Timer, clock_for, running_loop
-from rx_agui.errors import ConfigError, StreamError, require_at_least
+from rx_agui.errors import (
+    ConfigError,
+    StreamClosed,
+    StreamError,
+    require_at_least,
+)
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
-from rx_agui.operators._stage import as_frame
+from rx_agui.operators._stage import Sink, as_frame
 from rx_agui.probe import Send, Tally, Watch
 from rx_agui.sse import format_frame, format_sse_chunk
 
@@ -39,6 +42,9 @@ Write = Callable[[bytes], Awaitable[object] | object]
 
 #: Seconds a write that never waits may keep an event loop before others run.
 _SLICE = 0.001
+
+
+_DISPOSED = "the subscription was disposed of before everything was written"
 
 
 class Done(Future[None]):
@@ -52,7 +58,7 @@ class Done(Future[None]):
         return asyncio.shield(asyncio.wrap_future(self)).__await__()
 
 
-class SSEWriter(ObserverBase[Any]):
+class SSEWriter(Sink):
     r"""An observer that writes a stream as Server-Sent Events.
 
     >>> from rx_agui import from_iterable, sequence
@@ -74,7 +80,8 @@ class SSEWriter(ObserverBase[Any]):
         loop: Where to await `write`. The default is the loop that runs here and now.
 
     Attributes:
-        done: When the last byte was written, or the stream or a write failed.
+        done: When the last byte was written, or the stream or a write failed, or the
+            subscription was disposed of (StreamClosed).
 
     What `write` raises never leaves `on_next`. It ends the stream, by way of the
     permits, and is what `done` carries. Without `flow_control` there are no permits
@@ -169,6 +176,17 @@ class SSEWriter(ObserverBase[Any]):
 
     def on_completed(self) -> None:
         self._end(None)
+
+    def disposed(self) -> None:
+        """Nobody wants what has not been written yet."""
+        with self._mutex:
+            if self._ending is not None or self.done.done():
+                return
+            error = self._failed = self._failed or StreamClosed(_DISPOSED)
+            waiting, self._waiting = self._waiting, _Work()
+            self._tally.count_drop("cancelled", waiting.events)
+        waiting.release(None)
+        self._settle(error)
 
     def _refuse(self, error: Exception, permit: Permit) -> None:
         """End with `error`, behind what came before it."""

@@ -497,20 +497,36 @@ class Passage(Permit):
     while what came through is still wanted here.
     """
 
-    __slots__ = ()
+    __slots__ = ("_above",)
 
     def __init__(self, credit: Credit, above: Permit) -> None:
-        super().__init__(credit, 0, (above.hold(),))
+        self._credit = credit
+        self._above = above
 
     @property
     def credit(self) -> Credit | None:
-        for above in self._parts:
-            return above.credit
-        return None
+        return self._above.credit
+
+    @property
+    def credits(self) -> int:
+        return self._above.credits
 
     @property
     def is_abandoned(self) -> bool:
         return self._credit.abandoned
+
+    def hold(self) -> Permit:
+        self._above.hold()
+        return self
+
+    def release(self, error: Exception | None = None) -> None:
+        self._above.release(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._above._fail(error)
+
+    def _let_go(self, home: dict[Credit, int]) -> None:
+        self._above._let_go(home)
 
 
 class _NoPermit(Permit):

@@ -30,7 +30,7 @@ from typing import Any, ClassVar
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
-from reactivex.disposable import Disposable
+from reactivex.disposable import CompositeDisposable, Disposable
 
 from rx_agui import probe
 from rx_agui.clock import Clock, Timer, clock_for
@@ -41,7 +41,16 @@ from rx_agui.flow._credit import Passage
 from rx_agui.flow._turn import Turn
 from rx_agui.frame import Frame, StreamChunk
 
-__all__ = ["Entrance", "Errors", "Line", "Operator", "Stage", "as_frame", "lift"]
+__all__ = [
+    "Entrance",
+    "Errors",
+    "Line",
+    "Operator",
+    "Sink",
+    "Stage",
+    "as_frame",
+    "lift",
+]
 
 #: Told of each error that costs one event and not the stream.
 Errors = ObserverBase[StreamError] | Callable[[StreamError], object] | None
@@ -370,6 +379,13 @@ class Stage(probe.Tally):
         self.count_drop("invalid", 1)
 
 
+class Sink(ObserverBase[Any]):
+    """An observer that keeps what it gets, and so must know when nobody wants it."""
+
+    def disposed(self) -> None:
+        """The subscription was disposed of. After its end this says nothing new."""
+
+
 class Entrance:
     """Where a line begins, if no flow_control stands in it: everybody is let in.
 
@@ -400,17 +416,11 @@ class Entrance:
     def on_next(self, item: Any) -> None:
         """A signal from anybody's Observable, from any thread."""
         frame = self.top.enter(item)
-        if frame is None:
-            return
-        self.mark(frame)
-        if frame.permit is NO_PERMIT:
+        if frame is not None:
+            self.mark(frame)
+            if frame.permit is not NO_PERMIT:
+                frame.permit = Passage(self.credit, frame.permit)
             self.offer(frame)
-            return
-        frame.permit = permit = Passage(self.credit, frame.permit)
-        try:
-            self.offer(frame)
-        finally:
-            permit.release()
 
     def mark(self, frame: Any) -> None:
         """Note on a frame where it comes from, if the stream is watched."""
@@ -538,6 +548,22 @@ class Lifted(Observable[Any]):
         self._make = make
         self._args = args
         self._scheduler = scheduler
+
+    def subscribe(
+        self,
+        on_next: Any = None,
+        on_error: Any = None,
+        on_completed: Any = None,
+        *,
+        scheduler: SchedulerBase | None = None,
+    ) -> DisposableBase:
+        """As every Observable's. A Sink is told when the subscription is disposed of."""
+        subscription = super().subscribe(
+            on_next, on_error, on_completed, scheduler=scheduler
+        )
+        if isinstance(on_next, Sink):
+            return CompositeDisposable(subscription, Disposable(on_next.disposed))
+        return subscription
 
     def _subscribe_core(
         self, observer: ObserverBase[Any], scheduler: SchedulerBase | None = None

@@ -26,6 +26,7 @@ from rx_agui import (
 )
 from rx_agui.errors import ConfigError
 from rx_agui.flow import NO_PERMIT
+from rx_agui.flow._credit import Passage
 from rx_agui.frame import Frame
 
 #: Seconds after which a test that waits has failed.
@@ -579,6 +580,34 @@ def test_the_credits_of_a_batch_come_home_in_one_step() -> None:
 
     assert seen == [2, 2, 2]  # all five came before anybody was woken
     assert merged.credits == 0
+
+
+def test_a_permit_that_came_through_another_line_goes_home_with_its_batch() -> None:
+    above, line = spent(2), Credit(None)
+    passages = [Passage(line, Permit(above)) for _ in range(2)]
+    merged = Permit(above, 0, passages)
+    above.close(abandon=True)  # `take` has had enough, and disposed of its source
+
+    assert (merged.credits, merged.credit) == (2, above)
+    assert not merged.is_abandoned
+    line.close(abandon=True)
+    assert merged.is_abandoned
+    passages[0].hold()
+    merged.release()
+    assert above.free == 1
+    passages[0].release()
+    assert above.free == 2
+
+
+def test_the_credits_of_such_a_batch_come_home_in_one_step() -> None:
+    above = spent(3)
+    merged = Permit(above, 0, [Passage(Credit(), Permit(above)) for _ in range(3)])
+    seen: list[float] = []
+    above.acquire_or(lambda: seen.append(above.free))
+
+    merged.release()
+
+    assert seen == [2]
 
 
 def test_a_part_that_somebody_else_holds_too_stays_out() -> None:

@@ -855,6 +855,27 @@ def test_a_gate_that_closed_in_time_leaves_no_timer_behind() -> None:
     until(lambda: ThreadClock.shared._thread is None)
 
 
+def test_a_gate_that_drains_as_its_deadline_is_set_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate, reader = opened(flow_control())
+    gate.send(event())
+    cancelled: list[str] = []
+
+    class Timer:
+        def cancel(self) -> None:
+            cancelled.append("timer")
+
+    def after(seconds: float, action: object) -> Timer:
+        reader.let_go()
+        return Timer()
+
+    monkeypatch.setattr(ThreadClock.shared, "after", after)
+    gate.close(SOON)
+
+    assert cancelled
+
+
 # -- a source that knows nothing of credit -------------------------------------------------------
 
 
@@ -1055,13 +1076,12 @@ def test_between_lines_of_operators_what_was_taken_is_written_all_the_same(
         gate.pipe(
             flow_control(), ops.take(3), compress(workers=4, min_size=1), chunk()
         ).subscribe(writer)
-        for value in range(3):
+        for value in range(2):
             gate.send(event(value))
+            await asyncio.to_thread(jobs.pop(0))
+        await auntil(lambda: written and writer._waiting)
+        gate.send(event(2))
         assert credit_of(gate).abandoned  # `take` has had enough
-        await asyncio.to_thread(jobs.pop(0))
-        await auntil(lambda: written)
-        await asyncio.to_thread(jobs.pop(0))
-        await auntil(lambda: writer._waiting)
         may_write.set()  # one is being written, one waits, and one is at work
         await auntil(lambda: len(written) == 2)
         await asyncio.to_thread(jobs.pop(0))

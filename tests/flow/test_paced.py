@@ -147,7 +147,9 @@ class Watcher(Probe):
     @property
     def credit(self) -> Credit:
         stage = next(tally for tally in self.tallies if isinstance(tally, Stage))
-        credit: Credit = stage.line.entrance.credit
+        entrance = stage.line.entrance
+        assert entrance is not None
+        credit: Credit = entrance.credit
         return credit
 
 
