@@ -644,9 +644,7 @@ def test_a_write_that_ends_after_the_disposal_is_still_counted(told: Told) -> No
     subscription = gate.pipe(
         pipeline("chat", flow_control(), batch(2), telemetry=told.telemetry())
     ).subscribe(SSEWriter(write))
-    sender = threading.Thread(
-        target=lambda: [gate.send(e) and None for e in EVENTS[:2]]
-    )
+    sender = threading.Thread(target=send_all, args=[gate, EVENTS[:2]])
     sender.start()
     began.wait(10)
     subscription.dispose()
