@@ -94,9 +94,12 @@ class Tally:
         # Out before in: who is at work meanwhile must not make `held` negative. And
         # what is just being moved from one integer to another is in neither, which
         # must not look as if a sum fell.
-        dropped, created, merged = self.dropped, self.created, self.merged
-        emitted = max(self.emitted, shown_out)
-        received = max(self.received, shown_in)
+        for _ in range(4):  # till no thread took its turn in between, with thousands
+            out, dropped = self.emitted, self.dropped
+            created, merged = self.created, self.merged
+            emitted, received = max(out, shown_out), max(self.received, shown_in)
+            if self.emitted == out:
+                break
         self._shown = received, emitted
         held = received + created - emitted - sum(dropped.values()) - merged
         return Reading(
@@ -238,7 +241,8 @@ class Send:
 
     def step(self, name: str, begun: int, ended: int, **facts: Any) -> None:
         """An operator had the payload from `begun` to `ended`."""
-        self.steps.append(Step(name, begun, ended, facts))
+        if self.watch.wants_steps:
+            self.steps.append(Step(name, begun, ended, facts))
 
     def written(self, begun: int, ended: int) -> None:
         """A write took some of it. Several may, and are one step."""
@@ -266,8 +270,9 @@ class Watch:
             the first event of each to its last byte.
         reason, error: Why it ended; see `left`.
         notes: What a probe keeps with it, under the probe.
-        links_origins, propagates: Set by a probe when the stream starts: whether it
-            wants `origin` asked for every event, and `sending` told.
+        origin, wants_steps, propagates: Set by a probe when the stream starts: what to
+            ask for every event where it comes from, which must not raise; whether it
+            wants to know what operators did; and whether payloads carry a `context`.
     """
 
     def __init__(self, pipeline: str, probes: tuple[Probe, ...]) -> None:
@@ -280,7 +285,8 @@ class Watch:
         self.reason = ""
         self.error: BaseException | None = None
         self.notes: dict[Probe, Any] = {}
-        self.links_origins = False
+        self.origin: Callable[[], Any] | None = None
+        self.wants_steps = False
         self.propagates = False
         self._parts = 0
         self._over = False
@@ -360,18 +366,6 @@ class Watch:
         """A circuit breaker changed its state."""
         self._tell("transitioned", self, name, before, after)
 
-    def origin(self) -> Any:
-        """The context this very thread or task is in, for links; None if it has none."""
-        for probe in self.probes:
-            try:
-                origin = probe.origin()
-            except Exception:
-                self._complain(probe, "origin")
-                continue
-            if origin is not None:
-                return origin
-        return None
-
     def _tell(self, what: str, *facts: Any) -> None:
         """A probe that raises harms nobody but itself."""
         for probe in self.probes:
@@ -393,10 +387,6 @@ class Probe:
     def is_awake(self) -> bool:
         """Whether it wants to hear of a stream that begins now."""
         return True
-
-    def origin(self) -> Any:
-        """The context of this thread or task, or None. Called for every event."""
-        return None
 
     def started(self, watch: Watch) -> None:
         """A stream was subscribed."""

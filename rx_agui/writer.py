@@ -420,7 +420,8 @@ class _Work:
         """The write is over: how many ns it took."""
         self.ended = time_ns()
         for send in self.sends:
-            send.written(self.begun, self.ended)
+            if send.watch.wants_steps:
+                send.written(self.begun, self.ended)
         return self.ended - self.begun
 
     def tell(self, error: Exception | None) -> None:

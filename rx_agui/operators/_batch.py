@@ -292,11 +292,12 @@ class _Batch(Stage):
                     send.absorb(came)
             elif came is not None:
                 send.comes_from(came, frame.events)
-        told = [step.name for step in send.steps]  # in a line further up
-        for stage in self.line.above(self):
-            if stage.word not in told:
-                stage.tell_step(send, opened)
-        send.step(self.word, opened, now, size=payload.events)
+        if watch.wants_steps:
+            told = [step.name for step in send.steps]  # in a line further up
+            for stage in self.line.above(self):
+                if stage.word not in told:
+                    stage.tell_step(send, opened)
+            send.step(self.word, opened, now, size=payload.events)
         watch.sending(send)
         return send
 

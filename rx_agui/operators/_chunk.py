@@ -123,7 +123,7 @@ class _Chunk(Stage):
             self.count("chunk.split.frames", 1)
         ended = time.time_ns()
         self.count("operator.time", ended - begun)
-        if isinstance(frame.trace, Send):
+        if isinstance(frame.trace, Send) and frame.trace.watch.wants_steps:
             frame.trace.step(self.word, begun, ended, count=total)
         for index, piece in enumerate(pieces):
             is_last = index == total - 1

@@ -236,13 +236,16 @@ class _Window(Entrance):
         # Both are called for every event, so no more than what is needed is.
         if watch is not None:
             self.credit.on_wait = watch.waited
-            if self._gather is not None:
+        if self._gather is not None:
+            self.prepare = self._prepare_bytes  # type: ignore[method-assign]
+            if watch is not None and watch.origin is not None:
+                self._origin = watch.origin
                 self.prepare = self._prepare_linked  # type: ignore[method-assign]
-        elif self._gather is None:
+        elif watch is None:
             self.prepare = top.frame_of  # type: ignore[method-assign, assignment]
         self.admit = partial(self.line.hand_in, self._let_in)  # type: ignore[method-assign]
 
-    def prepare(self, event: Any) -> Any:
+    def _prepare_bytes(self, event: Any) -> Any:
         if type(event) is dict:
             return encode(event)
         if isinstance(event, Frame | StreamChunk):
@@ -250,13 +253,10 @@ class _Window(Entrance):
         return encode(event)
 
     def _prepare_linked(self, event: Any) -> Any:
-        """As `prepare`, but an event that comes from a span keeps that beside it."""
-        watch = self.line.watch
-        if watch is None or not watch.links_origins:
-            return _Window.prepare(self, event)
-        origin = watch.origin()
+        """The same, but an event that comes from a span keeps that beside it."""
+        origin = self._origin()
         if origin is None:
-            return _Window.prepare(self, event)
+            return encode(event) if type(event) is dict else self._prepare_bytes(event)
         frame = self.top.frame_of(event)
         frame.trace = origin
         return frame

@@ -430,7 +430,7 @@ class Entrance:
         came = frame.trace
         if isinstance(came, probe.Send) and came.watch is watch:
             return  # from a line further up, with RxPY's operators between
-        origin = watch.origin() if watch.links_origins else None
+        origin = None if watch.origin is None else watch.origin()
         if self._gathers:
             frame.trace = origin
             return

@@ -13,7 +13,15 @@ from typing import Final
 
 from rx_agui.probe import Reading
 
-__all__ = ["HISTOGRAMS", "OBSERVABLES", "PIPELINE", "Histogram", "Observable"]
+__all__ = [
+    "ERROR",
+    "HISTOGRAMS",
+    "OBSERVABLES",
+    "OPERATOR",
+    "PIPELINE",
+    "Histogram",
+    "Observable",
+]
 
 PIPELINE: Final = "rx_agui.pipeline.name"
 OPERATOR: Final = "rx_agui.operator.name"

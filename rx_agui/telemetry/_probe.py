@@ -24,6 +24,7 @@ from rx_agui.telemetry._spans import (
     begin_stream,
     end_send,
     end_stream,
+    under,
 )
 
 __all__ = ["Telemetry"]
@@ -98,7 +99,6 @@ class Telemetry(Probe):
         self._meter_provider = meter_provider
         self._traced_per_second = traced_per_second
         self._fill_duration = fill_duration
-        self._origin = Origin()
 
     # -- whether -------------------------------------------------------------------
 
@@ -132,20 +132,18 @@ class Telemetry(Probe):
         if tracer_provider is not None:
             note.tracer = trace.get_tracer(SCOPE, VERSION, tracer_provider, SCHEMA_URL)
             span = begin_stream(note.tracer, watch, contexts.get_current())
-            note.span = span
+            note.span, note.inside = span, under(span)
             # An unsampled stream costs no more than its one span.
             note.tells_sends = span.is_recording() and self.spans != "stream"
         if note.tells_sends:
-            watch.links_origins = True
+            watch.origin = _ORIGIN.here
+            watch.wants_steps = True
             watch.propagates = self.propagate == "envelope"
 
     def joined(self, watch: Watch, tally: Tally) -> None:
         note = watch.notes[self]
         if note.meters is not None:
             note.meters.join(watch, tally)
-
-    def origin(self) -> Any:
-        return self._origin.here()
 
     def sending(self, send: Send) -> None:
         note: _Note = send.watch.notes[self]
@@ -155,7 +153,7 @@ class Telemetry(Probe):
         if not wanted or not _BUDGET.spend(self._traced_per_second):
             return
         span = begin_send(
-            note.tracer, note.span, send, self.max_links, SpanKind.PRODUCER
+            note.tracer, note.inside, send, self.max_links, SpanKind.PRODUCER
         )
         context = span.get_span_context()
         flags = f"{int(context.trace_flags):02x}"
@@ -181,7 +179,7 @@ class Telemetry(Probe):
             ):
                 return
             span = begin_send(
-                note.tracer, note.span, send, self.max_links, SpanKind.INTERNAL
+                note.tracer, note.inside, send, self.max_links, SpanKind.INTERNAL
             )
         end_send(note.tracer, span, send, by_operator=self.spans == "operator")
 
@@ -189,8 +187,7 @@ class Telemetry(Probe):
         labels = (PIPELINE, send.watch.pipeline), (_TRIGGER, send.trigger)
         meters.record("batch.size", send.events, *labels)
         if self._fill_duration:
-            step = send.steps[-1]  # the batch's own; it has only just left
-            filled = (step.ended - step.begun) / 1e9
+            filled = (time.time_ns() - send.begun) / 1e9
             meters.record("batch.fill.duration", filled, *labels)
 
     def waited(self, watch: Watch, wait: int, outcome: str) -> None:
@@ -221,8 +218,6 @@ class Telemetry(Probe):
     def ended(self, watch: Watch) -> None:
         note: _Note = watch.notes[self]
         now = time.time_ns()
-        if note.meters is not None:
-            note.meters.end(watch)
         self._record(
             watch,
             "session.duration",
@@ -230,6 +225,8 @@ class Telemetry(Probe):
             ("rx_agui.session.close.reason", watch.reason),
             *_error(watch.error),
         )
+        if note.meters is not None:
+            note.meters.end(watch)
         if note.span is not None:
             end_stream(note.span, watch, now)
 
@@ -242,12 +239,13 @@ class Telemetry(Probe):
 class _Note:
     """What is known of one stream."""
 
-    __slots__ = ("meters", "span", "tells_sends", "tracer", "under_way")
+    __slots__ = ("inside", "meters", "span", "tells_sends", "tracer", "under_way")
 
     def __init__(self) -> None:
         self.meters: Meters | None = None
         self.tracer: Any = None
         self.span: Any = None
+        self.inside: Any = None  # the context of its children
         self.tells_sends = False
         self.under_way: dict[Send, Any] = {}
 
@@ -283,6 +281,8 @@ _SUPPRESS: Final = (
     "suppress_instrumentation",
     getattr(contexts, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation"),
 )
+
+_ORIGIN: Final = Origin()
 
 _TRIGGER: Final = "rx_agui.batch.trigger"
 

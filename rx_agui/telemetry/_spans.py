@@ -12,6 +12,8 @@ stream chat  ├─────────────────────�
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from opentelemetry import context as contexts
@@ -19,9 +21,9 @@ from opentelemetry import trace
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
 
 from rx_agui.probe import Send, Step, Watch
-from rx_agui.telemetry._instruments import ERROR, PIPELINE
+from rx_agui.telemetry._instruments import ERROR, OPERATOR, PIPELINE
 
-__all__ = ["Origin", "begin_send", "begin_stream", "end_send", "end_stream"]
+__all__ = ["Origin", "begin_send", "begin_stream", "end_send", "end_stream", "under"]
 
 #: OpenTelemetry's own names for what operators call these facts.
 _FACTS = {
@@ -32,6 +34,15 @@ _FACTS = {
     "outcome": "rx_agui.compress.outcome",
     "count": "rx_agui.chunk.count",
 }
+
+
+#: contexts.get_current, without the two calls in between: it is asked for every event.
+_variable = getattr(
+    getattr(contexts, "_RUNTIME_CONTEXT", None), "_current_context", None
+)
+_current: Callable[[], contexts.Context] = (
+    _variable.get if isinstance(_variable, ContextVar) else contexts.get_current
+)
 
 
 class Origin:
@@ -45,7 +56,7 @@ class Origin:
 
     def here(self) -> SpanContext | None:
         """The span of this thread or task; None if it has none."""
-        now = contexts.get_current()
+        now = _current()
         seen, origin = self._last
         if now is not seen:
             span = trace.get_current_span(now).get_span_context()
@@ -73,8 +84,17 @@ def end_stream(span: Span, watch: Watch, now: int) -> None:
     span.end(end_time=now)
 
 
+def under(span: Span) -> contexts.Context:
+    """A context for children of the span, with nothing else in it."""
+    return trace.set_span_in_context(span, contexts.Context())
+
+
 def begin_send(
-    tracer: trace.Tracer, parent: Span, send: Send, max_links: int, kind: SpanKind
+    tracer: trace.Tracer,
+    parent: contexts.Context,
+    send: Send,
+    max_links: int,
+    kind: SpanKind,
 ) -> Span:
     """The span of a payload, with a link to each span its events came from."""
     producers: dict[tuple[int, int], tuple[SpanContext, int]] = {}
@@ -86,17 +106,24 @@ def begin_send(
         Link(origin, {"rx_agui.event.count": events})
         for origin, events in list(producers.values())[:max_links]
     ]
+    attributes: dict[str, Any] = {
+        PIPELINE: send.watch.pipeline,
+        "rx_agui.batch.size": send.events,
+        "rx_agui.batch.producer.count": len(producers),
+    }
+    if send.trigger:
+        attributes["rx_agui.batch.trigger"] = send.trigger
+    if send.last:
+        attributes["rx_agui.sequence.first"] = send.first
+        attributes["rx_agui.sequence.last"] = send.last
     return tracer.start_span(
         f"send {send.watch.pipeline}",
-        context=trace.set_span_in_context(parent, contexts.Context()),
+        context=parent,
         kind=kind,
         links=links,
         # Who waited for credit did so before there was an event, if it is pulled.
         start_time=min([send.begun, *[step.begun for step in send.steps]]),
-        attributes={
-            PIPELINE: send.watch.pipeline,
-            "rx_agui.batch.producer.count": len(producers),
-        },
+        attributes=attributes,
     )
 
 
@@ -104,15 +131,9 @@ def end_send(
     tracer: trace.Tracer, span: Span, send: Send, *, by_operator: bool
 ) -> None:
     """The payload was written, or was lost: tell what it went through."""
-    span.set_attribute("rx_agui.batch.size", send.events)
-    if send.trigger:
-        span.set_attribute("rx_agui.batch.trigger", send.trigger)
-    if send.last:
-        span.set_attribute("rx_agui.sequence.first", send.first)
-        span.set_attribute("rx_agui.sequence.last", send.last)
     _fail(span, send.error)
     if by_operator:
-        inside = trace.set_span_in_context(span, contexts.Context())
+        inside = under(span)
         for step in send.steps:
             _tell_step(tracer, inside, step, send)
     span.end(end_time=send.ended)
@@ -121,7 +142,7 @@ def end_send(
 def _tell_step(
     tracer: trace.Tracer, inside: contexts.Context, step: Step, send: Send
 ) -> None:
-    attributes: dict[str, Any] = {"rx_agui.operator.name": step.name}
+    attributes: dict[str, Any] = {OPERATOR: step.name}
     for fact, value in step.facts.items():
         if fact == "wait":
             attributes["rx_agui.flow_control.wait"] = value / 1e9

@@ -326,7 +326,6 @@ class Raising(Probe):
 
 WORDS = [
     "is_awake",
-    "origin",
     "started",
     "joined",
     "sending",
@@ -458,3 +457,23 @@ def test_the_last_payload_is_told_of_before_the_end() -> None:
     source.on_completed()
 
     assert heard == ["sent", "ended"]
+
+
+def test_a_reading_never_falls_while_events_move_from_one_integer_to_another() -> None:
+    class Batching(Tally):
+        waiting = 3
+
+        @property
+        def received(self) -> int:
+            return super().received + self.waiting
+
+    tally = Batching("batch")
+    before = tally.read()
+    tally.waiting = 0  # it has left, and is not counted yet
+    between = tally.read()
+    tally.taken = tally.sent = 3
+    after = tally.read()
+
+    received = [reading.received for reading in (before, between, after)]
+    held = [reading.held for reading in (before, between, after)]
+    assert (received, held) == ([3, 3, 3], [3, 3, 0])
