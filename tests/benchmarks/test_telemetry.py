@@ -8,8 +8,6 @@ taken in turns in one process: of 100-byte deltas, batch 100, gzip 6.
 
 from __future__ import annotations
 
-import gc
-import time
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any
@@ -26,6 +24,7 @@ from opentelemetry.sdk.trace.export import (
     SpanExportResult,
 )
 
+from benchmarks.bounds import at_least, seconds
 from rx_agui import (
     SSEWriter,
     batch,
@@ -82,13 +81,6 @@ def run(telemetry: Probe | None) -> None:
     writer.done.result(60)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    gc.collect()
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
-
-
 def ratio(
     off: Callable[[], object], on: Callable[[], object], rounds: int = 5
 ) -> float:
@@ -124,7 +116,7 @@ def test_metrics_on_is_at_least_four_fifths_as_fast_as_off() -> None:
     reached = ratio(unwatched, lambda: run(telemetry))
 
     print(f"metrics on / off: {reached:.2f}")
-    assert reached >= 0.8
+    assert reached >= at_least(0.8)
 
 
 def test_spans_at_the_default_budget_cost_hardly_anything(
@@ -135,7 +127,7 @@ def test_spans_at_the_default_budget_cost_hardly_anything(
     reached = ratio(unwatched, lambda: run(telemetry))
 
     print(f"spans at the default budget / off: {reached:.2f}")
-    assert reached >= 0.8
+    assert reached >= at_least(0.8)
 
 
 def bare_spans(tracing: Tracing) -> None:
@@ -177,8 +169,8 @@ def test_every_batch_traced_costs_little_more_than_its_spans(
     print(f"every batch traced, {exporter.__name__} / off: {off / on:.2f}")
     print(f"  off, the spans alone, both: {off:.3f} {spans:.3f} {on:.3f} s")
     assert tracing.exporter.spans == 5 * 2 * (1 + 200 * 7)
-    assert off / on >= least
-    assert on <= 1.35 * (off + spans)
+    assert off / on >= at_least(least)
+    assert (off + spans) / on >= at_least(0.74)
 
 
 def test_everything_on_together(traced: Callable[[Dropping], Tracing]) -> None:
@@ -188,7 +180,7 @@ def test_everything_on_together(traced: Callable[[Dropping], Tracing]) -> None:
     reached = ratio(unwatched, lambda: run(telemetry))
 
     print(f"metrics and spans, as they are by default / off: {reached:.2f}")
-    assert reached >= 0.7
+    assert reached >= at_least(0.7)
 
 
 def test_while_nobody_watches_nothing_is_paid() -> None:
@@ -203,7 +195,7 @@ def test_while_nobody_watches_nothing_is_paid() -> None:
     reached = ratio(without_telemetry, unwatched, rounds=9)
 
     print(f"nobody watches / no telemetry: {reached:.2f}")
-    assert reached >= 0.9
+    assert reached >= at_least(0.9)
 
 
 @pytest.mark.benchmark(group="20,000 deltas, batch 100, gzip 6")
