@@ -23,6 +23,7 @@ from rx_agui import (
     Permit,
     SSEWriter,
     StreamChunk,
+    StreamClosed,
     StreamError,
     ValidationError,
     batch,
@@ -947,3 +948,31 @@ def test_a_whole_run_comes_out_as_it_went_in() -> None:
     messages = Parser().feed(b"".join(written))
     assert [m.data for m in messages] == [encode(each) for each in events]
     assert [m.id for m in messages] == [str(n + 1) for n in range(len(events))]
+
+
+def test_whoever_waits_for_the_end_hears_that_the_subscription_was_disposed_of() -> (
+    None
+):
+    async def main() -> None:
+        gate = Gate()
+        writer = SSEWriter(lambda data: None)
+        subscription = gate.pipe(flow_control(), sequence()).subscribe(writer)
+        await gate.asend({"type": "A"})
+
+        subscription.dispose()
+
+        with pytest.raises(StreamClosed, match="disposed of"):
+            await asyncio.wait_for(writer.done, SOON)
+
+    asyncio.run(main())
+
+
+def test_disposal_behind_the_end_leaves_done_as_it_was() -> None:
+    written: list[bytes] = []
+    writer = SSEWriter(written.append)
+    subscription = from_iterable([{"type": "A"}]).pipe(sequence()).subscribe(writer)
+
+    subscription.dispose()
+
+    writer.done.result(0)
+    assert written == [b'id: 1\ndata: {"type":"A"}\n\n']

@@ -147,7 +147,8 @@ class Gate(Paced):
 
         On an event loop, or inside this stream's own `on_next`, waiting would stop
         what is waited for: there it starts the drain and returns, and the deadline
-        still holds. `await aclose()` waits on a loop.
+        still holds. `await aclose()` waits on a loop. Without `flow_control` no credit is
+        out, and there is nothing to wait for: wait for the writer's `done` instead.
 
         Args:
             timeout: Seconds until what is left is dropped and counted.

@@ -526,3 +526,16 @@ def test_numbers_are_listed_only_where_they_are_not_consecutive() -> None:
         (1, 2, None),
         (3, 7, (3, 7)),
     ]
+
+
+def test_a_batch_of_snapshots_is_no_larger_than_a_megabyte_unless_told_otherwise() -> (
+    None
+):
+    snapshots = [{"type": "S", "n": n, "text": "x" * 400_000} for n in range(5)]
+    heard: list[tuple[int, str]] = []
+
+    from_iterable(snapshots).pipe(flow_control(), batch()).subscribe(
+        lambda payload: heard.append((payload.events, payload.trigger))
+    )
+
+    assert heard == [(2, "bytes"), (2, "bytes"), (1, "completed")]
