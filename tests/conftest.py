@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +27,44 @@ settings.load_profile("rx_agui")
 def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Operators behave the same whether or not they are fused."""
     monkeypatch.setattr(_stage, "FUSION", request.param)
+
+
+#: Where the npm packages are: `npm ci --prefix tests/node`.
+NODE = Path(__file__).parent / "node"
+
+#: Both are on npm; the older is what CopilotKit's runtime pins.
+AG_UI_CLIENTS = {"1.0.0": "@ag-ui/client", "0.0.59": "ag-ui-client-0.0.59"}
+
+
+@pytest.fixture(scope="session")
+def node() -> Callable[..., str]:
+    """Run a script of tests/node in Node: its arguments, what it reads, what it prints."""
+    if shutil.which("node") is None:
+        pytest.skip("no node to be had: Node.js 20 or later")
+    if not (NODE / "node_modules").is_dir():
+        pytest.skip("no packages for node: npm ci --prefix tests/node")
+
+    def run(script: str, *args: str, read: str = "", timeout: float = 120) -> str:
+        done = subprocess.run(
+            ["node", str(NODE / script), *args],
+            input=read,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(
+    scope="session", params=list(AG_UI_CLIENTS.values()), ids=list(AG_UI_CLIENTS)
+)
+def ag_ui_client(request: pytest.FixtureRequest) -> str:
+    """The npm package of an unmodified AG-UI client."""
+    package: str = request.param
+    return package
 
 
 @pytest.fixture
