@@ -13,6 +13,9 @@
     │   ├── Incomplete           pieces of a payload never came
     │   ├── Corrupt              a payload is not what was sent
     │   └── PayloadTooLarge      a limit in bytes was reached
+    ├── ReplayError              a log cannot give what a reader asks for
+    │   ├── Trimmed              it no longer reaches back that far
+    │   └── UnknownStream        nobody has opened it, or it is too long ago
     └── FlowControlError
         ├── BackpressureTimeout  no credit came home within `timeout` seconds
         ├── Overflow             the queue is full and the policy is to refuse
@@ -47,9 +50,12 @@ __all__ = [
     "PayloadError",
     "PayloadTooLarge",
     "ProcessingError",
+    "ReplayError",
     "SequencingError",
     "StreamClosed",
     "StreamError",
+    "Trimmed",
+    "UnknownStream",
     "ValidationError",
     "WireError",
     "WouldBlock",
@@ -153,6 +159,30 @@ class PayloadTooLarge(PayloadError):
     def __init__(self, what: str, limit: int) -> None:
         super().__init__(f"{what} is larger than max_size={limit} bytes")
         self.limit = limit
+
+
+class ReplayError(StreamError, LookupError):
+    """A log cannot give what a reader asks for."""
+
+
+class Trimmed(ReplayError):
+    """What follows number `after` is no longer kept: the first is `first`."""
+
+    def __init__(self, stream: str, after: int, first: int) -> None:
+        super().__init__(
+            f"stream {stream!r} is kept from number {first} on, asked for {after + 1}"
+        )
+        self.stream = stream
+        self.after = after
+        self.first = first
+
+
+class UnknownStream(ReplayError):
+    """Nobody has opened the stream, or it is so long ago that it was dropped."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(f"no stream {stream!r}: it never began, or is too long ago")
+        self.stream = stream
 
 
 class FlowControlError(StreamError):

@@ -17,13 +17,16 @@ from rx_agui import errors, operators
 LAYERS = """
     cli
     demo
+    asgi client
+    stream
     testing
+    replay
     writer
     pipeline
     operators
     telemetry metrics
     codec sse
-    frame
+    config frame
     flow
     clock
     workers
@@ -37,14 +40,16 @@ DEPTH = {
 }
 HOUSE = Path(rx_agui.__file__).parent
 ROOMS = [path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py"]
-PUBLIC = [
-    rx_agui,
-    *(importlib.import_module(f"rx_agui.{name}") for name in DEPTH if name != "demo"),
-]
 
 
 def room(path: Path) -> str:
     return path.relative_to(HOUSE).parts[0].removesuffix(".py")
+
+
+#: Every room that shows names, and the door.
+NAMES = {room(path) for path in ROOMS} - {"demo"}
+PUBLIC = [importlib.import_module(f"rx_agui.{name}") for name in sorted(NAMES)]
+PUBLIC.append(rx_agui)
 
 
 def imported_rooms(path: Path) -> set[str]:

@@ -1,0 +1,78 @@
+"""What was sent, for those who come back.
+
+    agent ──▶ sequence ──▶ append ──▶ log ──▶ tail(after=41) ──▶ a reader, cut off behind 41
+                                        └───▶ prelude()      ──▶ a reader who has seen nothing
+
+A stream is what one run of an agent emitted: its numbered events, as they were before
+anything was conflated for a slow reader. Whoever opens it first fills it; everybody
+else reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple, Protocol
+
+from rx_agui.frame import Frame
+
+__all__ = ["Position", "ReplayLog"]
+
+
+class Position(NamedTuple):
+    """How far a stream has come.
+
+    Attributes:
+        first: The lowest number that is still kept; `last + 1` if none is.
+        last: The highest number so far; 0 before the first event.
+        finished: Whether no more will come.
+    """
+
+    first: int
+    last: int
+    finished: bool
+
+
+class ReplayLog(Protocol):
+    """Keeps streams within its bounds. Called on an event loop; none of it blocks.
+
+    `rx_agui.testing` has the contract that every log is held to.
+    """
+
+    async def open(self, stream: str) -> bool:
+        """Claim a name: whether nobody had, so that it is the caller's to fill.
+
+        In one step, whatever processes share the log: of two requests for one run only
+        one runs the agent.
+        """
+
+    async def append(self, stream: str, frame: Frame) -> None:
+        """Keep a numbered payload. Numbers go up, and leave nothing out."""
+
+    async def close(self, stream: str) -> None:
+        """No more will come. Readers of the tail end behind the last event."""
+
+    async def position(self, stream: str) -> Position | None:
+        """How far it has come; None if nobody knows it (any more)."""
+
+    def tail(self, stream: str, after: int = 0) -> AsyncIterator[Frame]:
+        """Every event behind number `after`, exactly once: what is kept, then live.
+
+        Ends when the stream is closed. A payload that spans `after` is cut.
+
+        Raises:
+            Trimmed: The log no longer reaches back that far, or a reader was so slow
+                that it was overtaken.
+            UnknownStream: Nobody has opened it, or it is too long ago.
+        """
+
+    async def prelude(self, stream: str) -> Frame:
+        """What brings a reader who has seen nothing to `position().last`.
+
+        One payload of ordinary events (RUN_STARTED, snapshots, one START and one delta
+        for each construct that is still open ...), of which only the last line has a
+        number: the last it covers. So a cut inside it neither loses nor repeats it.
+        It exists however much was trimmed. Without events it is empty.
+
+        Raises:
+            UnknownStream: Nobody has opened it, or it is too long ago.
+        """
