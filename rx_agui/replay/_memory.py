@@ -209,6 +209,18 @@ class MemoryLog:
             waiting = closing.take_waiting()
         _wake(waiting)
 
+    async def forget(self, stream: str) -> None:
+        """Drop a stream that never began; see `ReplayLog.forget`."""
+        with self._lock:
+            known = self._streams.get(stream)
+            if known is None:
+                return
+            known.finished = known.unknown = True
+            self._closed[stream] = known
+            self._forget(known)
+            waiting = known.take_waiting()
+        _wake(waiting)
+
     # -- who reads it -----------------------------------------------------------------
 
     async def position(self, stream: str) -> Position | None:
@@ -364,6 +376,8 @@ class Tail:
                     return frame
                 if stream.finished:
                     self._done = True
+                    if stream.unknown:
+                        raise UnknownStream(self._name)
                     raise StopAsyncIteration
                 woken = stream.wait()
             self._at_once = 0
@@ -431,6 +445,7 @@ class _Stream:
         "name",
         "times",
         "touched",
+        "unknown",
         "waiting",
     )
 
@@ -444,6 +459,7 @@ class _Stream:
         self.last = 0
         self.lost = 0  # the last number that was given up
         self.finished = False
+        self.unknown = False  # it was forgotten before it began
         self.fold = Fold()
         self.folded = 0  # payloads that are folded, counted from the first of all
         self.touched = 0.0
