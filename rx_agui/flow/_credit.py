@@ -41,6 +41,7 @@ Wake = Callable[[], object]
 
 #: Tokens laid out at a time.
 _HANDFUL = 256
+_TOKENS = (None,) * _HANDFUL
 
 
 class Parker(Protocol):
@@ -109,9 +110,9 @@ class Credit:
         if size is not None:
             require_positive(size=size)
         self.size = size
-        #: Credits nobody has; a deque pops in one step, in half the time of a lock.
+        #: Credits nobody has; a list pops in one step, in half the time of a lock.
         #: Only some of them, so that a window of a million is not a million objects.
-        self.tokens: deque[None] = deque()
+        self.tokens: list[None] = []
         self._reserve: float = inf if size is None else size
         self.closed = False
         self.abandoned = False
@@ -185,8 +186,22 @@ class Credit:
                 return False
             handful = int(min(self._reserve, _HANDFUL))
             self._reserve -= handful
-            self.tokens.extend((None,) * (handful - 1))
+            self.tokens += _TOKENS[: handful - 1]
             return True
+
+    def acquire_many(self, most: int) -> int:
+        """Take as many credits as are free and nobody has waited for longer: how many.
+
+        Raises:
+            StreamClosed: The stream has ended; or the error that ended it.
+        """
+        with self.lock:
+            if self.closed:
+                raise self.refusal()
+            self._gather_tokens()
+            n = int(min(max(self._reserve, 0), most))
+            self._reserve -= n
+            return n
 
     def _gather_tokens(self) -> None:
         """Nobody takes a credit any more without the lock. Under the lock."""
