@@ -478,6 +478,15 @@ class Permit:
         """
         if error is not None:
             self._fail(error)
+        if not self._parts:  # most have none, and then there is one home
+            credit = self._credit
+            with credit.lock:
+                self._holds -= self._holds > 0
+                n = 0 if self._holds else self._n
+                self._n -= n
+            if n:
+                credit.give(n)
+            return
         home: dict[Credit, int] = {}
         self._let_go(home)
         for credit, n in home.items():  # each window's in one step

@@ -123,7 +123,6 @@ class _Batch(Stage):
         "_loans",
         "_opened",
         "_permits",
-        "_room",
         "_size",
         "_timeout",
         "_timer",
@@ -156,7 +155,6 @@ class _Batch(Stage):
         self._lines: list[bytes] = []
         self._joined: list[bytes] = []
         self._joined_events = 0
-        self._room = min(self._size, _HANDFUL)  # for lines, before we look
         self._waiting: list[Frame] = []
         self._events = 0
         self._bytes = 0
@@ -174,6 +172,21 @@ class _Batch(Stage):
 
     def gather(self, line: bytes, credit: Credit) -> None:
         """An event came straight from the entrance, for which it took a credit."""
+        lines = self._lines
+        size = self._bytes + len(line) + 1  # the LF behind it
+        if not lines or size > self._limit:
+            self._gather_slowly(line, credit)
+            return
+        self._bytes = size
+        lines.append(line)
+        n = len(lines)
+        if n >= _HANDFUL or n + self._joined_events >= self._size:
+            self._look()
+        if not credit.tokens:
+            credit.relieve()
+
+    def _gather_slowly(self, line: bytes, credit: Credit) -> None:
+        """The first of a batch, and what might be too much for it."""
         if self._waiting:
             self.next(Frame(line, credit))
             return
@@ -183,12 +196,11 @@ class _Batch(Stage):
             size = len(line)
         if not self._bytes:
             self._open(credit, 1)
-        self._bytes = size + 1  # the LF behind it
-        lines = self._lines
-        lines.append(line)
-        if len(lines) >= self._room:
-            self._look()
-        if size >= self._limit and self._bytes:
+        self._bytes = size + 1
+        self._lines.append(line)
+        if self._joined_events + len(self._lines) >= self._size:
+            self._leave("size")
+        elif size >= self._limit:
             self._leave("bytes")
         elif not credit.tokens:
             credit.relieve()
@@ -196,21 +208,24 @@ class _Batch(Stage):
     def gather_many(self, lines: list[bytes], credit: Credit) -> None:
         """Events came together straight from the entrance, each with a credit."""
         size = sum(map(len, lines)) + len(lines)
-        one_by_one = bool(self._waiting) or self._bytes + size > self._limit
+        if self._waiting or self._bytes + size > self._limit:
+            for n, line in enumerate(lines):
+                if self._ended:
+                    credit.give(len(lines) - n)
+                    return
+                self.gather(line, credit)
+            return
         while lines:
             if self._ended:
                 credit.give(len(lines))
                 return
-            if one_by_one:
-                self.gather(lines.pop(0), credit)
-                continue
             if not self._bytes:
                 self._open(credit, 1)
-            room = self._room - len(self._lines)
+            room = min(self._size - self._joined_events, _HANDFUL) - len(self._lines)
             part, lines = lines[:room], lines[room:]
             self._lines += part
             self._bytes += sum(map(len, part)) + len(part)
-            if len(self._lines) >= self._room:
+            if len(part) == room:
                 self._look()
         if not credit.tokens:
             credit.relieve()
@@ -227,8 +242,7 @@ class _Batch(Stage):
             return
         self._joined.append(b"\n".join(self._lines))
         self._joined_events = events
-        self._lines.clear()
-        self._room = min(self._size - events, _HANDFUL)
+        self._lines = []
 
     def next(self, frame: Frame) -> None:
         if self._lines or self._joined:
@@ -307,10 +321,11 @@ class _Batch(Stage):
 
     def _leave(self, trigger: str) -> None:
         begun = time_ns()
-        if self._lines or self._joined:
-            payload = Frame(
-                b"\n".join([*self._joined, *self._lines]), NO_PERMIT, self.waiting
-            )
+        if self._joined:
+            data = b"\n".join([*self._joined, *self._lines])
+            payload = Frame(data, NO_PERMIT, self.waiting)
+        elif self._lines:
+            payload = Frame(b"\n".join(self._lines), NO_PERMIT, len(self._lines))
         elif self._waiting:
             payload = _join(self._waiting)
         else:
