@@ -38,19 +38,26 @@ class Outcome(NamedTuple):
     Attributes:
         reason: As telemetry has it.
         why: As a log line has it.
-        code: Of the RUN_ERROR for a client that cannot resume.
+        code, told: Of the RUN_ERROR for a client that cannot resume.
         stuck: A send was under way, and will not come back.
     """
 
     reason: str
     why: str
-    code: str = ""
+    code: str = "CONNECTION_CLOSED"
+    told: str = "The stream was broken off."
     stuck: bool = False
 
 
 COMPLETED = Outcome("completed", "everything was sent")
 GONE = Outcome("client_disconnect", "its reader is gone")
-SHUTDOWN = Outcome("server_shutdown", "the server shuts down", "SERVER_SHUTDOWN")
+SHUTDOWN = Outcome(
+    "server_shutdown",
+    "the server shuts down",
+    "SERVER_SHUTDOWN",
+    "The server shuts down.",
+)
+_SLOW = "The connection was closed: it was read too slowly."
 
 
 class Connection:
@@ -184,14 +191,16 @@ class Connection:
             now - self._sending[0], settings.send_timeout
         ):
             why = f"one send took longer than send_timeout={settings.send_timeout:g} s"
-            self.close(Outcome("timeout", why, "READER_STUCK"))
+            self.close(Outcome("timeout", why, "READER_STUCK", _SLOW))
         elif _is_over(self.age(now), settings.max_staleness):
             why = (
                 f"it is further behind than max_staleness={settings.max_staleness:g} s"
             )
-            self.close(Outcome("timeout", why, "READER_TOO_SLOW"))
+            self.close(Outcome("timeout", why, "READER_TOO_SLOW", _SLOW))
         elif _is_over(now - self._began, self._lasts):
-            self.close(Outcome("timeout", "it has lasted max_duration", "MAX_DURATION"))
+            why = f"it has lasted max_duration={settings.max_duration:g} s, or nearly"
+            told = "The connection was closed: it has lasted long enough."
+            self.close(Outcome("timeout", why, "MAX_DURATION", told))
         else:
             if self._is_idle(now):
                 self._beating = self._loop.create_task(self._beat())
