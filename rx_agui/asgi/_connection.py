@@ -244,7 +244,7 @@ class Connection:
         if self.outcome.done():
             return
         stuck = outcome.reason == "timeout" and self._sending is not None
-        self.outcome.set_result(outcome._replace(stuck=stuck))
+        self.outcome.set_result(outcome._replace(stuck=True) if stuck else outcome)
         if stuck:
             self._call_off()
 
@@ -259,7 +259,7 @@ class Connection:
         """End the body: cleanly, if the reader still reads."""
         if self._post is not None:
             self._post.leave()
-        gone = self.outcome.done() and self.outcome.result().reason == GONE.reason
+        gone = self.outcome.done() and self.outcome.result() is GONE
         if self._finished or gone or self._encoder is None:
             return
         try:

@@ -115,7 +115,8 @@ class Reader:
 
     @property
     def headers(self) -> dict[str, str]:
-        return {k.decode(): v.decode() for k, v in self.sent[0]["headers"]}
+        head = self.sent[0]["headers"] if self.sent else []
+        return {k.decode(): v.decode() for k, v in head}
 
     @property
     def raw(self) -> bytes:
@@ -128,7 +129,10 @@ class Reader:
     @property
     def ended(self) -> bool:
         """Whether the body was ended cleanly."""
-        return not self.sent[-1].get("more_body", False)
+        last = self.sent[-1] if self.sent else {}
+        return (
+            last.get("more_body") is False or "body" in last and "more_body" not in last
+        )
 
     @property
     def messages(self) -> list[Message]:
