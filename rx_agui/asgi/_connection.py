@@ -201,9 +201,10 @@ class Connection:
             why = f"it has lasted max_duration={settings.max_duration:g} s, or nearly"
             told = "The connection was closed: it has lasted long enough."
             self.close(Outcome("timeout", why, "MAX_DURATION", told))
+        elif self._is_idle(now):
+            self._beating = self._loop.create_task(self._beat())
+            return now + settings.shortest_wait
         else:
-            if self._is_idle(now):
-                self._beating = self._loop.create_task(self._beat())
             return self._next_look(now)
         return None
 
@@ -220,10 +221,7 @@ class Connection:
         """When something may be due."""
         settings = self._settings
         due = [now + settings.shortest_wait]
-        if (
-            settings.keep_alive is not None
-            and self._last_write + settings.keep_alive > now
-        ):
+        if settings.keep_alive is not None and self._sending is None:
             due.append(self._last_write + settings.keep_alive)
         if settings.send_timeout is not None and self._sending is not None:
             due.append(self._sending[0] + settings.send_timeout)
@@ -272,4 +270,4 @@ class Connection:
 
 
 def _is_over(seconds: float, limit: float | None) -> bool:
-    return limit is not None and seconds >= limit
+    return limit is not None and seconds >= limit - 1e-6  # what clocks lose in rounding

@@ -31,7 +31,7 @@ from rx_agui.replay import MemoryLog
 
 def answer(source: Any, *, kept: bool, **settings: Any) -> Reader:
     async def main() -> Reader:
-        more = {"log": MemoryLog(), "stream": "s"} if kept else {}
+        more: dict[str, Any] = {"log": MemoryLog(), "stream": "s"} if kept else {}
         return await get(SSEResponse(source, **more, **settings))
 
     return play(main())
@@ -111,7 +111,7 @@ def test_an_agent_may_go_on_behind_the_end_of_its_run(kept: bool) -> None:
         saved.append(True)
 
     async def main() -> None:
-        more = {"log": MemoryLog(), "stream": "s"} if kept else {}
+        more: dict[str, Any] = {"log": MemoryLog(), "stream": "s"} if kept else {}
         reader = Reader()
         serving = asyncio.ensure_future(
             SSEResponse(agent, **more)(reader.scope, reader.receive, reader.send)

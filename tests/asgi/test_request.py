@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -71,7 +70,7 @@ def test_who_only_wants_to_watch_says_so(query: str, join: str) -> None:
 
 
 def test_a_header_that_comes_twice_is_one_list() -> None:
-    scope: dict[str, Any] = Reader().scope
+    scope = Reader().scope
     scope["headers"] = [(b"Accept", b"a"), (b"accept", b"text/event-stream;resume=1")]
 
     assert Request(scope).resumes

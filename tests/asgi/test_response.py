@@ -354,8 +354,8 @@ class Chunks:
         async def receive() -> AsyncIterator[StreamChunk]:
             made: list[StreamChunk] = []
             chunked().subscribe(made.append)
-            for chunk in made:
-                yield chunk
+            for piece in made:
+                yield piece
 
         return receive()
 

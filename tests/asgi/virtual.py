@@ -33,7 +33,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.now
 
-    def call_at(self, when: float, *args: Any, **more: Any) -> asyncio.TimerHandle:
+    def call_at(  # type: ignore[override]
+        self, when: float, *args: Any, **more: Any
+    ) -> asyncio.TimerHandle:
         self.timers += 1
         return super().call_at(when, *args, **more)
 
