@@ -60,8 +60,11 @@ class Link(Protocol):
     def admit(self, prepared: Any) -> None:
         """Let one event in, for which a credit was taken."""
 
-    def offer(self, prepared: Any) -> None:
-        """Let one event in if there is room; if not, the policy decides."""
+    def offer(self, prepared: Any) -> bool:
+        """Let one event in if there is room; if not, the policy decides.
+
+        False: it says that this one has to wait for a credit after all.
+        """
 
     def refuse(self, error: StreamError) -> None:
         """Tell that one event could not be prepared."""
@@ -161,7 +164,9 @@ class _Unpaced:
     def admit(self, prepared: Any) -> None:
         self._turn.do(self._observer.on_next, prepared)
 
-    offer = admit
+    def offer(self, prepared: Any) -> bool:
+        self.admit(prepared)
+        return True
 
     def refuse(self, error: StreamError) -> None:
         self.fail(error)

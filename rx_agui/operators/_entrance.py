@@ -120,9 +120,10 @@ class Entrance:
         """Let one event in, for which a credit was taken."""
         self.line.hand_in(self._take, prepared)
 
-    def offer(self, prepared: Any) -> None:
+    def offer(self, prepared: Any) -> bool:
         """Let one event in if there is room; if not, the policy decides."""
         self.line.hand_in(self._take, prepared)
+        return True
 
     def refuse(self, error: StreamError) -> None:
         """Tell that one event could not be prepared."""
