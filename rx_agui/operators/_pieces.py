@@ -34,9 +34,6 @@ _OPENABLE: Final = (dict, list)
 #: What is nested deeper than this is not opened.
 _DEEPEST: Final = 100
 
-#: Where fast-json-patch, which the stock client applies patches with, adds nothing.
-_BANNED: Final = ("/__proto__", "/constructor/prototype")
-
 
 class Uncuttable(Exception):
     """Nobody could put together what this event would be cut into."""
@@ -133,13 +130,15 @@ def _before_character(escaped: bytes, start: int, at: int) -> int:
 class _Open:
     """A list or a mapping that is being written, and the piece in which it began."""
 
-    __slots__ = ("children", "local", "path", "piece")
+    __slots__ = ("around", "children", "local", "path", "piece")
 
     def __init__(self, path: str, like: dict[str, Any] | list[Any], piece: int) -> None:
         self.path = path
         self.local: Any = type(like)()
         self.piece = piece
         self.children = 0
+        #: Bytes of an operation here and of a comma, besides the key and the value.
+        self.around = len(orjson.dumps({"op": "add", "path": f"{path}/", "value": 0}))
 
 
 class _Cutter:
@@ -183,21 +182,23 @@ class _Cutter:
 
     def _place(self, into: _Open, key: str | None, value: Any, depth: int) -> None:
         data = orjson.dumps(value)
-        token = "-" if key is None else key.replace("~", "~0").replace("/", "~1")
-        op = {"op": "add", "path": f"{into.path}/{token}", "value": None}
-        # An operation, and a comma; None is as long as what may replace it, or longer.
-        around = len(orjson.dumps(op)) + 1
-        begun = f"{into.path}/{into.children if key is None else token}"
-        into.children += 1
-        if (
-            around + len(data) <= self._fresh
-            or not value
-            or type(value) not in _OPENABLE
-        ):
-            self._put(into, key, op, around, orjson.Fragment(data), len(data))
+        index = into.children
+        into.children = index + 1
+        if key is None:
+            token, inside = "-", 1
+        else:
+            token = key.replace("~", "~0").replace("/", "~1")
+            inside = len(orjson.dumps(token)) + 2  # as long as the key, or longer
+        around = into.around + inside
+        fits = around + len(data) <= self._fresh
+        if fits or not value or type(value) not in _OPENABLE:
+            self._put(
+                into, key, token, inside, around, orjson.Fragment(data), len(data)
+            )
             return
-        child = _Open(begun, value, 0)
-        self._put(into, key, op, around, child.local, 2)
+        path = f"{into.path}/{index if key is None else token}"
+        child = _Open(path, value, 0)
+        self._put(into, key, token, inside, around, child.local, 2)
         child.piece = len(self._patches)
         self._fill(child, value, depth + 1)
 
@@ -205,25 +206,25 @@ class _Cutter:
         self,
         into: _Open,
         key: str | None,
-        op: Event,
+        token: str,
+        inside: int,
         around: int,
         value: Any,
         size: int,
     ) -> None:
-        """Write a value where there is room for it, or else where there will be most."""
-        if into.piece == len(self._patches):
-            inside = size + 1 if key is None else size + len(orjson.dumps(key)) + 2
-            if inside <= self._room:
-                self._room -= inside
-                if key is None:
-                    into.local.append(value)
-                else:
-                    into.local[key] = value
-                return
-        if any(banned in op["path"] for banned in _BANNED):
-            raise Uncuttable
+        """Write a value where it belongs if that can still be, or else as an operation."""
+        if into.piece == len(self._patches) and inside + size <= self._room:
+            self._room -= inside + size
+            if key is None:
+                into.local.append(value)
+            else:
+                into.local[key] = value
+            return
+        path = f"{into.path}/{token}"
+        if "/__proto__" in path or "/constructor/prototype" in path:
+            raise Uncuttable  # fast-json-patch, of the stock client, adds nothing there
         if not self._patches or around + size > self._room:
             self._patches.append([])
             self._room = self._fresh
         self._room -= around + size
-        self._patches[-1].append({**op, "value": value})
+        self._patches[-1].append({"op": "add", "path": path, "value": value})
