@@ -511,7 +511,9 @@ class Fold:
         if not isinstance(messages, list):
             return
         self.whole = True
-        event["input"]["messages"] = []  # they are in `messages` now, and twice would be much
+        event["input"][
+            "messages"
+        ] = []  # they are in `messages` now, and twice would be much
         self.owns_reasoning = True  # clients send back what reasoning they have
         for body in messages:
             if body["id"] not in self._by_id:
