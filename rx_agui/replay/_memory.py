@@ -341,7 +341,16 @@ class Tail:
     books, while this is gone with its last reference.
     """
 
-    __slots__ = ("_after", "_at", "_at_once", "_done", "_log", "_name", "_stream")
+    __slots__ = (
+        "__weakref__",
+        "_after",
+        "_at",
+        "_at_once",
+        "_done",
+        "_log",
+        "_name",
+        "_stream",
+    )
 
     def __init__(
         self, log: MemoryLog, name: str, stream: _Stream | None, after: int
