@@ -144,8 +144,12 @@ def _transfer(
     if not source.startswith("/"):
         raise Unsure("the whole document, or no pointer at all")
     keys = _keys(source)
-    parent = _parent(document, keys)
-    key = _existing(parent, keys[-1])
+    try:
+        parent = _parent(document, keys)
+        key = _existing(parent, keys[-1])
+    except Fails:
+        # Most fail; but a name in an array passes, and null is what is found there.
+        raise Unsure("from nowhere") from None
     _parent(document, target)  # there must be one before, and one afterwards
     if target[: len(keys)] == keys:
         raise Unsure("into itself")
