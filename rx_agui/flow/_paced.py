@@ -426,13 +426,17 @@ class _AsyncPull:
         link = self._link
         yield_at = time.monotonic() + _SLICE
         self._is_advancing = True
+        take, step = link.credit.tokens.pop, iterator.__anext__
         while not self._stopped:
             try:
-                await link.credit.awaited()
-            except Exception:  # the stream has ended; whoever ended it says why
-                return None
+                take()  # credit.awaited, written out: this is done for every event
+            except IndexError:
+                try:
+                    await link.credit.awaited()
+                except Exception:  # the stream has ended; whoever ended it says why
+                    return None
             try:
-                event = await anext(iterator)
+                event = await step()
             except StopAsyncIteration:
                 link.credit.give(1)
                 return link.complete
