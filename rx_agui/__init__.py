@@ -4,19 +4,25 @@ events.pipe(flow_control(), sequence(), batch(), compress(), chunk()).subscribe(
 """
 
 from rx_agui import telemetry as telemetry
+from rx_agui.backoff import Backoff
 from rx_agui.errors import (
     AlreadySubscribed,
     BackpressureTimeout,
+    CircuitOpen,
     CompressionError,
     ConfigError,
     Corrupt,
+    DeliveryError,
     DrainTimeout,
     FlowControlError,
     Gap,
     Incomplete,
+    Lost,
     MissingExtra,
+    NotSent,
     NotSubscribed,
     Overflow,
+    Overloaded,
     PayloadError,
     PayloadTooLarge,
     ProcessingError,
@@ -36,13 +42,16 @@ from rx_agui.metrics import FlowMetrics, SequenceMetrics, StreamMeter, StreamMet
 from rx_agui.operators import (
     batch,
     chunk,
+    circuit_breaker,
     compress,
     decompress,
+    degrade,
     flow_control,
     reassemble,
     resequence,
     sequence,
     unbatch,
+    validate,
 )
 from rx_agui.pipeline import pipeline
 from rx_agui.sse import format_sse_chunk, write_sse_chunk
@@ -50,11 +59,14 @@ from rx_agui.writer import SSEWriter
 
 __all__ = [
     "AlreadySubscribed",
+    "Backoff",
     "BackpressureTimeout",
+    "CircuitOpen",
     "CompressionError",
     "ConfigError",
     "Corrupt",
     "Credit",
+    "DeliveryError",
     "DrainTimeout",
     "FlowControlError",
     "FlowMetrics",
@@ -62,9 +74,12 @@ __all__ = [
     "Gap",
     "Gate",
     "Incomplete",
+    "Lost",
     "MissingExtra",
+    "NotSent",
     "NotSubscribed",
     "Overflow",
+    "Overloaded",
     "PayloadError",
     "PayloadTooLarge",
     "Permit",
@@ -85,8 +100,10 @@ __all__ = [
     "WouldBlock",
     "batch",
     "chunk",
+    "circuit_breaker",
     "compress",
     "decompress",
+    "degrade",
     "flow_control",
     "format_sse_chunk",
     "from_async_iterable",
@@ -96,6 +113,7 @@ __all__ = [
     "resequence",
     "sequence",
     "unbatch",
+    "validate",
     "write_sse_chunk",
 ]
 

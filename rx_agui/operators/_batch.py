@@ -44,7 +44,9 @@ def batch(
     batch_size: int = 50,
     batch_timeout: float = 0.05,
     *,
+    max_batch_size: int = 500,
     max_bytes: int | None = 1024 * 1024,
+    adaptive: bool = False,
     errors: Errors = None,
     scheduler: SchedulerBase | None = None,
 ) -> Operator:
@@ -67,9 +69,14 @@ def batch(
     Args:
         batch_size: Events in a full batch. 1 passes each event on by itself.
         batch_timeout: Seconds the first event of a batch may be held.
+        max_batch_size: Events in a batch at most, where the size moves: with `adaptive`,
+            or when `degrade` enlarges batches.
         max_bytes: Bytes a batch may have; only an event that is larger goes beyond,
             alone. 1 MiB is cut and encoded in a millisecond or so: without a bound
             (None) fifty snapshots of a megabyte would keep an event loop for twenty.
+        adaptive: Let the size follow the rate and the sink, between 1 and
+            `max_batch_size`: a lone event leaves at once, a flood fills batches.
+            `batch_size` says nothing then.
         errors: Told of events that cannot be encoded, if this operator is the first;
             the stream goes on without them. Without it they end the stream.
         scheduler: Whose time to use. The default is the subscription's.
@@ -77,8 +84,10 @@ def batch(
     Raises:
         ConfigError: A setting makes no sense.
     """
+    counts = {"batch_size": batch_size, "max_batch_size": max_batch_size}
     require_positive(batch_size=batch_size, batch_timeout=batch_timeout)
-    require_whole(batch_size=batch_size)
+    require_positive(max_batch_size=max_batch_size)
+    require_whole(**counts)
     if max_bytes is not None:
         require_positive(max_bytes=max_bytes)
         require_whole(max_bytes=max_bytes)
