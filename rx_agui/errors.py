@@ -180,7 +180,14 @@ class NotSent(DeliveryError, ConnectionError):
 
     Raised by a `write`, or given to `Permit.release`, by a sink that knows this. Of any
     other error nobody knows whether the reader has the bytes.
+
+    Attributes:
+        tried: False if the sink did not come to it, because an earlier one failed.
     """
+
+    def __init__(self, reason: str = "not sent", *, tried: bool = True) -> None:
+        super().__init__(reason)
+        self.tried = tried
 
 
 class Lost(DeliveryError):
