@@ -38,6 +38,7 @@ from rx_agui import (
     compress,
     flow_control,
     from_iterable,
+    pipeline,
     sequence,
 )
 from rx_agui.probe import Probe, Tally, Watch, watching
@@ -84,7 +85,7 @@ class Rig:
         self.tallies = Tallies()
         with watching(self.tallies):
             self.gate.pipe(
-                flow_control(window), sequence(), *operators, breaker
+                pipeline("it", flow_control(window), sequence(), *operators, breaker)
             ).subscribe(self.writer, scheduler=self.clock)
 
     @property
@@ -225,7 +226,7 @@ def test_a_sink_that_dies_opens_the_breaker_within_its_window() -> None:
 def test_a_thread_that_waits_for_credit_is_refused_when_the_breaker_opens() -> None:
     held: list[Permit] = []
     gate = Gate()
-    gate.pipe(
+    subscription = gate.pipe(
         flow_control(1),
         circuit_breaker(minimum_number_of_calls=1, wait_in_open=60, errors=lambda _: 0),
     ).subscribe(lambda frame: held.append(frame.permit.hold()))
@@ -249,6 +250,7 @@ def test_a_thread_that_waits_for_credit_is_refused_when_the_breaker_opens() -> N
 
     assert [type(error) for error in heard] == [CircuitOpen]
     assert link.credit.free == 1
+    subscription.dispose()
 
 
 def test_a_coroutine_that_waits_is_refused_and_goes_on_when_the_wait_is_over() -> None:
