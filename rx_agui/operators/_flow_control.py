@@ -14,6 +14,7 @@ nothing may wait, on an event loop, do they queue here, and then `overflow` deci
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from threading import Lock, get_ident
 from typing import Any, Final, cast
@@ -240,6 +241,9 @@ class _Window(Entrance):
     def begin(self, top: Stage) -> None:
         super().begin(top)
         self._first, self._gather = self.line.fold()
+        # Called for every event, so by way of nothing where it is the codec's own.
+        is_own = type(top).encode is not Stage.encode
+        self._encode: Callable[[Any], bytes] = top.encode if is_own else encode
         watch = self.line.watch
         self._is_watched = watch is not None
         # Both are called for every event, so no more than what is needed is.
@@ -256,16 +260,20 @@ class _Window(Entrance):
 
     def _prepare_bytes(self, event: Any) -> Any:
         if type(event) is dict:
-            return encode(event)
+            return self._encode(event)
         if isinstance(event, Frame | StreamChunk):
             return self.top.frame_of(event)
-        return encode(event)
+        return self._encode(event)
 
     def _prepare_linked(self, event: Any) -> Any:
         """The same, but an event that comes from a span keeps that beside it."""
         origin = self._origin()
         if origin is None:
-            return encode(event) if type(event) is dict else self._prepare_bytes(event)
+            return (
+                self._encode(event)
+                if type(event) is dict
+                else self._prepare_bytes(event)
+            )
         frame = self.top.frame_of(event)
         frame.trace = origin
         return frame

@@ -29,6 +29,7 @@ from rx_agui import (
     resequence,
     sequence,
     unbatch,
+    validate,
 )
 from rx_agui.operators._stage import as_frame
 from rx_agui.testing import RULES, Candidate, Rule
@@ -91,6 +92,9 @@ OPERATORS = [
     Candidate("chunk in pieces", lambda: chunk(10)),
     Candidate("circuit_breaker", circuit_breaker, telling=lambda e: circuit_breaker(errors=e)),
     Candidate("circuit_breaker of pieces", circuit_breaker, cut_pieces),
+    Candidate("validate", validate, telling=lambda e: validate(errors=e)),
+    Candidate("validate behind another", lambda: compose(flow_control(), validate())),
+    Candidate("validate in company", lambda: compose(validate(), flow_control(), sequence(), batch(3, 0.002))),
     Candidate("reassemble", reassemble, zipped_pieces),
     Candidate("decompress", decompress, zipped),
     Candidate("resequence", resequence, numbered),
