@@ -34,7 +34,7 @@ from rx_agui.codec import decode
 from rx_agui.errors import StreamError, WireError, require_positive, require_whole
 from rx_agui.flow import NO_PERMIT, Credit, Permit, Receipt
 from rx_agui.frame import IDENTITY, Frame
-from rx_agui.operators._pace import Pace
+from rx_agui.operators._pace import LINGER, Pace
 from rx_agui.operators._stage import (
     Entrance,
     Errors,
@@ -50,6 +50,10 @@ __all__ = ["batch", "unbatch"]
 
 #: Lines kept one by one; see `_look`.
 _HANDFUL = 128
+
+#: How many times as long an event may be held when `degrade` enlarges batches. A reader
+#: who is a second behind already does not feel a fifth of it.
+_PATIENCE = 4
 
 
 def batch(
@@ -144,6 +148,7 @@ class _Batch(Stage):
         "_size",
         "_timeout",
         "_timer",
+        "_usual",
         "_waiting",
     )
     word = "batch"
@@ -162,6 +167,7 @@ class _Batch(Stage):
         self._size = size
         self._timeout = timeout
         self._most = most
+        self._usual = size, timeout
         self._limit: float = inf if max_bytes is None else max_bytes
         self._timer: Timer | None = None
         self._due = 0.0
@@ -169,6 +175,15 @@ class _Batch(Stage):
         self._credit: Credit | None = None
         self._folded: tuple[Stage, ...] = ()
         self._begin()
+
+    def ease(self, steps: frozenset[str]) -> None:
+        """Make larger batches, that may wait for longer, while `degrade` says so."""
+        self._size, self._timeout = self._usual
+        if "batch" in steps:
+            self._size = max(self._size, self._most)
+            self._timeout *= _PATIENCE
+        if self.waiting >= self._size:
+            self._leave("size")
 
     def _begin(self) -> None:
         #: Events that never were frames, see `gather`; and those joined already.
@@ -464,6 +479,12 @@ class _AdaptiveBatch(_Batch):
         self._under_way = 0  # payloads the sink has
         self._first_came = 0.0
         self._soon: Timer | None = None
+
+    def ease(self, steps: frozenset[str]) -> None:
+        timeout = self._usual[1]
+        is_eased = "batch" in steps
+        self._timeout = timeout * _PATIENCE if is_eased else timeout
+        self._pace.linger = timeout if is_eased else timeout * LINGER
 
     def _open(self, credit: Credit | None, events: int) -> None:
         self._first_came = now = self.line.clock.now()

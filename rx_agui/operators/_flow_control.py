@@ -34,10 +34,18 @@ from rx_agui.errors import (
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.flow._credit import Waiter
 from rx_agui.frame import Frame, StreamChunk
-from rx_agui.operators._stage import Entrance, Errors, Line, Operator, Stage, lift
+from rx_agui.operators._stage import (
+    Entrance,
+    Errors,
+    Gatherer,
+    Line,
+    Operator,
+    Stage,
+    lift,
+)
 from rx_agui.probe import Send
 
-__all__ = ["flow_control"]
+__all__ = ["Window", "flow_control"]
 
 #: What to do with an event for which there is neither credit nor a place to wait.
 OVERFLOWS: Final = ("wait", "error", "drop_oldest", "drop_newest", "latest")
@@ -130,7 +138,7 @@ class _FlowControl(Stage):
         errors: Errors,
     ) -> None:
         super().__init__(line, errors)
-        line.entrance = _Window(line, self, size, buffer_size, timeout, overflow)
+        line.entrance = Window(line, self, size, buffer_size, timeout, overflow)
 
     @property
     def credit(self) -> Credit:
@@ -146,13 +154,13 @@ class _FlowControl(Stage):
         return sum([frame.events for frame in self._queued()])
 
     def _queued(self) -> list[Frame]:
-        window = cast(_Window, self.line.entrance)
+        window = cast(Window, self.line.entrance)
         with window._mutex:
             return list(window._queue)
 
     @property
     def levels(self) -> dict[str, int]:
-        window = cast(_Window, self.line.entrance)
+        window = cast(Window, self.line.entrance)
         return {
             "operator.buffer.usage": sum([len(frame.data) for frame in self._queued()]),
             "flow_control.inflight": window.credit.in_flight,
@@ -180,7 +188,7 @@ class _FlowControl(Stage):
         self.end(error)
 
 
-class _Window(Entrance):
+class Window(Entrance):
     """The entrance of a line with flow_control: nobody gets in without a credit.
 
     It stands above the stages that are piped before flow_control, since whoever waits
@@ -239,6 +247,7 @@ class _Window(Entrance):
 
     def begin(self, top: Stage) -> None:
         super().begin(top)
+        self._first: Stage | Gatherer
         self._first, self._gatherer = self.line.fold()
         # Called for every event, so by way of nothing where it is the codec's own.
         self._judges = type(top).encode is not Stage.encode
@@ -257,6 +266,11 @@ class _Window(Entrance):
                 self.prepare = self._prepare_linked  # type: ignore[method-assign]
         elif watch is None:
             self.prepare = top.frame_of  # type: ignore[method-assign, assignment]
+
+    def reroute(self, gatherer: Gatherer) -> None:
+        """Let what comes go there, where stages are folded. In turn."""
+        self._first = self._gatherer = gatherer
+        self._gather = gatherer.gather
 
     def admit(self, prepared: Any) -> None:
         line = self.line
@@ -336,6 +350,11 @@ class _Window(Entrance):
         return self.clock.must_not_wait() or self.credit.is_inside(thread)
 
     # -- the queue of those who may not wait -----------------------------------------
+
+    @property
+    def queued(self) -> float:
+        """The share of the queue that is full."""
+        return len(self._queue) / self._limit
 
     def _enqueue(self, frame: Frame) -> None:
         dropped: Frame | None = None
