@@ -23,7 +23,9 @@ from reactivex.abc import SchedulerBase
 from rx_agui.codec import encode, encode_many
 from rx_agui.errors import (
     BackpressureTimeout,
+    CircuitOpen,
     Overflow,
+    Overloaded,
     StreamError,
     require_one_of,
     require_positive,
@@ -33,10 +35,18 @@ from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.flow._credit import Waiter
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.operators._conflate import MergingQueue
-from rx_agui.operators._stage import Entrance, Errors, Line, Operator, Stage, lift
+from rx_agui.operators._stage import (
+    Entrance,
+    Errors,
+    Gatherer,
+    Line,
+    Operator,
+    Stage,
+    lift,
+)
 from rx_agui.probe import Send
 
-__all__ = ["flow_control"]
+__all__ = ["Window", "flow_control"]
 
 #: What to do with an event for which there is neither credit nor a place to wait.
 OVERFLOWS: Final = (
@@ -47,6 +57,13 @@ OVERFLOWS: Final = (
     "latest",
     "conflate",
 )
+
+#: Why an event is dropped whose sender is told so.
+_REASONS: Final[dict[type, str]] = {
+    BackpressureTimeout: "backpressure_timeout",
+    CircuitOpen: "circuit_open",
+    Overloaded: "overloaded",
+}
 
 
 def flow_control(
@@ -87,8 +104,8 @@ def flow_control(
             is full of what cannot merge: as "wait".
         errors: Told of events that could not be encoded or let in; the stream goes
             on without them. Without it, a ValidationError or Overflow ends the
-            stream behind what was let in, and BackpressureTimeout is raised out of
-            `on_next` at whoever sends, who may send again.
+            stream behind what was let in, and BackpressureTimeout, CircuitOpen and
+            Overloaded are raised out of `on_next` at whoever sends, who may send again.
         scheduler: Whose time to use. The default is the subscription's.
 
     Raises:
@@ -136,7 +153,7 @@ class _FlowControl(Stage):
         errors: Errors,
     ) -> None:
         super().__init__(line, errors)
-        line.entrance = _Window(line, self, size, buffer_size, timeout, overflow)
+        line.entrance = Window(line, self, size, buffer_size, timeout, overflow)
 
     @property
     def credit(self) -> Credit:
@@ -149,13 +166,13 @@ class _FlowControl(Stage):
 
     @property
     def waiting(self) -> int:
-        window = cast(_Window, self.line.entrance)
+        window = cast(Window, self.line.entrance)
         with window._mutex:
             return sum([frame.events for frame in window._queue])
 
     @property
     def levels(self) -> dict[str, int]:
-        window = cast(_Window, self.line.entrance)
+        window = cast(Window, self.line.entrance)
         return {
             "operator.buffer.usage": window.queued_bytes(),
             "flow_control.inflight": window.credit.in_flight,
@@ -183,7 +200,7 @@ class _FlowControl(Stage):
         self.end(error)
 
 
-class _Window(Entrance):
+class Window(Entrance):
     """The entrance of a line with flow_control: nobody gets in without a credit.
 
     It stands above the stages that are piped before flow_control, since whoever waits
@@ -193,12 +210,14 @@ class _Window(Entrance):
     __slots__ = (
         "_asked",
         "_conflates",
+        "_encode",
         "_ending",
         "_errors",
         "_first",
         "_gather",
         "_gatherer",
         "_is_watched",
+        "_judges",
         "_limit",
         "_lost",
         "_merged",
@@ -249,11 +268,11 @@ class _Window(Entrance):
         self.mark(frame)
         try:
             if self.waits and not self._queue and not self._may_not_wait():
-                self.credit.wait(self.timeout)
+                self.credit.wait(self.timeout, frame)
             elif not self._takes(frame):
                 return
-        except BackpressureTimeout as error:
-            self._lose("backpressure_timeout", frame, error)
+        except (BackpressureTimeout, CircuitOpen, Overloaded) as error:
+            self._lose(_REASONS[type(error)], frame, error)
             if self._stage.tell is None:
                 raise
             self._stage.tell(error)
@@ -273,12 +292,16 @@ class _Window(Entrance):
         except Overflow:
             if not self._conflates or self._may_not_wait():
                 raise
-            self.credit.wait(self.timeout)
+            self.credit.wait(self.timeout, frame)
             return True
 
     def begin(self, top: Stage) -> None:
         super().begin(top)
+        self._first: Stage | Gatherer
         self._first, self._gatherer = self.line.fold()
+        # Called for every event, so by way of nothing where it is the codec's own.
+        self._judges = type(top).encode is not Stage.encode
+        self._encode: Callable[[Any], bytes] = top.encode if self._judges else encode
         watch = self.line.watch
         self._is_watched = watch is not None
         self._origin: Callable[[], Any] | None = None
@@ -293,6 +316,11 @@ class _Window(Entrance):
                 self.prepare = self._prepare_linked
         elif watch is None:
             self.prepare = top.frame_of
+
+    def reroute(self, gatherer: Gatherer) -> None:
+        """Let what comes go there, where stages are folded. In turn."""
+        self._first = self._gatherer = gatherer
+        self._gather = gatherer.gather
 
     def admit(self, prepared: Any) -> None:
         line = self.line
@@ -326,11 +354,9 @@ class _Window(Entrance):
         line.hand_in(self._let_in, prepared)
 
     def admit_many(self, events: list[Any]) -> None:
-        if (
-            self._gatherer is not None
-            and not self._conflates
-            and (self._origin is None or self._origin() is None)
-        ):
+        may_gather = self._gatherer is not None and not self._judges
+        may_gather = may_gather and not self._conflates
+        if may_gather and (self._origin is None or self._origin() is None):
             lines = encode_many(events)
             if lines is not None:
                 self.line.hand_in(self._let_in_many, lines)
@@ -339,16 +365,20 @@ class _Window(Entrance):
 
     def _prepare_bytes(self, event: Any) -> Any:
         if type(event) is dict:
-            return encode(event)
+            return self._encode(event)
         if isinstance(event, Frame | StreamChunk):
             return self.top.frame_of(event)
-        return encode(event)
+        return self._encode(event)
 
     def _prepare_linked(self, event: Any) -> Any:
         """The same, but an event that comes from a span keeps that beside it."""
         origin = self._origin and self._origin()
         if origin is None:
-            return encode(event) if type(event) is dict else self._prepare_bytes(event)
+            return (
+                self._encode(event)
+                if type(event) is dict
+                else self._prepare_bytes(event)
+            )
         frame = self.top.frame_of(event)
         frame.trace = origin
         return frame
@@ -397,6 +427,11 @@ class _Window(Entrance):
         return self.clock.must_not_wait() or self.credit.is_inside(thread)
 
     # -- the queue of those who may not wait -----------------------------------------
+
+    @property
+    def queued(self) -> float:
+        """The share of the queue that is full."""
+        return len(self._queue) / self._limit
 
     def _enqueue(self, frame: Frame) -> None:
         dropped: Frame | None = None
