@@ -117,7 +117,7 @@ class _Text(Group):
     def __init__(self, line: bytes, event: Event, number: int) -> None:
         super().__init__(line, event, number)
         self._texts: list[str] | None = None
-        self.around = len(event["type"]) + 20
+        self.around = len('{"type":"","delta":""}') + len(event["type"])
 
     def joins(self, event: Event, rules: Merger) -> bool:
         if not _are_of_one(self.event, event):
@@ -144,7 +144,7 @@ class _Message(_Text):
         super().__init__(line, event, number)
         # The reducer looks for text and for reasoning in the same list, by id alone.
         self.key = event["messageId"]
-        self.around += len(event["messageId"])
+        self.around += len(',"messageId":""') + len(event["messageId"])
 
 
 class _Arguments(_Text):
@@ -155,7 +155,7 @@ class _Arguments(_Text):
     def __init__(self, line: bytes, event: Event, number: int) -> None:
         super().__init__(line, event, number)
         self.key = "call", event["toolCallId"]
-        self.around += len(event["toolCallId"])
+        self.around += len(',"toolCallId":""') + len(event["toolCallId"])
 
 
 class _Chunk(_Text):
@@ -370,7 +370,7 @@ class Merger:
         kind = _KINDS[event["type"]]
         near = self._near(kind, event)
         if near is not None and _both(near.number, number):
-            size = near.size + len(line) - near.around
+            size = near.size + max(len(line) - near.around, 0)
             if size <= self._limit and near.joins(event, self):
                 near.number = number
                 near.size = size
