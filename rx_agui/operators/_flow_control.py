@@ -13,14 +13,14 @@ nothing may wait, on an event loop, do they queue here, and then `overflow` deci
 
 from __future__ import annotations
 
-from collections import deque
-from functools import partial
+from collections import Counter, deque
+from collections.abc import Callable
 from threading import Lock, get_ident
 from typing import Any, Final, cast
 
 from reactivex.abc import SchedulerBase
 
-from rx_agui.codec import encode
+from rx_agui.codec import encode, encode_many
 from rx_agui.errors import (
     BackpressureTimeout,
     Overflow,
@@ -114,6 +114,10 @@ def flow_control(
     )
 
 
+#: The queue of those who never needed one.
+_NOTHING: Final[deque[Frame]] = deque(maxlen=0)
+
+
 class _FlowControl(Stage):
     """Where the credit is: the stage passes on what the line's entrance let in."""
 
@@ -186,6 +190,28 @@ class _Window(Entrance):
     for credit must wait outside: the turn belongs to those who bring it home.
     """
 
+    __slots__ = (
+        "_asked",
+        "_conflates",
+        "_ending",
+        "_errors",
+        "_first",
+        "_gather",
+        "_gatherer",
+        "_is_watched",
+        "_limit",
+        "_lost",
+        "_merged",
+        "_mutex",
+        "_origin",
+        "_overflow",
+        "_queue",
+        "_stage",
+        "_waiter",
+        "timeout",
+        "waits",
+    )
+
     def __init__(
         self,
         line: Line,
@@ -205,11 +231,11 @@ class _Window(Entrance):
         self._mutex = Lock()  # of the queue: senders fill it, the turn empties it
         self._conflates = overflow == "conflate"
         self._queue: deque[Frame] | MergingQueue = (
-            MergingQueue() if self._conflates else deque()
+            MergingQueue() if self._conflates else _NOTHING
         )
         self._merged = 0  # into others that wait, and not yet counted in turn
-        self._lost: dict[str, int] = {}  # dropped, and not yet counted in turn
-        self._errors: dict[str, int] = {}
+        self._lost: Counter[str] | None = None  # dropped, and not yet counted in turn
+        self._errors: Counter[str] | None = None
         self._asked = False  # whether somebody has asked to be served
         self._waiter: Waiter | None = None
         self._ending: tuple[Exception | None] | None = None
@@ -252,21 +278,64 @@ class _Window(Entrance):
 
     def begin(self, top: Stage) -> None:
         super().begin(top)
-        self._first, self._gather = self.line.fold()
+        self._first, self._gatherer = self.line.fold()
         watch = self.line.watch
         self._is_watched = watch is not None
+        self._origin: Callable[[], Any] | None = None
         # Both are called for every event, so no more than what is needed is.
         if watch is not None:
             self.credit.on_wait = watch.waited
-        if self._gather is not None:
-            self.prepare = self._prepare_bytes  # type: ignore[method-assign]
+        if self._gatherer is not None:
+            self._gather = self._gatherer.gather
+            self.prepare = self._prepare_bytes
             if watch is not None and watch.origin is not None:
                 self._origin = watch.origin
-                self.prepare = self._prepare_linked  # type: ignore[method-assign]
+                self.prepare = self._prepare_linked
         elif watch is None:
-            self.prepare = top.frame_of  # type: ignore[method-assign, assignment]
-        let_in = partial(self.line.hand_in, self._let_in)
-        self.admit = self._admit_behind if self._conflates else let_in  # type: ignore[method-assign]
+            self.prepare = top.frame_of
+
+    def admit(self, prepared: Any) -> None:
+        line = self.line
+        turn = line.turn
+        if self._conflates:
+            self._admit_behind(prepared)
+            return
+        if type(prepared) is bytes and not turn.inbox:
+            # line.hand_in and _let_in, written out: this is done for every event.
+            try:
+                turn.token.pop()
+            except IndexError:
+                pass
+            else:
+                try:
+                    try:
+                        turn.owner = get_ident()
+                        if self.top._ended:
+                            self.credit.give(1)
+                        else:
+                            self._gather(prepared, self.credit)
+                    finally:
+                        turn.owner = 0
+                        turn.token.append(None)
+                    if turn.inbox:
+                        turn.go_on()
+                except BaseException as error:
+                    line.break_off(error)
+                    raise
+                return
+        line.hand_in(self._let_in, prepared)
+
+    def admit_many(self, events: list[Any]) -> None:
+        if (
+            self._gatherer is not None
+            and not self._conflates
+            and (self._origin is None or self._origin() is None)
+        ):
+            lines = encode_many(events)
+            if lines is not None:
+                self.line.hand_in(self._let_in_many, lines)
+                return
+        super().admit_many(events)
 
     def _prepare_bytes(self, event: Any) -> Any:
         if type(event) is dict:
@@ -277,7 +346,7 @@ class _Window(Entrance):
 
     def _prepare_linked(self, event: Any) -> Any:
         """The same, but an event that comes from a span keeps that beside it."""
-        origin = self._origin()
+        origin = self._origin and self._origin()
         if origin is None:
             return encode(event) if type(event) is dict else self._prepare_bytes(event)
         frame = self.top.frame_of(event)
@@ -345,6 +414,8 @@ class _Window(Entrance):
                     drops_newest = self._overflow == "drop_newest"
                     dropped = frame if drops_newest else queue.popleft()
                 if dropped is not frame:
+                    if queue is _NOTHING:
+                        self._queue = queue = deque()
                     queue.append(frame)
                     frame.permit.hold()  # of a window further up
         if dropped is frame:
@@ -398,7 +469,7 @@ class _Window(Entrance):
             credit.give(1)
             return
         if type(frame) is bytes:
-            self._gather(frame, credit)  # type: ignore[misc]  # else it were a Frame
+            self._gather(frame, credit)
             return
         if self._is_watched:
             self.sets_out(frame)
@@ -415,6 +486,12 @@ class _Window(Entrance):
                 credit.give(1)  # nobody held it: it was consumed
             elif permit is not NO_PERMIT:
                 frame.permit.release()
+
+    def _let_in_many(self, lines: list[bytes]) -> None:
+        if self.top._ended or self._gatherer is None:
+            self.credit.give(len(lines))
+        else:
+            self._gatherer.gather_many(lines, self.credit)
 
     def on_completed(self) -> None:
         self.line.post(self._finish, None)
@@ -479,21 +556,22 @@ class _Window(Entrance):
     ) -> None:
         """Nobody will see the frame. On any thread; it is counted in turn."""
         with self._mutex:
-            self._lost[reason] = self._lost.get(reason, 0) + frame.events
+            self._lost = self._lost or Counter()
+            self._lost[reason] += frame.events
             if error is not None:
-                kind = type(error).__qualname__
-                self._errors[kind] = self._errors.get(kind, 0) + 1
+                self._errors = self._errors or Counter()
+                self._errors[type(error).__qualname__] += 1
         self._wake()
 
     def _count_lost(self) -> None:
         with self._mutex:
-            lost, self._lost = self._lost, {}
-            errors, self._errors = self._errors, {}
+            lost, self._lost = self._lost, None
+            errors, self._errors = self._errors, None
             merged, self._merged = self._merged, 0
         self._stage.taken += merged
         self._stage.merged += merged
-        for kind, n in errors.items():
+        for kind, n in (errors or {}).items():
             self._stage.count("errors", n, kind)
-        for reason, events in lost.items():
+        for reason, events in (lost or {}).items():
             self._stage.taken += events
             self._stage.count_drop(reason, events)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import takewhile
 from threading import Lock, get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
@@ -30,11 +30,40 @@ if TYPE_CHECKING:
     from rx_agui.operators._entrance import Entrance
     from rx_agui.operators._stage import Stage
 
-__all__ = ["Exit", "Last", "Line"]
+__all__ = ["Exit", "Gatherer", "Last", "Line"]
+
+
+class Gatherer(Protocol):
+    """A stage that takes events as they were encoded, before they are frames."""
+
+    def gather(self, line: bytes, credit: Credit) -> None:
+        """An event came, for which a credit was taken."""
+
+    def gather_many(self, lines: list[bytes], credit: Credit) -> None:
+        """Several came together, each with a credit."""
+
+
+#: The source of a line that has none yet, or none any more.
+_NONE: Final = Disposable()
 
 
 class Line(DisposableBase):
     """One subscription of operators that follow each other directly."""
+
+    __slots__ = (
+        "_mutex",
+        "_stages",
+        "_upstream",
+        "clock",
+        "disposed",
+        "entrance",
+        "error",
+        "finished",
+        "is_bottom",
+        "scheduler",
+        "turn",
+        "watch",
+    )
 
     def __init__(self, scheduler: SchedulerBase | None) -> None:
         self.scheduler = scheduler
@@ -49,7 +78,7 @@ class Line(DisposableBase):
         #: Whether what leaves here leaves the stream: no line of ours is further down.
         self.is_bottom = self.watch is not None and self.watch.begins()
         self.entrance: Entrance | None = None
-        self._upstream: DisposableBase = Disposable()
+        self._upstream: DisposableBase = _NONE
         self._stages: list[Stage] = []  # from the source down
         self._mutex = Lock()
 
@@ -62,16 +91,16 @@ class Line(DisposableBase):
         if self.watch is not None:
             self.watch.joined(stage)
 
-    def fold(self) -> tuple[Stage, Callable[[bytes, Credit], None] | None]:
-        """The first stage that has to see each event by itself; how to give it bytes."""
+    def fold(self) -> tuple[Stage, Gatherer | None]:
+        """The first stage that has to see each event by itself; and if it takes bytes."""
         passing = tuple(takewhile(lambda stage: stage.passes_all, self._stages))
         stages = self._stages[len(passing) :]
-        gather = stages[0].gatherer(passing) if stages else None
-        if gather is None:
+        gatherer = stages[0].gatherer(passing) if stages else None
+        if gatherer is None:
             return self.top, None
         for stage in passing:
             stage.folded_into = stages[0]
-        return stages[0], gather
+        return stages[0], gatherer
 
     def above(self, stage: Stage) -> list[Stage]:
         """The stages from the top down to this one, without it."""
@@ -104,20 +133,25 @@ class Line(DisposableBase):
         """Do `take(frame)` in turn. If it has to wait, its permit waits with it."""
         turn = self.turn
         try:
-            # turn.do, written out and without the inbox: this is done for every event.
-            if not turn._inbox and turn._token.acquire(False):
+            if not turn.inbox:  # turn.do, written out: this is done for every event
                 try:
-                    turn.owner = get_ident()
-                    take(frame)
-                finally:
-                    turn.owner = 0
-                    turn._token.release()
-                if turn._inbox:
-                    turn.go_on()
+                    turn.token.pop()
+                except IndexError:
+                    pass
+                else:
+                    try:
+                        turn.owner = get_ident()
+                        take(frame)
+                    finally:
+                        turn.owner = 0
+                        turn.token.append(None)
+                    if turn.inbox:
+                        turn.go_on()
+                    return
+            if isinstance(frame, Frame | StreamChunk):
+                turn.leave(_take_held, (take, frame, frame.permit.hold()))
             else:
-                if type(frame) is bytes:
-                    frame = Frame(frame)
-                turn.do(_take_held, (take, frame, frame.permit.hold()))
+                turn.leave(take, frame)
         except BaseException as error:
             self.break_off(error)
             raise
@@ -137,7 +171,7 @@ class Line(DisposableBase):
             if self.disposed:
                 return
             self.disposed = True
-            upstream, self._upstream = self._upstream, Disposable()
+            upstream, self._upstream = self._upstream, _NONE
         if self.entrance is not None:
             self.entrance.close()  # first, so that a producer who waits for credit wakes
         self.post(self._drop)
@@ -151,7 +185,7 @@ class Line(DisposableBase):
     def dispose_upstream(self) -> None:
         """Stop the source; what it sent before goes on down."""
         with self._mutex:
-            upstream, self._upstream = self._upstream, Disposable()
+            upstream, self._upstream = self._upstream, _NONE
         upstream.dispose()
 
     def fail(self, stage: Stage, error: Exception) -> None:
@@ -190,7 +224,8 @@ class Last:
         self._line = line
         self._observer = observer
 
-    def __call__(self, error: Exception | None) -> None:
+    def on_end(self, error: Exception | None) -> None:
+        """Completed, or `error`."""
         self._line.finished = True
         self._line.error = error
         if error is None:
