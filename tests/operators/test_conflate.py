@@ -1,7 +1,7 @@
 """Laws of `conflate`, and what a marble cannot show: settings, oddities, costs, queues.
 
 What it can show is in marbles/conflate.marble and marbles/flow_control.marble. That a
-stock client cannot tell, tests/clients/test_conflate.py asks the client itself.
+stock client cannot tell, tests/clients/test_conflated.py asks the client itself.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from rx_agui import (
     conflate,
     decompress,
     flow_control,
+    pipeline,
     sequence,
     unbatch,
 )
@@ -113,7 +114,7 @@ def test_conflated_twice_is_conflated_once(
 def test_conflated_in_parts_and_again_is_conflated_at_once(
     events: list[Event], raw_event: str, numbered: bool, cut: int
 ) -> None:
-    rules = {"raw_event": raw_event}
+    rules: Any = {"raw_event": raw_event}
     lines = encoded(events)
     numbers = numbers_of(lines, numbered)
 
@@ -213,6 +214,7 @@ def test_what_merges_with_nothing_is_byte_for_byte_what_came(
 def test_a_run_goes_through_the_pipe_in_fewer_events(numbered: bool) -> None:
     run = list(simulated_run(words=100, messages=3))
     numbers = [sequence()] if numbered else []
+    operators = [flow_control(), *numbers, batch(50), conflate(), compress()]
     frames: list[Frame] = []
     tallies: list[Tally] = []
 
@@ -221,12 +223,10 @@ def test_a_run_goes_through_the_pipe_in_fewer_events(numbered: bool) -> None:
             tallies.append(tally)
 
     with watching(Listen()):
-        rx.of(*run).pipe(
-            flow_control(), *numbers, batch(50), conflate(), compress(), decompress()
-        ).subscribe(frames.append)
+        rx.of(*run).pipe(pipeline("test", *operators)).subscribe(frames.append)
 
     heard: list[Event] = []
-    rx.of(*frames).pipe(unbatch()).subscribe(heard.append)
+    rx.of(*frames).pipe(decompress(), unbatch()).subscribe(heard.append)
     assert texts(encoded(heard)) == texts(encoded(run))
     assert len(heard) < len(run) * 0.9
     if numbered:

@@ -1,7 +1,7 @@
 """Laws of `split`, and what a marble cannot show: settings, limits, what is told.
 
 What it can show is in marbles/split.marble. That a stock client ends with the same,
-tests/clients/test_split.py asks the client itself.
+tests/clients/test_pieces.py asks the client itself.
 """
 
 from __future__ import annotations
