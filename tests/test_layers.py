@@ -25,7 +25,7 @@ LAYERS = """
     pipeline
     operators
     telemetry metrics
-    codec sse
+    codec patch sse
     config frame
     flow
     clock
