@@ -62,10 +62,18 @@ class Cutting:
 
     async def serve(self, listening: socket.socket, ended: asyncio.Event) -> None:
         self._loop = asyncio.get_running_loop()
-        async with await asyncio.start_server(self._carry, sock=listening):
+        carrying: set[asyncio.Task[None]] = set()
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.create_task(self._carry(reader, writer))
+            carrying.add(task)
+            task.add_done_callback(carrying.discard)
+
+        async with await asyncio.start_server(accept, sock=listening):
             await ended.wait()
-            for writer in [*self._open]:
-                writer.transport.abort()
+        for task in carrying:
+            task.cancel()
+        await asyncio.gather(*carrying, return_exceptions=True)
 
     async def _carry(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -153,21 +161,16 @@ def cutting(
     finally:
         loop.call_soon_threadsafe(ended.set)
         thread.join(20)
-        _end_tasks(loop)
+        loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 
 
-def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    tasks = asyncio.all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-    loop.run_until_complete(loop.shutdown_asyncgens())
+def random_cuts(seed: int, *, up_to: int) -> Iterator[int]:
+    """Where to cut one connection after the other, without an end.
 
-
-def random_cuts(seed: int, *, of: int, up_to: int) -> list[int]:
-    """`of` places to cut at, within the first `up_to` bytes; some before the first."""
+    Anywhere in the first `up_to` bytes, and sometimes before the first. A cut behind
+    the end of what a connection carries does not come to pass.
+    """
     chance = Random(seed)
-    return [
-        0 if chance.random() < 0.05 else chance.randint(1, up_to) for _ in range(of)
-    ]
+    while True:
+        yield 0 if chance.random() < 0.05 else chance.randint(1, up_to)

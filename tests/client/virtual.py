@@ -90,7 +90,7 @@ class Server(httpx.AsyncBaseTransport):
     """Gives one answer after the other, and remembers what was asked, and when."""
 
     def __init__(self, *answers: httpx.Response | Exception | float) -> None:
-        self.answers = [*answers]
+        self.answers: list[httpx.Response | Exception | float] = [*answers]
         self.asked: list[httpx.Request] = []
         self.times: list[float] = []
         self.bodies = [a.stream for a in answers if isinstance(a, httpx.Response)]
@@ -103,6 +103,7 @@ class Server(httpx.AsyncBaseTransport):
         if isinstance(answer, float):
             await asyncio.sleep(answer)
             answer = self.answers.pop(0)
+        assert not isinstance(answer, float)
         if isinstance(answer, Exception):
             raise answer
         return answer
