@@ -79,8 +79,9 @@ def connect(
             with every attempt, so that one POST route is enough.
         content: The same as bytes or text that are ready.
         method: The default is POST with something to send, else GET.
-        params, headers, auth: As httpx takes them. Secrets do not follow a redirect to
-            another host.
+        params: As httpx takes them; added to what the URL has.
+        headers, auth: As httpx takes them. Secrets do not follow a redirect to another
+            host.
         client: Yours, with its pool, proxies and certificates; it is not closed. The
             default is one per reading.
         last_event_id: Where to go on, if you have kept it (`Reading.last_event_id`).
@@ -134,8 +135,7 @@ def connect(
     body, own = _body_of(json, content)
     request = Request(
         (method or ("GET" if body is None else "POST")).upper(),
-        str(url),
-        params,
+        str(parts.copy_merge_params(params or {})),
         own | {name.lower(): value for name, value in (headers or {}).items()},
         body,
         auth,

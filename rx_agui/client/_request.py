@@ -54,7 +54,6 @@ class Request:
 
     method: str
     url: str
-    params: Any
     headers: Mapping[str, str]
     content: bytes | None
     auth: Any
@@ -111,7 +110,6 @@ async def _send(
     outgoing = client.build_request(
         request.method,
         request.url,
-        params=request.params,
         headers=headers,
         content=request.content,
         timeout=httpx.Timeout(None, connect=request.connect_timeout),
@@ -133,7 +131,7 @@ def _redirected(request: Request, response: httpx.Response) -> Request:
     if not _is_same_origin(response.url, target):
         headers = {n: v for n, v in headers.items() if n not in _SECRETS}
         request = replace(request, is_elsewhere=True)
-    moved = replace(request, url=str(target), params=None, headers=headers)
+    moved = replace(request, url=str(target), headers=headers)
     if response.status_code == 303:
         headers.pop("content-type", None)
         moved = replace(moved, method="GET", content=None)

@@ -197,7 +197,7 @@ class Order:
     def _passes_chunk(self, event: Event, kind: str) -> bool:
         """Whether what is told in chunks goes on behind this event."""
         if self._chunk is not None and kind in ("SUBAGENT_FINISHED", "SUBAGENT_ERROR"):
-            return self._owner.get(_bucket(self._chunk)) != _tag(event)
+            return bool(self._owner.get(_bucket(self._chunk)) != _tag(event))
         return kind in _PASSES
 
     def _close_chunk(self) -> None:
