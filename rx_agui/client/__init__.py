@@ -4,7 +4,7 @@ _connect      connect, and what it gives
 _reading      one reader's way, over as many connections as it takes
 _reconnect    when to ask again
 _request      one question, and which answers are streams
-_decode       the bytes of one answer to events; what was handed on is not again
+_answer       the bytes of one answer to events; what was handed on is not again
 _body         what HTTP compressed
 """
 

@@ -106,28 +106,26 @@ class _Zlib:
 
     def __init__(self, wbits: int) -> None:
         self._wbits = wbits
-        self._unpacker = zlib.decompressobj(wbits)
-        self._is_first = True
+        self._unpacker: Any = None
+        self._start = b""
 
     def __call__(self, data: bytes) -> Iterator[bytes]:
+        if self._unpacker is None:
+            data = self._start + data
+            if len(data) < 2:
+                self._start = data
+                return
+            # HTTP means zlib's format by deflate, but some servers send it raw.
+            if self._wbits == 15 and int.from_bytes(data[:2]) % 31:
+                self._wbits = -15
+            self._unpacker = zlib.decompressobj(self._wbits)
         while data:
             if self._unpacker.eof:  # the next member
                 self._unpacker = zlib.decompressobj(self._wbits)
-            piece = self._unpack(data)
+            piece = self._unpacker.decompress(data, _PIECE)
             if piece:
                 yield piece
             data = self._unpacker.unconsumed_tail or self._unpacker.unused_data
-
-    def _unpack(self, data: bytes) -> bytes:
-        is_first, self._is_first = self._is_first, False
-        try:
-            return self._unpacker.decompress(data, _PIECE)
-        except zlib.error:
-            if not is_first or self._wbits != 15:
-                raise
-            # HTTP means zlib's format, but some servers send it raw.
-            self._unpacker = zlib.decompressobj(-15)
-            return self._unpacker.decompress(data, _PIECE)
 
 
 class _Brotli:

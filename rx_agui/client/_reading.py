@@ -17,8 +17,8 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rx_agui.client._answer import Answer, Cursor, PolicyClose, Taken
 from rx_agui.client._body import decoder
-from rx_agui.client._decode import Answer, Cursor, PolicyClose, Taken
 from rx_agui.client._reconnect import Reconnect
 from rx_agui.client._request import (
     Request,
