@@ -165,12 +165,9 @@ def cutting(
         loop.close()
 
 
-def random_cuts(seed: int, *, up_to: int) -> Iterator[int]:
-    """Where to cut one connection after the other, without an end.
-
-    Anywhere in the first `up_to` bytes, and sometimes before the first. A cut behind
-    the end of what a connection carries does not come to pass.
-    """
+def random_cuts(seed: int, *, of: int, up_to: int) -> list[int]:
+    """`of` places to cut at, within the first `up_to` bytes; some before the first."""
     chance = Random(seed)
-    while True:
-        yield 0 if chance.random() < 0.05 else chance.randint(1, up_to)
+    return [
+        0 if chance.random() < 0.05 else chance.randint(1, up_to) for _ in range(of)
+    ]

@@ -13,14 +13,14 @@ nothing may wait, on an event loop, do they queue here, and then `overflow` deci
 
 from __future__ import annotations
 
-from collections import deque
-from functools import partial
+from collections import Counter, deque
+from collections.abc import Callable
 from threading import Lock, get_ident
 from typing import Any, Final, cast
 
 from reactivex.abc import SchedulerBase
 
-from rx_agui.codec import encode
+from rx_agui.codec import encode, encode_many
 from rx_agui.errors import (
     BackpressureTimeout,
     Overflow,
@@ -32,13 +32,21 @@ from rx_agui.errors import (
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.flow._credit import Waiter
 from rx_agui.frame import Frame, StreamChunk
+from rx_agui.operators._conflate import MergingQueue
 from rx_agui.operators._stage import Entrance, Errors, Line, Operator, Stage, lift
 from rx_agui.probe import Send
 
 __all__ = ["flow_control"]
 
 #: What to do with an event for which there is neither credit nor a place to wait.
-OVERFLOWS: Final = ("wait", "error", "drop_oldest", "drop_newest", "latest")
+OVERFLOWS: Final = (
+    "wait",
+    "error",
+    "drop_oldest",
+    "drop_newest",
+    "latest",
+    "conflate",
+)
 
 
 def flow_control(
@@ -73,7 +81,10 @@ def flow_control(
             never wait; refuse once the queue is full. "drop_oldest" and
             "drop_newest": never wait; drop from the full queue's head, or what
             comes. "latest": keep only the newest that waits. Dropping deltas makes
-            text wrong without a trace: choose it for streams of snapshots.
+            text wrong without a trace: choose it for streams of snapshots. "conflate":
+            never wait; what queues is merged, as `conflate()` does it, so that a slow
+            reader gets fewer and larger events, and nothing is lost. Only when the queue
+            is full of what cannot merge: as "wait".
         errors: Told of events that could not be encoded or let in; the stream goes
             on without them. Without it, a ValidationError or Overflow ends the
             stream behind what was let in, and BackpressureTimeout is raised out of
@@ -101,6 +112,10 @@ def flow_control(
         errors,
         scheduler=scheduler,
     )
+
+
+#: The queue of those who never needed one.
+_NOTHING: Final[deque[Frame]] = deque(maxlen=0)
 
 
 class _FlowControl(Stage):
@@ -134,18 +149,15 @@ class _FlowControl(Stage):
 
     @property
     def waiting(self) -> int:
-        return sum([frame.events for frame in self._queued()])
-
-    def _queued(self) -> list[Frame]:
         window = cast(_Window, self.line.entrance)
         with window._mutex:
-            return list(window._queue)
+            return sum([frame.events for frame in window._queue])
 
     @property
     def levels(self) -> dict[str, int]:
         window = cast(_Window, self.line.entrance)
         return {
-            "operator.buffer.usage": sum([len(frame.data) for frame in self._queued()]),
+            "operator.buffer.usage": window.queued_bytes(),
             "flow_control.inflight": window.credit.in_flight,
             "flow_control.limit": window.credit.size or 0,
             "flow_control.queue.size": len(window._queue),
@@ -178,6 +190,28 @@ class _Window(Entrance):
     for credit must wait outside: the turn belongs to those who bring it home.
     """
 
+    __slots__ = (
+        "_asked",
+        "_conflates",
+        "_ending",
+        "_errors",
+        "_first",
+        "_gather",
+        "_gatherer",
+        "_is_watched",
+        "_limit",
+        "_lost",
+        "_merged",
+        "_mutex",
+        "_origin",
+        "_overflow",
+        "_queue",
+        "_stage",
+        "_waiter",
+        "timeout",
+        "waits",
+    )
+
     def __init__(
         self,
         line: Line,
@@ -195,9 +229,13 @@ class _Window(Entrance):
         self._overflow = overflow
         self._limit = 1 if overflow == "latest" else buffer_size
         self._mutex = Lock()  # of the queue: senders fill it, the turn empties it
-        self._queue: deque[Frame] = deque()
-        self._lost: dict[str, int] = {}  # dropped, and not yet counted in turn
-        self._errors: dict[str, int] = {}
+        self._conflates = overflow == "conflate"
+        self._queue: deque[Frame] | MergingQueue = (
+            MergingQueue() if self._conflates else _NOTHING
+        )
+        self._merged = 0  # into others that wait, and not yet counted in turn
+        self._lost: Counter[str] | None = None  # dropped, and not yet counted in turn
+        self._errors: Counter[str] | None = None
         self._asked = False  # whether somebody has asked to be served
         self._waiter: Waiter | None = None
         self._ending: tuple[Exception | None] | None = None
@@ -212,7 +250,7 @@ class _Window(Entrance):
         try:
             if self.waits and not self._queue and not self._may_not_wait():
                 self.credit.wait(self.timeout)
-            elif not self._has_room_for(frame):
+            elif not self._takes(frame):
                 return
         except BackpressureTimeout as error:
             self._lose("backpressure_timeout", frame, error)
@@ -226,24 +264,78 @@ class _Window(Entrance):
             if not self.credit.closed:
                 raise  # else it came too late, and whoever ended the stream said why
         else:
-            self.line.hand_in(self._let_in, frame)
+            self.admit(frame)
+
+    def _takes(self, frame: Frame) -> bool:
+        """Whether there is a credit for it now, if need be by waiting for one."""
+        try:
+            return self._has_room_for(frame)
+        except Overflow:
+            if not self._conflates or self._may_not_wait():
+                raise
+            self.credit.wait(self.timeout)
+            return True
 
     def begin(self, top: Stage) -> None:
         super().begin(top)
-        self._first, self._gather = self.line.fold()
+        self._first, self._gatherer = self.line.fold()
         watch = self.line.watch
         self._is_watched = watch is not None
+        self._origin: Callable[[], Any] | None = None
         # Both are called for every event, so no more than what is needed is.
         if watch is not None:
             self.credit.on_wait = watch.waited
-        if self._gather is not None:
-            self.prepare = self._prepare_bytes  # type: ignore[method-assign]
+        if self._gatherer is not None:
+            self._gather = self._gatherer.gather
+            self.prepare = self._prepare_bytes
             if watch is not None and watch.origin is not None:
                 self._origin = watch.origin
-                self.prepare = self._prepare_linked  # type: ignore[method-assign]
+                self.prepare = self._prepare_linked
         elif watch is None:
-            self.prepare = top.frame_of  # type: ignore[method-assign, assignment]
-        self.admit = partial(self.line.hand_in, self._let_in)  # type: ignore[method-assign]
+            self.prepare = top.frame_of
+
+    def admit(self, prepared: Any) -> None:
+        line = self.line
+        turn = line.turn
+        if self._conflates:
+            self._admit_behind(prepared)
+            return
+        if type(prepared) is bytes and not turn.inbox:
+            # line.hand_in and _let_in, written out: this is done for every event.
+            try:
+                turn.token.pop()
+            except IndexError:
+                pass
+            else:
+                try:
+                    try:
+                        turn.owner = get_ident()
+                        if self.top._ended:
+                            self.credit.give(1)
+                        else:
+                            self._gather(prepared, self.credit)
+                    finally:
+                        turn.owner = 0
+                        turn.token.append(None)
+                    if turn.inbox:
+                        turn.go_on()
+                except BaseException as error:
+                    line.break_off(error)
+                    raise
+                return
+        line.hand_in(self._let_in, prepared)
+
+    def admit_many(self, events: list[Any]) -> None:
+        if (
+            self._gatherer is not None
+            and not self._conflates
+            and (self._origin is None or self._origin() is None)
+        ):
+            lines = encode_many(events)
+            if lines is not None:
+                self.line.hand_in(self._let_in_many, lines)
+                return
+        super().admit_many(events)
 
     def _prepare_bytes(self, event: Any) -> Any:
         if type(event) is dict:
@@ -254,21 +346,44 @@ class _Window(Entrance):
 
     def _prepare_linked(self, event: Any) -> Any:
         """The same, but an event that comes from a span keeps that beside it."""
-        origin = self._origin()
+        origin = self._origin and self._origin()
         if origin is None:
             return encode(event) if type(event) is dict else self._prepare_bytes(event)
         frame = self.top.frame_of(event)
         frame.trace = origin
         return frame
 
-    def offer(self, prepared: Any) -> None:
+    def offer(self, prepared: Any) -> bool:
         """Let a frame in, or keep it waiting, or drop one.
+
+        Returns:
+            False: there is no room, and the policy is to wait for a credit.
 
         Raises:
             Overflow: The queue is full and the policy is to refuse.
         """
-        if self._has_room_for(prepared):
+        try:
+            has_room = self._has_room_for(prepared)
+        except Overflow:
+            if self._conflates:
+                return False
+            raise
+        if has_room:
             self.line.hand_in(self._let_in, prepared)
+        return True
+
+    def _admit_behind(self, prepared: Any) -> None:
+        """Let a frame in, for which a credit was taken, behind those that wait."""
+        if not self._queue:
+            self.line.hand_in(self._let_in, prepared)
+            return
+        frame = Frame(prepared) if type(prepared) is bytes else prepared
+        with self._mutex:
+            self._merged += (
+                cast(MergingQueue, self._queue).append(frame, room=True) or 0
+            )
+        self.credit.give(1)  # the first of those who wait goes with it
+        self._wake()
 
     def _has_room_for(self, prepared: Any) -> bool:
         """Take a credit for it; or else keep it waiting, or drop one."""
@@ -286,14 +401,23 @@ class _Window(Entrance):
     def _enqueue(self, frame: Frame) -> None:
         dropped: Frame | None = None
         with self._mutex:
-            if len(self._queue) >= self._limit:
-                if self._overflow in ("wait", "error"):
+            queue, is_full = self._queue, len(self._queue) >= self._limit
+            if isinstance(queue, MergingQueue):
+                merged = queue.append(frame, room=not is_full)
+                if merged is None:
                     raise Overflow(self._limit)
-                drops_newest = self._overflow == "drop_newest"
-                dropped = frame if drops_newest else self._queue.popleft()
-            if dropped is not frame:
-                self._queue.append(frame)
-                frame.permit.hold()  # of a window further up
+                self._merged += merged
+            else:
+                if is_full:
+                    if self._overflow in ("wait", "error"):
+                        raise Overflow(self._limit)
+                    drops_newest = self._overflow == "drop_newest"
+                    dropped = frame if drops_newest else queue.popleft()
+                if dropped is not frame:
+                    if queue is _NOTHING:
+                        self._queue = queue = deque()
+                    queue.append(frame)
+                    frame.permit.hold()  # of a window further up
         if dropped is frame:
             self._lose("overflow_newest", frame)
         elif dropped is not None:
@@ -345,7 +469,7 @@ class _Window(Entrance):
             credit.give(1)
             return
         if type(frame) is bytes:
-            self._gather(frame, credit)  # type: ignore[misc]  # else it were a Frame
+            self._gather(frame, credit)
             return
         if self._is_watched:
             self.sets_out(frame)
@@ -362,6 +486,12 @@ class _Window(Entrance):
                 credit.give(1)  # nobody held it: it was consumed
             elif permit is not NO_PERMIT:
                 frame.permit.release()
+
+    def _let_in_many(self, lines: list[bytes]) -> None:
+        if self.top._ended or self._gatherer is None:
+            self.credit.give(len(lines))
+        else:
+            self._gatherer.gather_many(lines, self.credit)
 
     def on_completed(self) -> None:
         self.line.post(self._finish, None)
@@ -388,6 +518,13 @@ class _Window(Entrance):
 
     # -- the end -----------------------------------------------------------------------
 
+    def queued_bytes(self) -> int:
+        """Bytes of what waits for credit."""
+        with self._mutex:
+            if isinstance(self._queue, MergingQueue):
+                return self._queue.size
+            return sum([len(frame.data) for frame in self._queue])
+
     def abandon(self) -> int:
         lost = self.credit.in_flight + len(self._queue)
         self.credit.give_up()
@@ -405,9 +542,10 @@ class _Window(Entrance):
         self._lose_queue("cancelled")
 
     def _lose_queue(self, reason: str) -> None:
+        lost: list[Frame] = []
         with self._mutex:
-            lost = list(self._queue)
-            self._queue.clear()
+            while self._queue:
+                lost.append(self._queue.popleft())
         for frame in lost:
             frame.permit.release()
             self._lose(reason, frame)
@@ -418,18 +556,22 @@ class _Window(Entrance):
     ) -> None:
         """Nobody will see the frame. On any thread; it is counted in turn."""
         with self._mutex:
-            self._lost[reason] = self._lost.get(reason, 0) + frame.events
+            self._lost = self._lost or Counter()
+            self._lost[reason] += frame.events
             if error is not None:
-                kind = type(error).__qualname__
-                self._errors[kind] = self._errors.get(kind, 0) + 1
+                self._errors = self._errors or Counter()
+                self._errors[type(error).__qualname__] += 1
         self._wake()
 
     def _count_lost(self) -> None:
         with self._mutex:
-            lost, self._lost = self._lost, {}
-            errors, self._errors = self._errors, {}
-        for kind, n in errors.items():
+            lost, self._lost = self._lost, None
+            errors, self._errors = self._errors, None
+            merged, self._merged = self._merged, 0
+        self._stage.taken += merged
+        self._stage.merged += merged
+        for kind, n in (errors or {}).items():
             self._stage.count("errors", n, kind)
-        for reason, events in lost.items():
+        for reason, events in (lost or {}).items():
             self._stage.taken += events
             self._stage.count_drop(reason, events)

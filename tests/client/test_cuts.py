@@ -41,7 +41,7 @@ def test_a_line_that_is_cut_anywhere_loses_and_repeats_nothing(
 ) -> None:
     server = Logged(EVENTS)
     seed = WIRES.index((profile, encoding)) * 2 + reset
-    cuts = random_cuts(seed, up_to=UP_TO[profile, encoding])
+    cuts = random_cuts(seed, of=10 * CUTS, up_to=UP_TO[profile, encoding])
     pieces = Random(seed)
     sizes = iter(lambda: pieces.randint(1, 900), None)
     with served(server) as url, cutting(url, cuts, sizes, reset=reset) as line:

@@ -31,7 +31,7 @@ from rx_agui import (
 from rx_agui import metrics as metrics_module
 from rx_agui.codec import encode
 from rx_agui.errors import ConfigError, StreamError
-from rx_agui.operators import _batch, _compress
+from rx_agui.operators import _batch, _codecs, _compress
 from rx_agui.probe import watching
 from rx_agui.testing import MarbleScheduler, simulated_run
 
@@ -56,15 +56,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Time that stands still."""
     from rx_agui import probe, writer
     from rx_agui.flow import _credit
-    from rx_agui.operators import _sequence, _stage
+    from rx_agui.operators import _entrance, _sequence
 
     clock = Clock()
     for module in (
         probe,
         writer,
         _credit,
+        _entrance,
         _sequence,
-        _stage,
         _batch,
         _compress,
         metrics_module,
@@ -383,7 +383,7 @@ def test_a_codec_that_fails_is_a_compression_error(
     def fail(data: bytes) -> bytes:
         raise MemoryError
 
-    broken = _compress.Algorithm(
+    broken = _codecs.Algorithm(
         lambda level: fail, lambda data, limit: data, range(10), 6
     )
     monkeypatch.setitem(_compress.ALGORITHMS, "gzip", broken)
