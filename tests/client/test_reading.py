@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from virtual import Script, Server, answer, frame, on_virtual_time
+from scripted import Script, Server, answer, frame, on_virtual_time
 
 from rx_agui.client import Lost, Opened, Reconnect, connect
 from rx_agui.errors import (
