@@ -222,13 +222,11 @@ class ReplayError(StreamError, LookupError):
 class Trimmed(ReplayError):
     """What follows number `after` is no longer kept: the first is `first`.
 
-    A reader at a distance is not told what the first is: None.
+    A reader at a distance is not told what the first is: 0.
     """
 
-    def __init__(self, stream: str, after: int, first: int | None = None) -> None:
-        kept = (
-            "not kept so far back" if first is None else f"kept from number {first} on"
-        )
+    def __init__(self, stream: str, after: int, first: int = 0) -> None:
+        kept = f"kept from number {first} on" if first else "not kept so far back"
         super().__init__(f"stream {stream!r} is {kept}, asked for {after + 1}")
         self.stream = stream
         self.after = after

@@ -18,7 +18,7 @@ from reactivex.subject import Subject
 
 from rx_agui.client._body import Decoder
 from rx_agui.codec import decode
-from rx_agui.errors import WireError
+from rx_agui.errors import PayloadTooLarge, WireError
 from rx_agui.frame import Frame
 from rx_agui.operators import decompress, reassemble
 from rx_agui.sse import Message, Parser, read_chunk
@@ -98,7 +98,7 @@ class Answer:
     Args:
         cursor: How far the reader has come.
         unpack: What HTTP's compression wants.
-        max_size: Bytes of one event or payload at most.
+        max_size: Bytes of one event, payload or prelude at most.
         holds_back: Whether it begins with a prelude, of which nothing is worth anything
             before its end.
         comes_back: Whether a connection that the server closes is no end for us.
@@ -118,6 +118,8 @@ class Answer:
         self._unpack = unpack
         self._parser = Parser(max_size=max_size)
         self._held: list[Taken] | None = [] if holds_back else None
+        self._held_size = 0
+        self._max_size = max_size
         self._whole: list[Frame] = []
         self._error: Exception | None = None
         self._stream = ""
@@ -152,12 +154,19 @@ class Answer:
             if self._is_policy(taken):
                 raise PolicyClose(taken.event.get("message", "no reason given"))
             if self._held is not None:
-                self._held.append(taken)
+                self._hold(taken, len(message.data))
                 if taken.stream:
                     held, self._held = self._held, None
                     yield from held
             elif not self._cursor.has_passed(taken):
                 yield taken
+
+    def _hold(self, taken: Taken, size: int) -> None:
+        assert self._held is not None
+        self._held.append(taken)
+        self._held_size += size
+        if self._held_size > self._max_size:
+            raise PayloadTooLarge("a prelude", self._max_size)
 
     def _is_policy(self, taken: Taken) -> bool:
         if not self._comes_back or taken.stream:

@@ -59,10 +59,18 @@ def connect(
 ) -> Connection:
     """The events of a stream of Server-Sent Events, each exactly once.
 
-        async for event in connect("http://127.0.0.1:8000/run", json=run_input):
+        async for event in connect("https://example.com/run", json=run_input):
             print(event["type"])
 
-        connect(url, json=run_input).pipe(flow_control(10), ...).subscribe(...)
+    Here the server is one that only pretends to be:
+
+    >>> import httpx
+    >>> run = b'data: {"type":"RUN_ERROR","message":"no"}\\n\\n'
+    >>> sse = {"content-type": "text/event-stream"}
+    >>> server = httpx.MockTransport(lambda _: httpx.Response(200, headers=sse, content=run))
+    >>> client = httpx.AsyncClient(transport=server)
+    >>> connect("https://example.com/run", json={"runId": "r"}, client=client).run()
+    {'type': 'RUN_ERROR', 'message': 'no'}
 
     Reads both wire profiles, and any AG-UI server. Where events have ids of the form
     `<stream>/<number>`, a connection that breaks is made again and goes on behind the
@@ -95,7 +103,8 @@ def connect(
             None waits for ever, as for an agent that thinks long behind a server that
             sends no keep-alives.
         deadline: Seconds for all of it; None: as long as it takes.
-        max_size: Bytes of an event, or of a payload when unpacked. Protects memory.
+        max_size: Bytes of an event, of a payload when unpacked, of a prelude. Protects
+            memory.
         on_trimmed: What to do when the server no longer has what comes next. "error":
             end with Trimmed. "prelude": hand on what brings a newcomer up to date
             (RUN_STARTED, snapshots, what is open), and go on; for readers who can begin

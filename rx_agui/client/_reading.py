@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -172,15 +172,18 @@ class Reading(AsyncIterator[dict[str, Any]]):
             await self._in_time(require_stream(response))
             replay = response.headers.get(_REPLAY, "")
             self._opened(response, replay)
+            # One that was made in memory, as in tests, is there and unpacked already.
+            is_here = response.is_stream_consumed
+            encoding = "" if is_here else response.headers.get("content-encoding", "")
             answer = Answer(
                 self._cursor,
-                decoder(response.headers.get("content-encoding", "")),
+                decoder(encoding),
                 settings.max_size,
                 holds_back=replay in ("prelude", "trimmed"),
                 comes_back=settings.reconnect is not None,
             )
             try:
-                async with aclosing(response.aiter_raw()) as pieces:
+                async with aclosing(_pieces(response)) as pieces:
                     while (
                         piece := await self._in_time(anext(pieces, None))
                     ) is not None:
@@ -291,6 +294,16 @@ class Reading(AsyncIterator[dict[str, Any]]):
             if deadline is not None and left is not None and min(waits) == left:
                 raise DeadlineExceeded(deadline, self._cursor.id) from None
             raise TimeoutError(f"nothing came for {silence:g} s") from None
+
+
+async def _pieces(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """The body, as it comes."""
+    if response.is_stream_consumed:
+        yield response.content
+        return
+    async with aclosing(response.aiter_raw()) as pieces:  # type: ignore[type-var]
+        async for piece in pieces:
+            yield piece
 
 
 def _is_for_good(error: Exception) -> bool:

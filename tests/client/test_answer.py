@@ -15,6 +15,7 @@ import pytest
 from rx_agui import Frame
 from rx_agui.client._answer import Answer, Cursor, split_id
 from rx_agui.client._body import decoder
+from rx_agui.errors import Corrupt, PayloadTooLarge, WireError
 from rx_agui.operators import chunk, compress
 from rx_agui.sse import format_sse_chunk
 
@@ -227,3 +228,25 @@ def test_who_may_come_back_has_an_id_of_a_stream_and_a_number(
     event_id: str, parts: tuple[str, int]
 ) -> None:
     assert split_id(event_id) == parts
+
+
+def test_a_prelude_without_an_end_meets_a_limit() -> None:
+    answer = Answer(Cursor(), decoder(""), 1000, holds_back=True)
+
+    with pytest.raises(PayloadTooLarge, match="a prelude is larger than max_size=1000"):
+        list(answer.read(f"{A}\n\n".encode() * 30))
+
+
+def test_a_bomb_in_a_payload_meets_a_limit() -> None:
+    answer = Answer(Cursor(), decoder(""), 10_000)
+
+    with pytest.raises(PayloadTooLarge):
+        list(answer.read(enveloped(1, ["a" * 100_000])))
+
+
+def test_a_payload_that_is_not_what_was_sent_is_corrupt() -> None:
+    whole = enveloped(1, ["a" * 100], cut=10_000)
+    spoilt = whole.replace(b'"crc32":', b'"crc32":1')
+
+    with pytest.raises((Corrupt, WireError)):
+        list(Answer(Cursor(), decoder(""), 1 << 20).read(spoilt))

@@ -547,7 +547,7 @@ def test_a_log_that_does_not_reach_back_ends_a_run_that_has_begun(replay: str) -
     events, error = read_until_error(Trimmed, server)
 
     assert events == [STARTED, A]
-    assert (error.stream, error.after, error.first) == ("run", 2, None)
+    assert (error.stream, error.after, error.first) == ("run", 2, 0)
     assert str(error) == "stream 'run' is not kept so far back, asked for 3"
 
 
