@@ -54,7 +54,7 @@ def node() -> Callable[..., str]:
             text=True,
             timeout=timeout,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     return run
