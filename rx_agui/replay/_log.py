@@ -60,8 +60,9 @@ class ReplayLog(Protocol):
         Ends when the stream is closed. A payload that spans `after` is cut.
 
         Raises:
-            Trimmed: The log no longer reaches back that far, or a reader was so slow
-                that it was overtaken.
+            Trimmed: The log no longer reaches back that far, or not yet that far
+                forward (`after` is of another run of the same name), or a reader was so
+                slow that it was overtaken.
             UnknownStream: Nobody has opened it, or it is too long ago.
         """
 
