@@ -77,6 +77,15 @@ def nginx() -> Callable[..., AbstractContextManager[str]]:
     return nginx_before
 
 
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Where it is: for scripts of tests/node that open a page."""
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("no chromium to be had")
+    return found
+
+
 @pytest.fixture
 def told() -> Told:
     """Providers of the test's own."""

@@ -22,7 +22,7 @@
  * @property {"connecting" | "open" | "waiting" | "done" | "failed"} state
  * @property {number} attempt Connections tried since something new came; 0 when all is well.
  * @property {number} retryIn Milliseconds until the next try, while `waiting`; else 0.
- * @property {number} connections How many were opened; one for a line that never broke.
+ * @property {number} connections How many were answered; one for a line that never broke.
  * @property {string} lastEventId The cursor: of the last frame taken. "" before the first.
  * @property {number} bytes Of all bodies, behind the decompression that HTTP does.
  * @property {number} events Handed on.
@@ -574,9 +574,9 @@ class Run {
     const { url, headers } = this.#addressed();
     const { signal } = this.#connection;
     const { fetch } = this.#settings; // a browser's own must not be called as our method
-    this.#status.connections += 1;
     const init = { ...this.#request.init, headers, signal };
     const response = await this.#inTime(fetch(url, init), 0);
+    this.#status.connections += 1;
     return /** @type {Response} */ (response); // it was never LATE
   }
 

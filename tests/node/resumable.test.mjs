@@ -97,10 +97,12 @@ for (const [status, type] of [[404, "text/plain"], [500, "application/json"], [2
 // -- cut ------------------------------------------------------------------------
 
 for (const size of [Infinity, 1, 2, 7]) {
-  for (const end of ["close", "reset"]) {
-    test(`cut after every byte (${end}, read by ${size}) nothing is lost or repeated`, async () => {
+  // Where many reads take long, every other cut is a reset.
+  for (const ends of size < 7 ? [["close", "reset"]] : [["close"], ["reset"]]) {
+    test(`cut after every byte (${ends}, read by ${size}) nothing is lost or repeated`, async () => {
       const bytes = bytesOf(WHOLE);
       await everyCut(bytes.length, async (cut) => {
+        const end = ends[cut % ends.length];
         const begun = answer(bytes.slice(0, cut), { size, end, replay: "live" });
         const server = scripted(begun, (request) => answer("", { size, ...bytesIn(tail(FRAMES, request)) }));
 
