@@ -21,12 +21,12 @@ from rx_agui.asgi._settings import Settings
 from rx_agui.operators import batch, chunk, compress, flow_control, sequence
 from rx_agui.operators._stage import Operator
 
-__all__ = ["bare_chain", "outgoing", "serve_alone"]
+__all__ = ["CLEANUP", "bare_chain", "outgoing", "serve_alone"]
 
 _log = logging.getLogger("rx_agui")
 
 #: Seconds an agent has to clean up, after its end or when it is cancelled.
-_CLEANUP = 10.0
+CLEANUP = 10.0
 
 #: Runs that go on without their request; the event loop alone would forget them.
 _going_on: set[asyncio.Task[None]] = set()
@@ -112,12 +112,12 @@ class _Run:
         if course.failed:
             self._session.witness.says("error", course.error)
         if outcome is COMPLETED:
-            if not await self._comes_to_rest(_CLEANUP):
+            if not await self._comes_to_rest(CLEANUP):
                 _log.warning(
                     "%s: its agent is still at work %g s after its end, number %d, and "
                     "is cancelled",
                     course,
-                    _CLEANUP,
+                    CLEANUP,
                     course.last,
                 )
                 await self.stop("completed")
@@ -159,11 +159,11 @@ class _Run:
         feed.dispose()
         self._session.writer.disposed()
         try:
-            async with asyncio.timeout(_CLEANUP):
+            async with asyncio.timeout(CLEANUP):
                 await feed.closed.wait()
         except TimeoutError:
             _log.warning(
                 "%s: its agent was cancelled %g s ago and is still at work",
                 self._course,
-                _CLEANUP,
+                CLEANUP,
             )

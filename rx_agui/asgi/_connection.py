@@ -94,6 +94,7 @@ class Connection:
 
     async def open(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the head, and the first bytes at once."""
+        self._post = Patrol.here().join(self, self._next_look(self._began))
         start: Message = {
             "type": "http.response.start",
             "status": status,
@@ -103,8 +104,6 @@ class Connection:
         self._encoder = self._make_encoder()
         retry_ms = self._settings.retry * random.uniform(1.0, 1.5) * 1000
         await self._put(b":\nretry: %d\n\n" % retry_ms)
-        self._began = self._last_write
-        self._post = Patrol.here().join(self, self._next_look(self._began))
         self._opened.set()
 
     async def listen(self, receive: Receive) -> None:

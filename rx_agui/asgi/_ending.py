@@ -14,6 +14,7 @@ number like any other.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -57,6 +58,8 @@ class Course:
         self.error: BaseException | None = None
         self.numbered = numbered
         self.expose = expose
+        #: Called behind the terminal event, when it has been handed on.
+        self.ended: Callable[[], object] = _nothing
         self._complained = False
 
     def passes(self, frame: Frame) -> int:
@@ -100,7 +103,19 @@ class Course:
             self.last,
             exc_info=None if refused else error,
         )
-        line = run_error(failure.message, failure.code)
+        return self._end(run_error(failure.message, failure.code), number)
+
+    def refusal(self) -> BaseException | None:
+        """What the source raised before its first event, if it did."""
+        return self.error if self.failed and not self.began else None
+
+    def is_cancelled(self, why: str, code: str) -> Frame:
+        """It is ended from outside: here is its end."""
+        self.failed = self.over = True
+        line = run_error(f"The run was cancelled: {why}.", code)
+        return self._end(line, self.last + 1)
+
+    def _end(self, line: bytes, number: int) -> Frame:
         self.last = number
         return Frame(line, NO_PERMIT, 1, number, number)
 
@@ -150,6 +165,8 @@ class _Ending(Stage):
         course.last = frame.last or course.last
         self.sent += frame.events
         self.emit(frame)
+        if course.over:
+            course.ended()
 
     def _gather(self, piece: StreamChunk) -> None:
         """Keep a piece until its payload is whole: `chunk` sends them in one go."""
@@ -187,6 +204,8 @@ class _Ending(Stage):
         self.sent += payload.events
         for part in parts:
             self.emit(part)
+        if course.over:
+            course.ended()
 
     def _drop_late(self, events: int) -> None:
         self.count_drop("after_end", events)
@@ -222,6 +241,9 @@ class _Ending(Stage):
             self.count_drop("incomplete", pieces[-1][0].events)
         for _, permit in pieces:
             permit.release()
+
+
+def _nothing() -> None: ...
 
 
 def _cut(frame: Frame, keep: int) -> Frame:

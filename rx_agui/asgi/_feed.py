@@ -28,7 +28,8 @@ from rx_agui.clock import Clock, clock_for
 from rx_agui.errors import ConfigError, StreamError
 from rx_agui.flow import NO_PERMIT, Credit, Link, Paced, Permit, from_async_iterable
 from rx_agui.frame import Frame, StreamChunk
-from rx_agui.operators._stage import Lifted, Operator
+from rx_agui.operators._lift import Lifted
+from rx_agui.operators._stage import Operator
 from rx_agui.pipeline import _Named
 from rx_agui.probe import Probe
 
@@ -77,11 +78,12 @@ class Chain(NamedTuple):
     bare: tuple[Operator, ...]  # for events that went through nothing yet
     ending: Operator  # for all
     outgoing: tuple[Operator, ...] = ()  # for those that were bare
+    ready: tuple[Operator, ...] = ()  # for payloads
 
     def on(self, source: Observable[Any], *, is_bare: bool) -> Observable[Any]:
         """The source, and what it goes through."""
         whole = (*self.bare, self.ending, *self.outgoing)
-        steps = whole if is_bare else (self.ending,)
+        steps = whole if is_bare else (*self.ready, self.ending)
         if isinstance(source, _Named):  # it has a name of its own, and is one stream
             inner = compose(*steps)(source._inner)
             return _Named(inner, source._name, (*source._probes, self.probe))

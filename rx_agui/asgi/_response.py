@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
 from rx_agui.asgi._alone import serve_alone
-from rx_agui.asgi._coding import encoder, negotiated, offered
+from rx_agui.asgi._answer import LIVE
+from rx_agui.asgi._coding import Encoder, encoder, negotiated, offered
 from rx_agui.asgi._connection import Connection
 from rx_agui.asgi._failure import failure_of
 from rx_agui.asgi._feed import is_source
+from rx_agui.asgi._kept import Viewer, answered
 from rx_agui.asgi._policy import Grace
 from rx_agui.asgi._request import Message, Receive, Request, Send
 from rx_agui.asgi._session import Refused
@@ -37,7 +39,7 @@ _log = logging.getLogger("rx_agui")
 
 Headers = list[tuple[bytes, bytes]]
 
-#: Which answer a returning reader gets: see the wire.
+#: Which answer a reader of a log gets; see _answer.py.
 REPLAY = b"rx-agui-replay"
 
 
@@ -59,7 +61,7 @@ class SSEResponse(_Base):
         batch_size: int = 50,
         batch_timeout: float = 0.05,
         profile: Literal["agui", "chunk"] = "agui",
-        conflate: bool = True,
+        conflate: Literal["never", "lagging", "always"] = "lagging",
         codings: Sequence[str] | None = None,
         compression_level: int = 6,
         status_grace: float = 0.1,
@@ -134,22 +136,59 @@ class SSEResponse(_Base):
             await _send_whole(send, self.status_code, headers, b"")
             self._unused()
             return
-        if request.cursor is not None:
-            why = "this stream is not kept: it cannot be resumed\n"
-            await self._say(send, 410, why)
+
+        def make_encoder() -> Encoder:
+            return encoder(coding, settings.compression_level)
+
+        if self._log is not None:
+            await self._serve_kept(
+                self._log, request, headers, make_encoder, receive, send
+            )
+        elif request.cursor is not None or request.join:
+            await self._say(
+                send, 410, "this stream is not kept: there is no coming back\n"
+            )
+        else:
+            await serve_alone(
+                self._source,
+                self._stream or "",
+                Connection(send, make_encoder, settings),
+                settings,
+                receive,
+                self.status_code,
+                headers,
+            )
+
+    async def _serve_kept(
+        self,
+        log: ReplayLog,
+        request: Request,
+        headers: Headers,
+        make_encoder: Callable[[], Encoder],
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        settings = self._settings
+        answer, run = await answered(request, self._source, log, self._stream, settings)
+        if answer.replay != LIVE:
+            self._unused()
+        if answer.status == 204:
+            await _send_whole(send, 204, [(b"cache-control", b"no-store")], b"")
             return
-        connection = Connection(
-            send, lambda: encoder(coding, settings.compression_level), settings
-        )
-        await serve_alone(
-            self._source,
-            self._stream or "",
-            connection,
+        if answer.status != 200:
+            await self._say(send, answer.status, f"{answer.why}\n")
+            return
+        headers.append((REPLAY, answer.replay.encode()))
+        _add_to(headers, b"access-control-expose-headers", b"Rx-Agui-Replay")
+        viewer = Viewer(
+            answer,
+            run,
+            log,
+            Connection(send, make_encoder, settings),
             settings,
-            receive,
-            self.status_code,
-            headers,
+            resumes=request.resumes,
         )
+        await viewer.serve(receive, self.status_code, headers)
 
     async def _refuse(self, error: BaseException, scope: Message, send: Send) -> None:
         """The source failed before its first event."""

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from rx_agui import probe
@@ -65,6 +67,7 @@ class Session:
         course: How far the run has come, as far as this reader is concerned.
         resumes: Whether the client comes back by itself, and to something.
         outlives_reader: Whether what writes here goes on when the reader is gone.
+        refusal: What the source raised before its first event, if it did.
     """
 
     def __init__(
@@ -77,12 +80,14 @@ class Session:
         stem: str = "",
         resumes: bool = False,
         outlives_reader: bool = False,
+        refusal: Callable[[], BaseException | None] | None = None,
     ) -> None:
         self.connection = connection
         self.course = course
         self.witness = witness
         self.resumes = resumes
         self.outlives_reader = outlives_reader
+        self._refusal = refusal or course.refusal
         self._settings = settings
         #: Whether the run goes on without its reader, held back by nobody.
         self.is_alone = False
@@ -125,11 +130,12 @@ class Session:
             timeout=self._settings.status_grace,
             return_when=asyncio.FIRST_COMPLETED,
         )
-        course = self.course
-        if course.failed and not course.began and course.error is not None:
-            raise Refused(course.error)
-        if not connection.outcome.done() or connection.outcome.result() is not GONE:
-            await connection.open(status, headers)
+        error = self._refusal()
+        if error is not None:
+            raise Refused(error)
+        if not (connection.outcome.done() and connection.outcome.result() is GONE):
+            with suppress(ReaderGone):  # whoever found out has set the outcome
+                await connection.open(status, headers)
         return await connection.outcome
 
     async def say_goodbye(self, outcome: Outcome) -> None:
@@ -153,6 +159,14 @@ class _Writer(SSEWriter):
     def __init__(self, connection: Connection, write: Write, stem: str) -> None:
         super().__init__(write, stream=stem)
         self._connection = connection
+
+    def is_named(self, stem: str) -> None:
+        """What ids begin with, if nobody knew before the first event."""
+        self._stem = f"{stem}/"
+
+    def counts(self, what: str, n: int) -> None:
+        """Tell telemetry of more than events."""
+        self._tally.count(what, n)
 
     def on_next(self, value: Any) -> None:
         self._connection.waits()

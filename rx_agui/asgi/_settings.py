@@ -14,9 +14,10 @@ from rx_agui.errors import (
     require_whole,
 )
 
-__all__ = ["PROFILES", "Settings"]
+__all__ = ["CONFLATES", "PROFILES", "Settings"]
 
 PROFILES: Final = ("agui", "chunk")
+CONFLATES: Final = ("never", "lagging", "always")
 
 #: Seconds a logged run waits for a reader that was cut off: a tunnel, a lid that closed.
 _TUNNEL: Final = 60.0
@@ -30,7 +31,7 @@ class Settings:
     batch_size: int
     batch_timeout: float
     profile: str
-    conflate: bool
+    conflate: str
     codings: tuple[str, ...]
     compression_level: int
     status_grace: float
@@ -48,6 +49,7 @@ class Settings:
         require_positive(**counts, batch_timeout=self.batch_timeout, retry=self.retry)
         require_whole(**counts, compression_level=self.compression_level)
         require_one_of(PROFILES, profile=self.profile)
+        require_one_of(CONFLATES, conflate=self.conflate)
         require_at_least(0.0, status_grace=self.status_grace)
         if not 1 <= self.compression_level <= 9:
             level = self.compression_level

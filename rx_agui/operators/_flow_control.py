@@ -14,13 +14,13 @@ nothing may wait, on an event loop, do they queue here, and then `overflow` deci
 from __future__ import annotations
 
 from collections import deque
-from functools import partial
+from collections.abc import Callable
 from threading import Lock, get_ident
 from typing import Any, Final, cast
 
 from reactivex.abc import SchedulerBase
 
-from rx_agui.codec import encode
+from rx_agui.codec import encode, encode_many
 from rx_agui.errors import (
     BackpressureTimeout,
     Overflow,
@@ -230,20 +230,59 @@ class _Window(Entrance):
 
     def begin(self, top: Stage) -> None:
         super().begin(top)
-        self._first, self._gather = self.line.fold()
+        self._first, self._gatherer = self.line.fold()
         watch = self.line.watch
         self._is_watched = watch is not None
+        self._origin: Callable[[], Any] | None = None
         # Both are called for every event, so no more than what is needed is.
         if watch is not None:
             self.credit.on_wait = watch.waited
-        if self._gather is not None:
+        if self._gatherer is not None:
+            self._gather = self._gatherer.gather
             self.prepare = self._prepare_bytes  # type: ignore[method-assign]
             if watch is not None and watch.origin is not None:
                 self._origin = watch.origin
                 self.prepare = self._prepare_linked  # type: ignore[method-assign]
         elif watch is None:
             self.prepare = top.frame_of  # type: ignore[method-assign, assignment]
-        self.admit = partial(self.line.hand_in, self._let_in)  # type: ignore[method-assign]
+
+    def admit(self, prepared: Any) -> None:
+        line = self.line
+        turn = line.turn
+        if type(prepared) is bytes and not turn.inbox:
+            # line.hand_in and _let_in, written out: this is done for every event.
+            try:
+                turn.token.pop()
+            except IndexError:
+                pass
+            else:
+                try:
+                    try:
+                        turn.owner = get_ident()
+                        if self.top._ended:
+                            self.credit.give(1)
+                        else:
+                            self._gather(prepared, self.credit)
+                    finally:
+                        turn.owner = 0
+                        turn.token.append(None)
+                    if turn.inbox:
+                        turn.go_on()
+                except BaseException as error:
+                    line.break_off(error)
+                    raise
+                return
+        line.hand_in(self._let_in, prepared)
+
+    def admit_many(self, events: list[Any]) -> None:
+        if self._gatherer is not None and (
+            self._origin is None or self._origin() is None
+        ):
+            lines = encode_many(events)
+            if lines is not None:
+                self.line.hand_in(self._let_in_many, lines)
+                return
+        super().admit_many(events)
 
     def _prepare_bytes(self, event: Any) -> Any:
         if type(event) is dict:
@@ -254,7 +293,7 @@ class _Window(Entrance):
 
     def _prepare_linked(self, event: Any) -> Any:
         """The same, but an event that comes from a span keeps that beside it."""
-        origin = self._origin()
+        origin = self._origin and self._origin()
         if origin is None:
             return encode(event) if type(event) is dict else self._prepare_bytes(event)
         frame = self.top.frame_of(event)
@@ -345,7 +384,7 @@ class _Window(Entrance):
             credit.give(1)
             return
         if type(frame) is bytes:
-            self._gather(frame, credit)  # type: ignore[misc]  # else it were a Frame
+            self._gather(frame, credit)
             return
         if self._is_watched:
             self.sets_out(frame)
@@ -362,6 +401,12 @@ class _Window(Entrance):
                 credit.give(1)  # nobody held it: it was consumed
             elif permit is not NO_PERMIT:
                 frame.permit.release()
+
+    def _let_in_many(self, lines: list[bytes]) -> None:
+        if self.top._ended or self._gatherer is None:
+            self.credit.give(len(lines))
+        else:
+            self._gatherer.gather_many(lines, self.credit)
 
     def on_completed(self) -> None:
         self.line.post(self._finish, None)

@@ -51,6 +51,14 @@ class ReplayLog(Protocol):
     async def close(self, stream: str) -> None:
         """No more will come. Readers of the tail end behind the last event."""
 
+    async def forget(self, stream: str) -> None:
+        """Drop the stream, as if nobody had ever opened it.
+
+        For a run that failed before its first event: it was answered with a status of
+        its own, and the same request may be made again. Readers of its tail get
+        UnknownStream. Nothing happens if nobody knows it.
+        """
+
     async def position(self, stream: str) -> Position | None:
         """How far it has come; None if nobody knows it (any more)."""
 

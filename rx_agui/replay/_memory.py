@@ -32,13 +32,18 @@ from rx_agui.errors import (
     require_whole,
 )
 from rx_agui.frame import Frame
+from rx_agui.replay._fold import Fold
 from rx_agui.replay._log import Position
 from rx_agui.replay._payload import behind, kept
+from rx_agui.replay._prelude import prelude_lines
 
 __all__ = ["LogStats", "MemoryLog"]
 
 #: Payloads a reader is given without a break before others on the loop have a turn.
 _AT_ONCE = 100
+
+#: Payloads that are folded for a prelude before others on the loop have a turn: 1 ms.
+_FOLDED = 200
 
 #: Payloads of idle streams that are given up with every call: more than come in.
 _SWEPT = 2
@@ -204,6 +209,18 @@ class MemoryLog:
             waiting = closing.take_waiting()
         _wake(waiting)
 
+    async def forget(self, stream: str) -> None:
+        """Drop a stream that never began; see `ReplayLog.forget`."""
+        with self._lock:
+            known = self._streams.get(stream)
+            if known is None:
+                return
+            known.finished = known.unknown = True
+            self._closed[stream] = known
+            self._forget(known)
+            waiting = known.take_waiting()
+        _wake(waiting)
+
     # -- who reads it -----------------------------------------------------------------
 
     async def position(self, stream: str) -> Position | None:
@@ -223,16 +240,17 @@ class MemoryLog:
 
     async def prelude(self, stream: str) -> Frame:
         """What brings a new reader to the present; see `ReplayLog.prelude`."""
-        with self._lock:
-            known = self._known(stream)
-            lines = [frame.data for frame in known.frames[known.head :] if frame]
-            last = known.last
+        while True:
+            with self._lock:
+                known = self._known(stream)
+                if known.fold_some():
+                    lines, last = prelude_lines(known.fold), known.last
+                    break
+            await asyncio.sleep(0)  # others on the loop have a turn
         if not lines:
             return Frame(b"", events=0)
-        data = b"\n".join(lines)
-        events = data.count(b"\n") + 1
-        prelude = Frame(data, events=events, first=last, last=last)
-        prelude.numbers = (0,) * (events - 1) + (last,)
+        prelude = Frame(b"\n".join(lines), events=len(lines), first=last, last=last)
+        prelude.numbers = (0,) * (len(lines) - 1) + (last,)
         return prelude
 
     # -- what it holds ----------------------------------------------------------------
@@ -358,6 +376,8 @@ class Tail:
                     return frame
                 if stream.finished:
                     self._done = True
+                    if stream.unknown:
+                        raise UnknownStream(self._name)
                     raise StopAsyncIteration
                 woken = stream.wait()
             self._at_once = 0
@@ -416,6 +436,8 @@ class _Stream:
         "dropped",
         "events",
         "finished",
+        "fold",
+        "folded",
         "frames",
         "head",
         "last",
@@ -423,6 +445,7 @@ class _Stream:
         "name",
         "times",
         "touched",
+        "unknown",
         "waiting",
     )
 
@@ -436,11 +459,28 @@ class _Stream:
         self.last = 0
         self.lost = 0  # the last number that was given up
         self.finished = False
+        self.unknown = False  # it was forgotten before it began
+        self.fold = Fold()
+        self.folded = 0  # payloads that are folded, counted from the first of all
         self.touched = 0.0
         self.waiting: set[asyncio.Future[None]] = set()
 
     def __len__(self) -> int:
         return len(self.frames) - self.head
+
+    def fold_some(self) -> bool:
+        """Fold what was not yet, for a moment; whether that is all."""
+        end = min(self.folded + _FOLDED, self.dropped + len(self.frames))
+        for place in range(self.folded, end):
+            self.fold_one(place)
+        return end == self.dropped + len(self.frames)
+
+    def fold_one(self, place: int) -> None:
+        frame = self.at(place)
+        assert frame is not None
+        for line in frame.lines():
+            self.fold.add(line)
+        self.folded = place + 1
 
     def position(self) -> Position:
         first = self.last + 1
@@ -462,6 +502,8 @@ class _Stream:
         head = self.head
         frame = self.frames[head]
         assert frame is not None
+        if self.folded == self.dropped + head:
+            self.fold_one(self.folded)
         self.frames[head] = None
         self.head = head = head + 1
         self.events -= frame.events
