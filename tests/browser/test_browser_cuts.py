@@ -2,57 +2,134 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from cutting import cutting, random_cuts
 from remembering import Remembering
 from serving import served
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from rx_agui.asgi import CONTINUE, SSEResponse
+from rx_agui.replay import MemoryLog
 from rx_agui.testing import simulated_run
 
 Node = Callable[..., str]
-
-#: Words of a run, and bytes that it has, its chunks of HTTP included.
-WORDS, SIZE = 40, 9000
+Event = dict[str, Any]
 
 
-def runs(node: Node, client: str, url: str, names: list[str]) -> list[dict[str, Any]]:
-    said = node("cut_runs.mjs", client, url, read="\n".join(names)).split("\n")
+def sent(name: str) -> list[Event]:
+    """What the agent says in a run: two messages at the same time."""
+    return list(simulated_run(40, run_id=name, messages=2))
+
+
+class Ours:
+    """An application as one writes it, which counts how often it is asked for a run."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.begun: list[str] = []
+        self._log = MemoryLog()
+        self._settings = settings
+        self.app = Starlette(routes=[Route("/", self.run, methods=["POST"])])
+
+    async def run(self, request: Request) -> Response:
+        name = (await request.json())["runId"]
+
+        async def agent() -> AsyncIterator[Event]:
+            self.begun.append(name)
+            for event in sent(name):
+                await asyncio.sleep(0)
+                yield event
+
+        return SSEResponse(
+            agent,
+            log=self._log,
+            stream=name,
+            on_disconnect=CONTINUE,
+            **self._settings,
+        )
+
+
+def read(
+    node: Node, client: str, url: str, names: list[str], **options: Any
+) -> list[dict[str, Any]]:
+    """What unmodified clients make of the runs."""
+    asked = json.dumps(options)
+    said = node("cut_runs.mjs", client, url, asked, read="\n".join(names)).split("\n")
     assert said[-2] == "alive"
     return [json.loads(line) for line in said[:-2]]
 
 
-def expected(node: Node, client: str, name: str) -> dict[str, Any]:
-    """What the client makes of the events themselves."""
-    events = list(simulated_run(WORDS, run_id=name, messages=2))
-    made: dict[str, Any] = json.loads(
-        node("reduce.mjs", client, read=json.dumps(events))
-    )
-    return made
+def reduced(node: Node, client: str, names: list[str]) -> dict[str, Any]:
+    """What the client makes of the events themselves, without a network."""
+    streams = "\n".join(json.dumps(sent(name)) for name in names)
+    made = node("reduce.mjs", client, read=streams).splitlines()
+    return dict(zip(names, map(json.loads, made), strict=True))
+
+
+def assert_nothing_is_lost_or_repeated(
+    node: Node, client: str, app: Any, cuts: int, *, reset: bool, up_to: int
+) -> list[dict[str, Any]]:
+    names = [f"run-{number}" for number in range(cuts // 5)]
+    places = random_cuts(3, of=cuts, up_to=up_to)
+    sizes = [1, 3, 700, 65536] * 100_000
+    with served(app) as server, cutting(server, places, sizes, reset=reset) as line:
+        runs = read(node, client, line.url, names)
+
+    assert line.cuts == cuts
+    assert [run["error"] for run in runs] == [None] * len(names)
+    assert {run["last"]["state"] for run in runs} == {"done"}
+    expected = reduced(node, client, names)
+    for run in runs:
+        as_sent = expected[run["runId"]]
+        assert run["messages"] == as_sent["messages"]
+        assert run["state"] == as_sent["state"]
+    return runs
 
 
 @pytest.mark.parametrize("reset", [True, False], ids=["reset", "closed"])
-def test_500_random_cuts_lose_and_repeat_nothing(
+def test_1000_cuts_lose_and_repeat_nothing(
     node: Node, ag_ui_client: str, reset: bool
 ) -> None:
-    names = [f"run-{number}" for number in range(100)]
-    app = Remembering(lambda name: simulated_run(WORDS, run_id=name, messages=2))
-    cuts = random_cuts(3, of=500, up_to=SIZE // 3)
-    pieces = [1, 3, 700, 65536] * 20_000
+    ours = Ours(conflate=False)
 
-    with served(app) as server, cutting(server, cuts, pieces, reset=reset) as line:
-        read = runs(node, ag_ui_client, line.url, names)
+    runs = assert_nothing_is_lost_or_repeated(
+        node, ag_ui_client, ours.app, 500, reset=reset, up_to=1500
+    )
 
-    assert line.cuts == 500
-    assert len(app.runs) == len(names)  # no agent ran twice
-    for run in read:
-        sent = list(simulated_run(WORDS, run_id=run["runId"], messages=2))
-        assert (run["error"], run["last"]["state"]) == (None, "done")
-        assert [event["type"] for event in run["events"]] == [e["type"] for e in sent]
-        made = expected(node, ag_ui_client, run["runId"]) if run is read[0] else None
-        if made is not None:
-            assert (run["messages"], run["state"]) == (made["messages"], made["state"])
-        assert run["events"] == sent
+    assert sorted(ours.begun) == sorted(run["runId"] for run in runs)
+    for run in runs:
+        assert run["events"] == sent(run["runId"])
+
+
+def test_payloads_that_are_cut_are_asked_for_again(
+    node: Node, ag_ui_client: str
+) -> None:
+    ours = Ours(profile="chunk", conflate=False)
+
+    runs = assert_nothing_is_lost_or_repeated(
+        node, ag_ui_client, ours.app, 250, reset=True, up_to=1500
+    )
+
+    for run in runs:
+        assert run["events"] == sent(run["runId"])
+
+
+def test_another_server_that_follows_the_wire_is_resumed_as_well(
+    node: Node, ag_ui_client: str
+) -> None:
+    app = Remembering(sent)
+
+    runs = assert_nothing_is_lost_or_repeated(
+        node, ag_ui_client, app, 250, reset=False, up_to=3000
+    )
+
+    assert len(app.runs) == len(runs)
+    for run in runs:
+        assert run["events"] == sent(run["runId"])

@@ -153,7 +153,9 @@ class Stream:
         return owner if self.chance.random() < 0.6 else None
 
     def word(self) -> str:
-        return self.chance.choice(["", "a ", "Hello ", "流水", "🌊", "é\u2028", '"', "\\n"])
+        return self.chance.choice(
+            ["", "a ", "Hello ", "流水", "🌊", "é\u2028", '"', "\\n"]
+        )
 
     def one_of(self, things: Any) -> Any:
         things = list(things)
@@ -230,11 +232,15 @@ class Stream:
     def thought_content(self) -> None:
         if id := self.one_of(self.thoughts):
             owner = self.tag(self.thoughts[id])
-            self.say("REASONING_MESSAGE_CONTENT", owner, messageId=id, delta=self.word())
+            self.say(
+                "REASONING_MESSAGE_CONTENT", owner, messageId=id, delta=self.word()
+            )
 
     def thought_end(self) -> None:
         if id := self.one_of(self.thoughts):
-            self.say("REASONING_MESSAGE_END", self.tag(self.thoughts.pop(id)), messageId=id)
+            self.say(
+                "REASONING_MESSAGE_END", self.tag(self.thoughts.pop(id)), messageId=id
+            )
 
     def span(self) -> None:
         if self.spans and self.chance.random() < 0.5:
@@ -275,14 +281,18 @@ class Stream:
         paths += ["/toString", "/list/x", "/deep/x/new", "/list/1"]
         ops = []
         for _ in range(chance.randint(1, 3)):
-            op = chance.choice(["add"] * 5 + ["replace"] * 5 + ["remove", "test", "move", "copy"])
+            op = chance.choice(
+                ["add"] * 5 + ["replace"] * 5 + ["remove", "test", "move", "copy"]
+            )
             weights = [6] * 9 + [3] * 3 + [1] * (len(paths) - 12)
             one: Event = {"op": op, "path": chance.choices(paths, weights)[0]}
             if op in ("move", "copy"):
                 # From "" the client would put its state into itself, and hang.
                 one["from"] = chance.choices(paths, weights)[0] or "/n"
             elif op != "remove":
-                one["value"] = chance.choice([0, 1, "s", None, [1], {"x": {"y": 2}}, True])
+                one["value"] = chance.choice(
+                    [0, 1, "s", None, [1], {"x": {"y": 2}}, True]
+                )
             ops.append(one)
         return ops
 
@@ -298,7 +308,11 @@ class Stream:
         else:
             id = self.name("a")
         self.activities[id] = "plan"
-        extra = {"replace": self.chance.random() < 0.5} if self.chance.random() < 0.5 else {}
+        extra = (
+            {"replace": self.chance.random() < 0.5}
+            if self.chance.random() < 0.5
+            else {}
+        )
         self.say(
             "ACTIVITY_SNAPSHOT",
             messageId=id,
@@ -333,7 +347,9 @@ class Stream:
                 parent = self.one_of(self.assistants)
                 owner, extra["parentMessageId"] = self.assistants[parent], parent
             self.known_calls.append((id, owner))
-            self.say("TOOL_CALL_CHUNK", owner, toolCallId=id, toolCallName="look", **extra)
+            self.say(
+                "TOOL_CALL_CHUNK", owner, toolCallId=id, toolCallName="look", **extra
+            )
         else:
             self.known_messages.append(id)
             self.say("REASONING_MESSAGE_CHUNK", owner, messageId=id, **extra)
@@ -347,7 +363,11 @@ class Stream:
         extra: Event = {"delta": self.word()} if self.chance.random() < 0.9 else {}
         if self.chance.random() < 0.5:
             extra["toolCallId" if kind == "tool" else "messageId"] = id
-        names = {"text": "TEXT_MESSAGE", "tool": "TOOL_CALL", "thought": "REASONING_MESSAGE"}
+        names = {
+            "text": "TEXT_MESSAGE",
+            "tool": "TOOL_CALL",
+            "thought": "REASONING_MESSAGE",
+        }
         self.say(f"{names[kind]}_CHUNK", owner, **extra)
 
     # -- around it ------------------------------------------------------------------
@@ -407,7 +427,12 @@ class Stream:
         ]
         if self.chance.random() < 0.5:
             history.append(
-                {"id": self.name("h"), "role": "tool", "toolCallId": call, "content": "x"}
+                {
+                    "id": self.name("h"),
+                    "role": "tool",
+                    "toolCallId": call,
+                    "content": "x",
+                }
             )
         if self.chance.random() < 0.5:
             history.append({"id": self.name("h"), "role": "user", "content": "and?"})
