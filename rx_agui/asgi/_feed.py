@@ -248,6 +248,10 @@ class _LateLink(DisposableBase):
 
     offer = admit
 
+    def admit_many(self, events: list[Any]) -> None:
+        for event in events:  # an async source has never more than one
+            self.admit(self.prepare(event))
+
     def refuse(self, error: StreamError) -> None:
         self._link.refuse(error)
 

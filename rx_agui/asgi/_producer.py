@@ -80,6 +80,7 @@ class Run:
             that name, so that this one was given up, or if it failed before its first
             event.
         over: When everything is in the log.
+        working: Until its source has been closed, too.
     """
 
     _of_log: ClassVar[WeakKeyDictionary[ReplayLog, dict[str, Run]]] = (
@@ -133,7 +134,7 @@ class Run:
             stream is not None
         ):  # the log has it already: who asks is told so from now on
             self._is_opened_as(stream)
-        self._working = self.loop.create_task(self._work())
+        self.working = self.loop.create_task(self._work())
 
     def _is_opened_as(self, stream: str) -> None:
         self._stream = self.course.stream = stream

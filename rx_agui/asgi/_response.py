@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
@@ -20,6 +21,7 @@ from rx_agui.asgi._policy import Grace
 from rx_agui.asgi._request import Message, Receive, Request, Send
 from rx_agui.asgi._session import Refused
 from rx_agui.asgi._settings import Settings
+from rx_agui.asgi._shutdown import Shutdown
 from rx_agui.errors import ConfigError
 from rx_agui.frame import IDENTITY
 from rx_agui.replay import ReplayLog
@@ -72,6 +74,7 @@ class SSEResponse(_Base):
         max_duration: float | None = None,
         on_disconnect: Grace | None = None,
         expose_errors: bool = False,
+        shutdown: Shutdown | None = None,
         name: str = "default",
     ) -> None:
         if not is_source(source):
@@ -80,6 +83,7 @@ class SSEResponse(_Base):
         self._source = source
         self._log = log
         self._stream = stream
+        self._shutdown = shutdown
         self._settings = Settings(
             window=window,
             batch_size=batch_size,
@@ -140,7 +144,12 @@ class SSEResponse(_Base):
         def make_encoder() -> Encoder:
             return encoder(coding, settings.compression_level)
 
-        if self._log is not None:
+        if self._shutdown is not None and self._shutdown.draining:
+            after = str(self._shutdown.retry_after)
+            await self._say(
+                send, 503, "the server shuts down\n", {"retry-after": after}
+            )
+        elif self._log is not None:
             await self._serve_kept(
                 self._log, request, headers, make_encoder, receive, send
             )
@@ -149,15 +158,17 @@ class SSEResponse(_Base):
                 send, 410, "this stream is not kept: there is no coming back\n"
             )
         else:
-            await serve_alone(
-                self._source,
-                self._stream or "",
-                Connection(send, make_encoder, settings),
-                settings,
-                receive,
-                self.status_code,
-                headers,
-            )
+            connection = Connection(send, make_encoder, settings)
+            with self._until_shutdown(connection, resumes=False):
+                await serve_alone(
+                    self._source,
+                    self._stream or "",
+                    connection,
+                    settings,
+                    receive,
+                    self.status_code,
+                    headers,
+                )
 
     async def _serve_kept(
         self,
@@ -180,15 +191,19 @@ class SSEResponse(_Base):
             return
         headers.append((REPLAY, answer.replay.encode()))
         _add_to(headers, b"access-control-expose-headers", b"Rx-Agui-Replay")
-        viewer = Viewer(
-            answer,
-            run,
-            log,
-            Connection(send, make_encoder, settings),
-            settings,
-            resumes=request.resumes,
-        )
-        await viewer.serve(receive, self.status_code, headers)
+        if run is not None and self._shutdown is not None:
+            self._shutdown.enrol(run)
+        connection = Connection(send, make_encoder, settings)
+        viewer = Viewer(answer, run, log, connection, settings, resumes=request.resumes)
+        with self._until_shutdown(connection, resumes=request.resumes):
+            await viewer.serve(receive, self.status_code, headers)
+
+    def _until_shutdown(
+        self, connection: Connection, *, resumes: bool
+    ) -> AbstractContextManager[None]:
+        if self._shutdown is None:
+            return nullcontext()
+        return self._shutdown.enrolled(connection, resumes=resumes)
 
     async def _refuse(self, error: BaseException, scope: Message, send: Send) -> None:
         """The source failed before its first event."""
@@ -203,10 +218,13 @@ class SSEResponse(_Base):
         body = orjson.dumps({"detail": failure.message})
         await _send_whole(send, failure.status, headers, body)
 
-    async def _say(self, send: Send, status: int, why: str) -> None:
+    async def _say(
+        self, send: Send, status: int, why: str, more: Mapping[str, str] | None = None
+    ) -> None:
         headers = [
             (b"content-type", b"text/plain; charset=utf-8"),
             (b"cache-control", b"no-store"),
+            *_raw(more or {}),
         ]
         await _send_whole(send, status, headers, why.encode())
         self._unused()

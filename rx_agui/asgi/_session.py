@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -145,6 +146,10 @@ class Session:
             message = f"The connection was closed: {outcome.why}."
             line = run_error(message, outcome.code or failure_of(None).code)
             last_word = format_frame(Frame(line))
+        elif outcome is not COMPLETED:
+            # All of its readers come back at once otherwise, to one who has just begun.
+            spread = random.uniform(1.0, 3.0) * self._settings.retry
+            last_word = b"retry: %d\n\n" % (spread * 1000)
         await self.connection.finish(last_word)
 
     def leave(self) -> None:
