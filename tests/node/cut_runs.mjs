@@ -12,9 +12,15 @@ const options = JSON.parse(process.argv[4] ?? "{}");
 
 async function read(runId) {
   const events = [];
+  const answers = [];
   let last = {};
   const onstate = (status) => (last = status);
-  const fetch = resumable({ retry: 1, maxRetry: 2, attempts: 50, onstate, ...options });
+  async function noted(url, init) {
+    const response = await globalThis.fetch(url, init);
+    answers.push(response.headers.get("Rx-Agui-Replay") ?? response.status);
+    return response;
+  }
+  const fetch = resumable({ fetch: noted, retry: 1, maxRetry: 2, attempts: 50, onstate, ...options });
   const agent = new HttpAgent({ url, fetch, threadId: "thread-1" });
   let error = null;
   try {
@@ -24,7 +30,7 @@ async function read(runId) {
   }
   const { messages, state } = agent;
   const why = last.error && String(last.error);
-  const made = { runId, events, messages, state, error, last: { ...last, error: why } };
+  const made = { runId, events, answers, messages, state, error, last: { ...last, error: why } };
   process.stdout.write(JSON.stringify(made) + "\n");
 }
 
