@@ -38,19 +38,26 @@ class Outcome(NamedTuple):
     Attributes:
         reason: As telemetry has it.
         why: As a log line has it.
-        code: Of the RUN_ERROR for a client that cannot resume.
+        code, told: Of the RUN_ERROR for a client that cannot resume.
         stuck: A send was under way, and will not come back.
     """
 
     reason: str
     why: str
-    code: str = ""
+    code: str = "CONNECTION_CLOSED"
+    told: str = "The stream was broken off."
     stuck: bool = False
 
 
 COMPLETED = Outcome("completed", "everything was sent")
 GONE = Outcome("client_disconnect", "its reader is gone")
-SHUTDOWN = Outcome("server_shutdown", "the server shuts down", "SERVER_SHUTDOWN")
+SHUTDOWN = Outcome(
+    "server_shutdown",
+    "the server shuts down",
+    "SERVER_SHUTDOWN",
+    "The server shuts down.",
+)
+_SLOW = "The connection was closed: it was read too slowly."
 
 
 class Connection:
@@ -184,17 +191,20 @@ class Connection:
             now - self._sending[0], settings.send_timeout
         ):
             why = f"one send took longer than send_timeout={settings.send_timeout:g} s"
-            self.close(Outcome("timeout", why, "READER_STUCK"))
+            self.close(Outcome("timeout", why, "READER_STUCK", _SLOW))
         elif _is_over(self.age(now), settings.max_staleness):
             why = (
                 f"it is further behind than max_staleness={settings.max_staleness:g} s"
             )
-            self.close(Outcome("timeout", why, "READER_TOO_SLOW"))
+            self.close(Outcome("timeout", why, "READER_TOO_SLOW", _SLOW))
         elif _is_over(now - self._began, self._lasts):
-            self.close(Outcome("timeout", "it has lasted max_duration", "MAX_DURATION"))
+            why = f"it has lasted max_duration={settings.max_duration:g} s, or nearly"
+            told = "The connection was closed: it has lasted long enough."
+            self.close(Outcome("timeout", why, "MAX_DURATION", told))
+        elif self._is_idle(now):
+            self._beating = self._loop.create_task(self._beat())
+            return now + settings.shortest_wait
         else:
-            if self._is_idle(now):
-                self._beating = self._loop.create_task(self._beat())
             return self._next_look(now)
         return None
 
@@ -211,10 +221,7 @@ class Connection:
         """When something may be due."""
         settings = self._settings
         due = [now + settings.shortest_wait]
-        if (
-            settings.keep_alive is not None
-            and self._last_write + settings.keep_alive > now
-        ):
+        if settings.keep_alive is not None and self._sending is None:
             due.append(self._last_write + settings.keep_alive)
         if settings.send_timeout is not None and self._sending is not None:
             due.append(self._sending[0] + settings.send_timeout)
@@ -235,7 +242,7 @@ class Connection:
         if self.outcome.done():
             return
         stuck = outcome.reason == "timeout" and self._sending is not None
-        self.outcome.set_result(outcome._replace(stuck=stuck))
+        self.outcome.set_result(outcome._replace(stuck=True) if stuck else outcome)
         if stuck:
             self._call_off()
 
@@ -250,7 +257,7 @@ class Connection:
         """End the body: cleanly, if the reader still reads."""
         if self._post is not None:
             self._post.leave()
-        gone = self.outcome.done() and self.outcome.result().reason == GONE.reason
+        gone = self.outcome.done() and self.outcome.result() is GONE
         if self._finished or gone or self._encoder is None:
             return
         try:
@@ -263,4 +270,4 @@ class Connection:
 
 
 def _is_over(seconds: float, limit: float | None) -> bool:
-    return limit is not None and seconds >= limit
+    return limit is not None and seconds >= limit - 1e-6  # what clocks lose in rounding

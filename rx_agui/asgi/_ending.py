@@ -188,7 +188,8 @@ class _Ending(Stage):
         """Send a payload as it came, unless the run ends within it."""
         course = self._course
         try:
-            plain = _compress._unpacked(payload, _MAX_SIZE)
+            is_plain = payload.encoding == IDENTITY  # and was only cut
+            plain = payload if is_plain else _compress._unpacked(payload, _MAX_SIZE)
         except Exception as error:  # whatever it is, its reader will say so
             _log.warning("%s: a payload cannot be looked into: %r", course, error)
             plain = Frame(b"", NO_PERMIT, payload.events, payload.first, payload.last)

@@ -180,7 +180,7 @@ class Viewer:
             assert self._answer.stream is not None
             return self._answer.stream
         opened = await asyncio.shield(run.opened)
-        if opened is None and run.course.failed and not run.course.began:
+        if opened is None and run.course.refusal() is not None:
             raise _NeverBegan()
         stream = opened or run.course.stream
         if self._answer.stream is None:

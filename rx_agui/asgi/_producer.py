@@ -197,7 +197,7 @@ class Run:
         if self.opened.done():
             return True
         course = self.course
-        if course.failed and not course.began:
+        if course.refusal() is not None:
             if self._stream is not None:
                 await self._log.forget(self._stream)
             self.opened.set_result(None)

@@ -21,9 +21,10 @@ from typing import Any
 from rx_agui import probe
 from rx_agui.asgi._connection import COMPLETED, GONE, Connection, Outcome
 from rx_agui.asgi._ending import Course
-from rx_agui.asgi._failure import ReaderGone, failure_of, run_error
+from rx_agui.asgi._failure import ReaderGone, run_error
 from rx_agui.asgi._request import Receive
 from rx_agui.asgi._settings import Settings
+from rx_agui.errors import Trimmed
 from rx_agui.frame import Frame
 from rx_agui.probe import Probe, Watch
 from rx_agui.sse import format_frame
@@ -110,11 +111,13 @@ class Session:
     def _all_written(self, written: asyncio.Future[None]) -> None:
         error = None if written.cancelled() else written.exception()
         if error is None:
-            self.connection.close(COMPLETED)
+            outcome = COMPLETED
+        elif isinstance(error, Trimmed):
+            told = "The connection was closed: it was read too slowly."
+            outcome = Outcome("timeout", str(error), "READER_TOO_SLOW", told)
         else:
-            self.connection.close(
-                Outcome("error", f"it could not be written: {error!r}")
-            )
+            outcome = Outcome("error", f"it could not be written: {error!r}")
+        self.connection.close(outcome)
 
     async def begin(
         self, receive: Receive, status: int, headers: list[tuple[bytes, bytes]]
@@ -143,10 +146,8 @@ class Session:
         """End the body. Who cannot come back is told that this is not the end."""
         last_word = b""
         if not (outcome is COMPLETED or self.resumes or self.course.over):
-            message = f"The connection was closed: {outcome.why}."
-            line = run_error(message, outcome.code or failure_of(None).code)
-            last_word = format_frame(Frame(line))
-        elif outcome is not COMPLETED:
+            last_word = format_frame(Frame(run_error(outcome.told, outcome.code)))
+        elif self.resumes:
             # All of its readers come back at once otherwise, to one who has just begun.
             spread = random.uniform(1.0, 3.0) * self._settings.retry
             last_word = b"retry: %d\n\n" % (spread * 1000)

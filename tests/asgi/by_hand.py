@@ -13,7 +13,8 @@ import brotli
 import orjson
 import zstandard
 
-from rx_agui.sse import Message, Parser
+from rx_agui import sse
+from rx_agui.asgi._request import Message
 
 Event = dict[str, Any]
 App = Callable[..., Awaitable[None]]
@@ -56,7 +57,7 @@ class Reader:
         headers: dict[str, str] | None = None,
         body: bytes = b"",
     ) -> None:
-        self.scope: dict[str, Any] = {
+        self.scope: Message = {
             "type": "http",
             "method": method,
             "path": path,
@@ -67,7 +68,7 @@ class Reader:
                 for name, value in (headers or {}).items()
             ],
         }
-        self.sent: list[dict[str, Any]] = []
+        self.sent: list[Message] = []
         self.reads = asyncio.Event()
         self.reads.set()
         self._left = asyncio.Event()
@@ -76,7 +77,7 @@ class Reader:
 
     # -- what the application is given ----------------------------------------------
 
-    async def receive(self) -> dict[str, Any]:
+    async def receive(self) -> Message:
         if self._body:
             return {
                 "type": "http.request",
@@ -86,7 +87,7 @@ class Reader:
         await self._left.wait()
         return {"type": "http.disconnect"}
 
-    async def send(self, message: dict[str, Any]) -> None:
+    async def send(self, message: Message) -> None:
         await self.reads.wait()
         self.sent.append(message)
         async with self._changed:
@@ -115,7 +116,8 @@ class Reader:
 
     @property
     def headers(self) -> dict[str, str]:
-        return {k.decode(): v.decode() for k, v in self.sent[0]["headers"]}
+        head = self.sent[0]["headers"] if self.sent else []
+        return {k.decode(): v.decode() for k, v in head}
 
     @property
     def raw(self) -> bytes:
@@ -128,11 +130,12 @@ class Reader:
     @property
     def ended(self) -> bool:
         """Whether the body was ended cleanly."""
-        return not self.sent[-1].get("more_body", False)
+        last: Message = self.sent[-1] if self.sent else {}
+        return "body" in last and not last.get("more_body", False)
 
     @property
-    def messages(self) -> list[Message]:
-        return Parser().feed(self.body)
+    def messages(self) -> list[sse.Message]:
+        return sse.Parser().feed(self.body)
 
     @property
     def events(self) -> list[Event]:
