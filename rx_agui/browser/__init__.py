@@ -67,6 +67,10 @@ class BrowserFile:
             (b"content-type", self._type),
             (b"cache-control", b"no-cache"),
             (b"etag", etag),
+            (
+                b"vary",
+                b"Accept",
+            ),  # `rx-agui demo` has something else for who is no browser
             (b"x-content-type-options", b"nosniff"),
         ]
         status, body = 200, data
