@@ -11,7 +11,7 @@ from serving import served
 from rx_agui.demo import Demo
 from rx_agui.testing import simulated_run
 
-WORDS = 150
+WORDS = 200
 
 
 def said(kind: str, field: str = "delta") -> str:
@@ -24,7 +24,7 @@ def said(kind: str, field: str = "delta") -> str:
 def test_a_page_whose_line_is_cut_twice_shows_what_was_sent(
     profile: str, node: Callable[..., str], chromium: str
 ) -> None:
-    with served(Demo(rate=40, words=WORDS)) as url:
+    with served(Demo(rate=50, words=WORDS)) as url:
         seen = json.loads(node("cut_page.mjs", chromium, url, profile))
 
     answer = said("TEXT_MESSAGE_CONTENT")
@@ -36,7 +36,7 @@ def test_a_page_whose_line_is_cut_twice_shows_what_was_sent(
     assert seen["state"]["sources"] == [said("TOOL_CALL_RESULT", "content")]
     assert f"{len(answer)} of {len(answer)}" in seen["proof"]
     assert "as the server’s" in seen["proof"]
-    assert "the line was cut 2 times" in seen["timeline"]
+    assert "the line was cut twice" in seen["timeline"]
     assert seen["elsewhere"] == 0
     # Chromium tells of a connection that was lost, and of nothing else.
     assert [told for told in seen["complaints"] if "net::ERR" not in told] == []

@@ -5,7 +5,10 @@
 import { withPage } from "./chromium.mjs";
 
 const [, , executablePath, url, profile, colorScheme = "light", picture] = process.argv;
-const options = { colorScheme, viewport: { width: 1180, height: 720 } };
+const options = { colorScheme, viewport: { width: 1180, height: 780 } };
+
+const count = async (page, id) => Number(await page.textContent(`#${id}`));
+const grown = ([id, than]) => Number(document.getElementById(id).textContent) > than;
 
 const seen = await withPage(executablePath, options, async (page) => {
   const complaints = [];
@@ -15,12 +18,10 @@ const seen = await withPage(executablePath, options, async (page) => {
   await page.click("#start");
   await page.waitForSelector(".answer p");
   for (const button of ["#cut", "#down"]) {
-    const before = Number(await page.textContent("#connections"));
+    await page.waitForFunction(grown, ["events", (await count(page, "events")) + 25]);
+    const connections = await count(page, "connections");
     await page.click(button);
-    await page.waitForFunction(
-      (before) => Number(document.getElementById("connections").textContent) > before,
-      before,
-    );
+    await page.waitForFunction(grown, ["connections", connections]);
   }
   await page.waitForFunction(() => document.documentElement.dataset.run === "over");
   if (picture) {
