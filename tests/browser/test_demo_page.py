@@ -34,7 +34,7 @@ def test_a_page_whose_line_is_cut_twice_shows_what_was_sent(
     assert seen["call"] == said("TOOL_CALL_ARGS")
     assert seen["state"]["written"] == WORDS // 20 * 20
     assert seen["state"]["sources"] == [said("TOOL_CALL_RESULT", "content")]
-    assert f"{len(answer)} of {len(answer)}" in seen["proof"]
+    assert f"{len(answer):,} of {len(answer):,}" in seen["proof"]
     assert "as the server’s" in seen["proof"]
     assert "the line was cut twice" in seen["timeline"]
     assert seen["elsewhere"] == 0
