@@ -154,7 +154,7 @@ class Fold:
         subagents: Beginnings and ends of subagents, as they came.
         lanes: What is assembled from chunks.
         answered: Tool calls of the run that have a result.
-        idle: The last event that means nothing to a client's messages and state.
+        line: The last event, as it came.
     """
 
     def __init__(self) -> None:
@@ -169,11 +169,10 @@ class Fold:
         self.kept: deque[bytes] = deque()
         self._kept_bytes = 0
         self.early: deque[bytes] = deque(maxlen=_KEPT_EVENTS)
-        self.idle = b""
         self.lanes = Lanes()
         self._by_id: dict[str, Message] = {}
         self._owners: dict[str, tuple[Message, Call]] = {}
-        self._line = b""
+        self.line = b""
         self._begin_run()
 
     def _begin_run(self) -> None:
@@ -191,15 +190,15 @@ class Fold:
 
     def add(self, line: bytes) -> None:
         """One more event, as JSON."""
+        self.line = line
         try:
             event = orjson.loads(line)
             kind = event["type"]
-            self._line = line
             if self.lanes and kind not in CHUNKS:
                 self.lanes.end(kind, event)
             self._HANDLERS.get(kind, Fold._keep)(self, event)
         except (KeyError, TypeError, AttributeError, ValueError):
-            self.idle = line  # nothing that a client would take
+            return  # nothing that a client would take
 
     def message(self, id: str) -> Message | None:
         """The message of that id, if there is one."""
@@ -384,7 +383,7 @@ class Fold:
             message = self._by_id.get(id)
             body = None if message is None else message.body
         if body is None:
-            self.early.append(self._line)
+            self.early.append(self.line)
         elif body.get("role") != "activity":
             body["encryptedValue"] = value
 
@@ -417,7 +416,7 @@ class Fold:
     def _activity_delta(self, event: Event) -> None:
         there = self._by_id.get(event["messageId"])
         if there is None:
-            self.early.append(self._line)
+            self.early.append(self.line)
             return
         if there.body["role"] != "activity":
             return
@@ -433,7 +432,7 @@ class Fold:
                 return
             except Unsure:
                 pass
-        there.late.append(self._line)
+        there.late.append(self.line)
         if len(there.late) > _LATE:
             for line in there.late:
                 patch = orjson.loads(line).get("patch", [])
@@ -456,7 +455,7 @@ class Fold:
                 return
             except Unsure:
                 pass
-        self.state_late.append(self._line)
+        self.state_late.append(self.line)
         if len(self.state_late) > _LATE:
             self._settle_state()
 
@@ -520,26 +519,25 @@ class Fold:
                 self._put(Message.known(body, "input"))
 
     def _run_ended(self, event: Event) -> None:
-        self.ends.append(self._line)
+        self.ends.append(self.line)
 
     def _step_started(self, event: Event) -> None:
-        self.steps[event.get("subagentRunId"), event["stepName"]] = self._line
+        self.steps[event.get("subagentRunId"), event["stepName"]] = self.line
 
     def _step_finished(self, event: Event) -> None:
         self.steps.pop((event.get("subagentRunId"), event["stepName"]), None)
 
     def _subagent(self, event: Event) -> None:
-        self.subagents.append(self._line)
+        self.subagents.append(self.line)
 
     def _drop(self, event: Event) -> None:
-        self.idle = self._line
+        """RAW is for whoever watches, at that moment."""
 
     def _keep(self, event: Event) -> None:
-        self.kept.append(self._line)
-        self._kept_bytes += len(self._line)
+        self.kept.append(self.line)
+        self._kept_bytes += len(self.line)
         while len(self.kept) > _KEPT_EVENTS or self._kept_bytes > _KEPT_BYTES:
             self._kept_bytes -= len(self.kept.popleft())
-            self.idle = self._line
 
     _HANDLERS: ClassVar[dict[str, Callable[[Fold, Event], None]]] = {
         "RUN_STARTED": _run_started,

@@ -62,7 +62,7 @@ class LogStats:
         waiting: Readers that wait for the next event.
         appended: Events that ever came.
         trimmed: Events that were given up for the bounds of their stream or of the log.
-        forgotten: Closed streams that were dropped as a whole.
+        forgotten: Streams that were dropped as a whole.
         overtaken: Readers that were told `Trimmed`.
     """
 
@@ -210,13 +210,12 @@ class MemoryLog:
         _wake(waiting)
 
     async def forget(self, stream: str) -> None:
-        """Drop a stream that never began; see `ReplayLog.forget`."""
+        """Drop a stream, closed or not; see `ReplayLog.forget`."""
         with self._lock:
             known = self._streams.get(stream)
             if known is None:
                 return
-            known.finished = known.unknown = True
-            self._closed[stream] = known
+            known.gone = True
             self._forget(known)
             waiting = known.take_waiting()
         _wake(waiting)
@@ -244,11 +243,11 @@ class MemoryLog:
             with self._lock:
                 known = self._known(stream)
                 if known.fold_some():
+                    if known.fold is None:
+                        return Frame(b"", events=0)
                     lines, last = prelude_lines(known.fold), known.last
                     break
             await asyncio.sleep(0)  # others on the loop have a turn
-        if not lines:
-            return Frame(b"", events=0)
         prelude = Frame(b"\n".join(lines), events=len(lines), first=last, last=last)
         prelude.numbers = (0,) * (len(lines) - 1) + (last,)
         return prelude
@@ -326,9 +325,9 @@ class MemoryLog:
         self._trimmed += frame.events
 
     def _forget(self, stream: _Stream) -> None:
-        """Drop a closed stream. Who reads it has it in hand, and reads it to its end."""
+        """Drop a stream. Who reads it has it in hand, and reads it to its end."""
         del self._streams[stream.name]
-        del self._closed[stream.name]
+        self._closed.pop(stream.name, None)
         self._aging.pop(stream.name, None)
         self._events -= stream.events
         self._bytes -= stream.bytes
@@ -342,7 +341,16 @@ class Tail:
     books, while this is gone with its last reference.
     """
 
-    __slots__ = ("_after", "_at", "_at_once", "_done", "_log", "_name", "_stream")
+    __slots__ = (
+        "__weakref__",
+        "_after",
+        "_at",
+        "_at_once",
+        "_done",
+        "_log",
+        "_name",
+        "_stream",
+    )
 
     def __init__(
         self, log: MemoryLog, name: str, stream: _Stream | None, after: int
@@ -376,8 +384,6 @@ class Tail:
                     return frame
                 if stream.finished:
                     self._done = True
-                    if stream.unknown:
-                        raise UnknownStream(self._name)
                     raise StopAsyncIteration
                 woken = stream.wait()
             self._at_once = 0
@@ -405,6 +411,9 @@ class Tail:
     def _next(self, stream: _Stream) -> Frame | None:
         """The payload behind what was given, if there is one."""
         after = self._after
+        if stream.gone:
+            self._done = True
+            raise UnknownStream(self._name)
         if self._at < 0:
             if after > stream.last or after < stream.lost:
                 self._overtaken(stream)
@@ -439,13 +448,13 @@ class _Stream:
         "fold",
         "folded",
         "frames",
+        "gone",
         "head",
         "last",
         "lost",
         "name",
         "times",
         "touched",
-        "unknown",
         "waiting",
     )
 
@@ -458,9 +467,8 @@ class _Stream:
         self.events = self.bytes = 0
         self.last = 0
         self.lost = 0  # the last number that was given up
-        self.finished = False
-        self.unknown = False  # it was forgotten before it began
-        self.fold = Fold()
+        self.finished = self.gone = False
+        self.fold: Fold | None = None  # until something must be folded
         self.folded = 0  # payloads that are folded, counted from the first of all
         self.touched = 0.0
         self.waiting: set[asyncio.Future[None]] = set()
@@ -478,6 +486,8 @@ class _Stream:
     def fold_one(self, place: int) -> None:
         frame = self.at(place)
         assert frame is not None
+        if self.fold is None:
+            self.fold = Fold()
         for line in frame.lines():
             self.fold.add(line)
         self.folded = place + 1

@@ -127,16 +127,14 @@ def _apply(document: Any, operation: Any, undo: list[Undo]) -> Any:
 
 
 def _apply_to_root(document: Any, word: str, value: Any) -> Any:
-    match word:
-        case "add" | "replace":
-            return value
-        case "remove":
-            return None
-        case "test":
-            if not _same(document, value):
-                raise Fails("tested, and different")
+    if word in ("add", "replace") and isinstance(value, dict | list):
+        return value
+    if word == "test":
+        if _same(document, value):
             return document
-    raise Unsure("the whole document is moved or copied")
+        raise Fails("tested, and different")
+    # A state of null is no news to the client, which shows the one before.
+    raise Unsure("the document is no more, or moved into itself")
 
 
 def _transfer(
@@ -146,8 +144,12 @@ def _transfer(
     if not source.startswith("/"):
         raise Unsure("the whole document, or no pointer at all")
     keys = _keys(source)
-    parent = _parent(document, keys)
-    key = _existing(parent, keys[-1])
+    try:
+        parent = _parent(document, keys)
+        key = _existing(parent, keys[-1])
+    except Fails:
+        # Most fail; but a name in an array passes, and null is what is found there.
+        raise Unsure("from nowhere") from None
     _parent(document, target)  # there must be one before, and one afterwards
     if target[: len(keys)] == keys:
         raise Unsure("into itself")

@@ -40,9 +40,12 @@ Event = dict[str, Any]
 
 
 def prelude_lines(fold: Fold) -> list[bytes]:
-    """The prelude, as JSON, an event a line; empty only if nothing was folded."""
-    lines = [*_Prelude(fold)]
-    return lines or ([fold.idle] if fold.idle else [])
+    """The prelude, as JSON, an event a line.
+
+    Never empty: the last line carries the number. If all that was folded means nothing
+    to a client, it is the last event that came.
+    """
+    return [*_Prelude(fold)] or [fold.line]
 
 
 class _Prelude:

@@ -308,7 +308,7 @@ class Stream:
         else:
             id = self.name("a")
         self.activities[id] = "plan"
-        extra = (
+        extra: Event = (
             {"replace": self.chance.random() < 0.5}
             if self.chance.random() < 0.5
             else {}
