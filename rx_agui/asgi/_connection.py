@@ -201,10 +201,10 @@ class Connection:
             why = f"it has lasted max_duration={settings.max_duration:g} s, or nearly"
             told = "The connection was closed: it has lasted long enough."
             self.close(Outcome("timeout", why, "MAX_DURATION", told))
-        elif self._is_idle(now):
-            self._beating = self._loop.create_task(self._beat())
-            return now + settings.shortest_wait
         else:
+            if self._is_idle(now):
+                self._last_write = now  # it is about to be
+                self._beating = self._loop.create_task(self._beat())
             return self._next_look(now)
         return None
 

@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 from reactivex.abc import DisposableBase
 
@@ -23,6 +23,7 @@ from rx_agui.asgi._alone import outgoing
 from rx_agui.asgi._answer import LIVE, Answer, answer
 from rx_agui.asgi._connection import Connection
 from rx_agui.asgi._ending import Course
+from rx_agui.asgi._failure import failure_of, run_error
 from rx_agui.asgi._lagging import conflate_for, gathered
 from rx_agui.asgi._producer import Reader, Run
 from rx_agui.asgi._request import Receive, Request, event_id_stem
@@ -38,6 +39,9 @@ from rx_agui.replay import ReplayLog
 __all__ = ["Viewer", "answered"]
 
 _log = logging.getLogger("rx_agui")
+
+#: Why a connection ends that was closed by us: its reader will be back in a moment.
+_SENT_AWAY: Final = ("timeout", "server_shutdown")
 
 
 async def answered(
@@ -90,10 +94,9 @@ class Viewer:
             resumes=resumes,
             refusal=None if run is None else run.course.refusal,
         )
+        self._connection = connection
         self._reader: Reader | None = None
-        if run is not None:
-            self._reader = run.attach(answer.after)
-            connection.lag = self._reader.lag
+        self._reads(run)
         self._counts_replay(answer)
 
     async def serve(
@@ -115,9 +118,8 @@ class Viewer:
             session.leave()
             subscription.dispose()
             session.writer.disposed()
-            if self._reader is not None:
-                sent_away = outcome is not None and outcome.reason == "timeout"
-                self._reader.leaves(returns=sent_away and session.resumes)
+            away = outcome is not None and outcome.reason in _SENT_AWAY
+            self._leaves(returns=away and session.resumes)
 
     def _subscribe(self) -> DisposableBase:
         settings = self._settings
@@ -138,6 +140,9 @@ class Viewer:
     async def _payloads(self) -> AsyncIterator[Frame]:
         """What this reader has not seen. Who asks for the next has written the last."""
         stream = await self._stream()
+        if stream is None:
+            yield self._never_began()
+            return
         after = self._answer.after
         wants_prelude = self._answer.replay in ("prelude", "trimmed")
         while True:
@@ -157,6 +162,8 @@ class Viewer:
                         after = frame.last
                         yield frame
                         self._has_sent(after)
+                if not self.course.over:
+                    raise _CutShort(f"the log has no end of it behind number {after}")
                 return
             except Trimmed:
                 if after or wants_prelude:
@@ -173,20 +180,42 @@ class Viewer:
         if self._reader is not None:
             self._reader.wrote(number)
 
-    async def _stream(self) -> str:
-        """Its name, once there is something to read."""
+    async def _stream(self) -> str | None:
+        """Its name, once there is something to read; None: there never will be."""
         run = self._run
         if run is None:
             assert self._answer.stream is not None
             return self._answer.stream
-        opened = await asyncio.shield(run.opened)
-        if opened is None and run.course.refusal() is not None:
-            raise _NeverBegan()
-        stream = opened or run.course.stream
+        stream = await asyncio.shield(run.opened)
+        if stream is None:
+            if run.course.refusal() is not None:
+                return None
+            stream = run.course.stream  # which somebody else has begun to fill
+            self._leaves()
+            self._reads(Run.of(self._log, stream))
         if self._answer.stream is None:
             self.session.writer.is_named(event_id_stem(stream))
             self.course.stream = stream
         return stream
+
+    def _never_began(self) -> Frame:
+        """What to tell whose head has gone already. It is in no log, and has no number."""
+        assert self._run is not None
+        self.course.over = True
+        expose = self._settings.expose_errors
+        failure = failure_of(self._run.course.error, expose=expose)
+        return Frame(run_error(failure.message, failure.code))
+
+    def _reads(self, run: Run | None) -> None:
+        """Hold back the run, if it is in this process."""
+        if run is not None:
+            self._reader = run.attach(self._answer.after)
+            self._connection.lag = self._reader.lag
+
+    def _leaves(self, *, returns: bool = False) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.leaves(returns=returns)
 
     def _counts_replay(self, answer: Answer) -> None:
         self._replay_to = answer.last if answer.replay != LIVE else 0
@@ -200,5 +229,5 @@ class Viewer:
             _log.log(level, "%s: %s, at number %d", self.course, why, self.course.last)
 
 
-class _NeverBegan(StreamError):
-    """The run failed before its first event."""
+class _CutShort(StreamError):
+    """Whoever fills the stream closed it without the end of its run."""

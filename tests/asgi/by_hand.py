@@ -12,6 +12,7 @@ from typing import Any
 import brotli
 import orjson
 import zstandard
+from virtual import VirtualLoop
 
 from rx_agui import sse
 from rx_agui.asgi._request import Message
@@ -104,7 +105,7 @@ class Reader:
 
     async def until(self, met: Callable[[], object]) -> None:
         """Wait until what was sent meets a condition."""
-        async with asyncio.timeout(10), self._changed:
+        async with asyncio.timeout(1000), self._changed:
             await self._changed.wait_for(met)
 
     # -- what it got --------------------------------------------------------------------
@@ -153,7 +154,8 @@ class Reader:
 async def get(app: App, **asked: Any) -> Reader:
     """The whole answer."""
     reader = Reader(**asked)
-    async with asyncio.timeout(10):
+    is_virtual = isinstance(asyncio.get_running_loop(), VirtualLoop)
+    async with asyncio.timeout(10_000 if is_virtual else 10):
         await app(reader.scope, reader.receive, reader.send)
     return reader
 
