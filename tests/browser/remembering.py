@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs
 
+from rx_agui.operators._conflate import conflate_lines
 from rx_agui.testing import simulated_run
 
 __all__ = ["Remembering"]
@@ -25,18 +26,17 @@ Event = dict[str, Any]
 class Run:
     def __init__(self, name: str, events: Iterable[Event], pause: float) -> None:
         self.name = name
-        self.frames: list[bytes] = []
-        self.isover = False
+        self.lines: list[bytes] = []
+        self.is_over = False
         self.more = asyncio.Condition()
         self.agent = asyncio.create_task(self._produce(events, pause))
 
     async def _produce(self, events: Iterable[Event], pause: float) -> None:
-        for number, event in enumerate(events, 1):
+        for event in events:
             await asyncio.sleep(pause)
-            data = json.dumps(event, ensure_ascii=False)
-            self.frames.append(f"id: {self.name}/{number}\ndata: {data}\n\n".encode())
+            self.lines.append(json.dumps(event, ensure_ascii=False).encode())
             await self._tell()
-        self.isover = True
+        self.is_over = True
         await self._tell()
 
     async def _tell(self) -> None:
@@ -45,12 +45,27 @@ class Run:
 
     async def has_more_than(self, taken: int) -> bool:
         async with self.more:
-            await self.more.wait_for(lambda: self.isover or len(self.frames) > taken)
-        return len(self.frames) > taken
+            await self.more.wait_for(lambda: self.is_over or len(self.lines) > taken)
+        return len(self.lines) > taken
+
+    def written(self, taken: int, conflates: bool) -> bytes:
+        """What is behind `taken`, each event with the last number it covers."""
+        lines, numbers = self.lines[taken:], [*range(taken + 1, len(self.lines) + 1)]
+        if conflates:
+            lines, numbers = conflate_lines(lines, numbers)
+        return b"".join(
+            b"id: %b/%d\ndata: %b\n\n" % (self.name.encode(), number, line)
+            for number, line in zip(numbers, lines, strict=True)
+        )
 
 
 class Remembering:
     """The app.
+
+    Args:
+        events: What the agent says in a run of this name.
+        pause: Seconds between two events.
+        gathers: Seconds for which what comes is gathered and conflated; 0: not at all.
 
     Attributes:
         runs: By name. How often an agent was started is how many there are.
@@ -63,9 +78,11 @@ class Remembering:
             run_id=name
         ),
         pause: float = 0.0,
+        gathers: float = 0.0,
     ) -> None:
         self._events = events
         self._pause = pause
+        self._gathers = gathers
         self.runs: dict[str, Run] = {}
         self.asked: dict[str, int] = {}
 
@@ -86,14 +103,16 @@ class Remembering:
         self.asked[name] = self.asked.get(name, 0) + 1
         number = int(cursor.rpartition("/")[2]) if cursor else 0
         replay = b"tail" if self.asked[name] > 1 else b"live"
-        if cursor and run.isover and number == len(run.frames):
+        if cursor and run.is_over and number == len(run.lines):
             await send({"type": "http.response.start", "status": 204, "headers": []})
             await send({"type": "http.response.body", "body": b""})
             return
         headers = [(b"content-type", b"text/event-stream"), (b"rx-agui-replay", replay)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         while await run.has_more_than(number):
-            body = b"".join(run.frames[number:])
-            number = len(run.frames)
+            if self._gathers:
+                await asyncio.sleep(self._gathers)
+            body = run.written(number, conflates=self._gathers > 0)
+            number = len(run.lines)
             await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
