@@ -30,9 +30,10 @@ def grace(seconds: float) -> Grace:
     >>> grace(60)
     Grace(seconds=60)
 
-    While nobody reads, nobody holds it back either: what it says goes to the log, as
-    fast as it is said. Readers are those of this process: where several processes share
-    a log, a reader who came back to another one is not seen here; take `CONTINUE`.
+    Meanwhile what it says goes to the log, up to ten windows more than its last reader
+    has had: whoever comes back gets all of it. Beyond that the agent has to wait, which
+    `CONTINUE` spares it. Readers are those of this process: where several processes
+    share a log, one who came back to another is not seen here; take `CONTINUE` there.
 
     Raises:
         ConfigError: The seconds are negative.

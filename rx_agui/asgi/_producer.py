@@ -5,8 +5,7 @@
                    └──── credit: when the fastest reader has written it
 
 It is held back by its fastest reader: at most the window lies between the two. A slower
-one reads from the log, at its own pace. Without any reader nobody holds it back, as long
-as its policy lets it go on; see `grace`.
+one reads from the log, at its own pace. Without any reader its policy decides: see `grace`.
 """
 
 from __future__ import annotations
@@ -109,6 +108,9 @@ class Run:
         self._log = log
         self._stream = stream
         self._policy = settings.without_readers(logged=True)
+        is_patient = self._policy.seconds < inf
+        self._allowance: float = settings.window * _WINDOWS if is_patient else inf
+        self._furthest = 0  # what any reader has been sent
         self._witness = Witness()
         self._chain = Chain(
             settings.name,
@@ -315,8 +317,10 @@ class Run:
 
     def paces(self) -> None:
         """Give back the credit of what the fastest reader has been sent."""
-        fastest = max([reader.written for reader in self._readers], default=inf)
-        while self._stored and self._stored[0][0] <= fastest:
+        for reader in self._readers:
+            self._furthest = max(self._furthest, reader.written)
+        limit = self._furthest if self._readers else self._furthest + self._allowance
+        while self._stored and self._stored[0][0] <= limit:
             self._stored.popleft()[1].release()
 
     def came(self, number: int) -> float | None:
@@ -349,6 +353,10 @@ class Run:
         if self._feed is not None:
             self._feed.dispose()
 
+
+#: Windows that a run may be ahead of its last reader while it waits for one: more than
+#: any model says in a minute, and what a log keeps, so that the reader gets all of it.
+_WINDOWS = 10
 
 #: Seconds a run waits for a reader whom we sent away ourselves.
 _RETURN = 15.0

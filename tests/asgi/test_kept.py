@@ -498,6 +498,27 @@ def test_a_run_that_nobody_reads_is_cancelled_and_says_so(
     assert "it is cancelled at number" in caplog.text
 
 
+def test_a_run_that_waits_for_a_reader_does_not_run_away_from_it() -> None:
+    async def main() -> None:
+        agent = Agent([STARTED, *map(step, range(10_000))])
+        place = Place(agent, window=20, on_disconnect=grace(100))
+        async with reading(place) as first:
+            await first.until(lambda: len(first.sent) > 5)
+        await asyncio.sleep(50)
+        seen = numbers(first)[-1]
+        assert seen + 200 <= agent.given <= seen + 20 * 12
+        assert numbers(await get_some(place, seen))[0] == seen + 1
+
+    async def get_some(place: Place, number: int) -> Reader:
+        headers = {"Last-Event-ID": f"run%2F7/{number}"}
+        async with reading(place, headers=headers) as reader:
+            await reader.until(lambda: len(reader.sent) > 20)
+        assert reader.headers["rx-agui-replay"] == "tail"
+        return reader
+
+    play(main())
+
+
 def test_a_run_may_go_on_to_its_end_though_nobody_reads_it() -> None:
     async def main() -> None:
         place = Place(agent := _typing(500), on_disconnect=CONTINUE, window=5)
