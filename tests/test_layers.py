@@ -17,7 +17,7 @@ from rx_agui import errors, operators
 LAYERS = """
     cli
     demo doctor
-    asgi client
+    asgi browser client
     stream
     testing
     replay
