@@ -195,6 +195,16 @@ class Credit:
                 self.tokens.pop()
                 self._reserve += 1
 
+    def charge(self, n: int) -> None:
+        """Take `n` more at once, even if that leaves fewer than none.
+
+        For what is in already and turns out to weigh more. Nobody gets a credit until
+        the debt is paid, by what comes home.
+        """
+        with self.lock:
+            self._gather_tokens()
+            self._reserve -= n
+
     def leave(self, waiter: Waiter) -> None:
         """Wait no longer. What was granted meanwhile is given back."""
         with self.lock:

@@ -65,6 +65,7 @@ class Gate(Paced):
         self._drained = threading.Event()
         self._wakers: list[Callable[[], object]] = []
         self._deadline: Timer | None = None
+        self._has_due = False
         self._gave_up = False
         self._late: DrainTimeout | None = None
 
@@ -189,7 +190,11 @@ class Gate(Paced):
         """Whether the gate refuses events."""
         return self._closed
 
-    def _shut(self, timeout: float) -> None:
+    def complete(self) -> None:
+        """Refuse new events and complete the stream, and wait for nothing.
+
+        What was let in is delivered, however long that takes. `close` may follow.
+        """
         with self._mutex:
             if self._closed:
                 return
@@ -202,7 +207,14 @@ class Gate(Paced):
         link.credit.close(StreamClosed("the gate was closed"))  # wakes who waits
         if nobody_sends:
             self._complete(link)
-        if not self._drained.is_set():
+
+    def _shut(self, timeout: float) -> None:
+        self.complete()
+        link = self._link
+        with self._mutex:
+            due = link is not None and not self._drained.is_set() and not self._has_due
+            self._has_due = True
+        if due and link is not None:
             self._deadline = link.clock.after(timeout, lambda: self._give_up(timeout))
             if self._drained.is_set():  # meanwhile
                 self._deadline.cancel()
