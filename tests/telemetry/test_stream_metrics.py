@@ -56,15 +56,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Time that stands still."""
     from rx_agui import probe, writer
     from rx_agui.flow import _credit
-    from rx_agui.operators import _sequence, _stage
+    from rx_agui.operators import _entrance, _sequence
 
     clock = Clock()
     for module in (
         probe,
         writer,
         _credit,
+        _entrance,
         _sequence,
-        _stage,
         _batch,
         _compress,
         metrics_module,

@@ -1,0 +1,148 @@
+"""Where a line begins.
+
+    anybody's Observable  ── on_next ────────▶ ┌──────────┐
+                                               │ Entrance │──▶ first stage, in turn
+    a source of ours      ── prepare, admit ─▶ └──────────┘
+                          ◀─ credit ──────────
+
+What enters is encoded, once, and refused if it cannot be; if the stream is watched,
+it is noted where it came from. `flow_control` brings an entrance of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import takewhile
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+from rx_agui import probe
+from rx_agui.errors import StreamError
+from rx_agui.flow import NO_PERMIT, Credit
+from rx_agui.flow._credit import Passage
+from rx_agui.frame import Frame
+
+if TYPE_CHECKING:
+    from rx_agui.operators._line import Line
+    from rx_agui.operators._stage import Stage
+
+__all__ = ["Entrance"]
+
+
+class Entrance:
+    """Where a line begins, if no flow_control stands in it: everybody is let in.
+
+    It is the observer of a foreign source, and the Link of one of ours.
+    """
+
+    timeout: float | None = None
+    waits = True
+
+    def __init__(self, line: Line, top: Stage, credit: Credit) -> None:
+        self.line = line
+        self.credit = credit
+        self.clock = line.clock
+        self.top = top
+        credit.is_inside = line.turn.is_owned_by
+
+    def begin(self, top: Stage) -> None:
+        """The line is complete: this is the stage at its top."""
+        self.top = top
+        self._gathers = any(stage.gathers for stage in self.line._stages)
+        self._take: Callable[[Any], object] = top.take
+        if self.line.watch is not None:
+            self.prepare = self._prepare_watched  # type: ignore[method-assign]
+            self._take = self._take_watched
+
+    # -- from an Observable that knows nothing of credit --------------------------------
+
+    def on_next(self, item: Any) -> None:
+        """A signal from anybody's Observable, from any thread."""
+        frame = self.top.enter(item)
+        if frame is not None:
+            self.mark(frame)
+            if frame.permit is not NO_PERMIT:
+                frame.permit = Passage(self.credit, frame.permit)
+            self.offer(frame)
+
+    def mark(self, frame: Any) -> None:
+        """Note on a frame where it comes from, if the stream is watched."""
+        watch = self.line.watch
+        if watch is None or type(frame) is not Frame:
+            return
+        came = frame.trace
+        if isinstance(came, probe.Send) and came.watch is watch:
+            return  # from a line further up, with RxPY's operators between
+        origin = None if watch.origin is None else watch.origin()
+        if self._gathers:
+            frame.trace = origin
+            return
+        frame.trace = send = probe.Send(watch, time_ns(), frame.events)
+        if origin is not None:
+            send.comes_from(origin, frame.events)
+
+    def sets_out(self, frame: Any) -> None:
+        """A frame that is not gathered goes past the stages that pass all."""
+        send = frame.trace
+        if self._gathers or not isinstance(send, probe.Send):
+            return
+        now = time_ns()
+        for stage in takewhile(lambda stage: stage.passes_all, self.line._stages):
+            stage.tell_step(send, now)
+        if self.line.is_bottom and not send.trigger:
+            send.watch.sending(send)
+
+    def _prepare_watched(self, event: Any) -> Any:
+        frame = self.top.frame_of(event)
+        self.mark(frame)
+        return frame
+
+    def _take_watched(self, frame: Any) -> None:
+        if type(frame) is Frame:
+            self.sets_out(frame)
+        self.top.take(frame)
+
+    def on_error(self, error: Exception) -> None:
+        """The source has failed."""
+        self.line.post(self.top.on_end, error)
+
+    def on_completed(self) -> None:
+        """The source has ended."""
+        self.line.post(self.top.on_end)
+
+    # -- from a source of ours, which has taken a credit -----------------------------------
+
+    def prepare(self, event: Any) -> Any:
+        """Encode the event. Raises ValidationError."""
+        return self.top.frame_of(event)
+
+    def admit(self, prepared: Any) -> None:
+        """Let one event in, for which a credit was taken."""
+        self.line.hand_in(self._take, prepared)
+
+    def offer(self, prepared: Any) -> None:
+        """Let one event in if there is room; if not, the policy decides."""
+        self.line.hand_in(self._take, prepared)
+
+    def refuse(self, error: StreamError) -> None:
+        """Tell that one event could not be prepared."""
+        self.line.post(self.top._count_refused)
+        self.top.refuse(error)
+
+    def complete(self) -> None:
+        """No more events will come."""
+        self.on_completed()
+
+    def fail(self, error: Exception) -> None:
+        """No more events will come, because of `error`."""
+        self.on_error(error)
+
+    def abandon(self) -> int:
+        """Dispose of the stream. How many accepted events that loses."""
+        lost = sum(stage.held for stage in self.line._stages)
+        self.line.dispose()
+        return lost
+
+    def close(self) -> None:
+        """The line is being disposed of."""
+        self.credit.close(abandon=not self.line.finished)
