@@ -5,16 +5,20 @@ events.pipe(flow_control(), sequence(), batch(), compress(), chunk()).subscribe(
 
 from rx_agui import telemetry as telemetry
 from rx_agui.errors import (
+    AlreadyStarted,
     AlreadySubscribed,
     BackpressureTimeout,
     CompressionError,
     ConfigError,
     Corrupt,
     DrainTimeout,
+    Duplicate,
     FlowControlError,
     Gap,
     Incomplete,
+    Late,
     MissingExtra,
+    NotStarted,
     NotSubscribed,
     Overflow,
     PayloadError,
@@ -49,6 +53,7 @@ from rx_agui.sse import format_sse_chunk, write_sse_chunk
 from rx_agui.writer import SSEWriter
 
 __all__ = [
+    "AlreadyStarted",
     "AlreadySubscribed",
     "BackpressureTimeout",
     "CompressionError",
@@ -56,13 +61,16 @@ __all__ = [
     "Corrupt",
     "Credit",
     "DrainTimeout",
+    "Duplicate",
     "FlowControlError",
     "FlowMetrics",
     "Frame",
     "Gap",
     "Gate",
     "Incomplete",
+    "Late",
     "MissingExtra",
+    "NotStarted",
     "NotSubscribed",
     "Overflow",
     "PayloadError",

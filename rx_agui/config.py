@@ -248,7 +248,9 @@ def _check_values(config: StreamConfig) -> None:
     }
     require_positive(**numbers)
     require_at_least(0, **{name: getattr(config, name) for name in _MAY_BE_ZERO})
-    require_whole(**{n: getattr(config, n) for n, kind in _KINDS.items() if kind is int})
+    require_whole(
+        **{n: getattr(config, n) for n, kind in _KINDS.items() if kind is int}
+    )
     require_at_least(4, max_chunk_size=config.max_chunk_size)
     require_one_of(tuple(_LEVELS), compression_type=config.compression_type)
     levels = _LEVELS[config.compression_type]

@@ -7,7 +7,9 @@
     ├── ProcessingError          a function the user gave to an operator raised
     ├── CompressionError         a codec failed; the payload goes on uncompressed
     ├── SequencingError          numbers cannot be put in order
-    │   └── Gap                  numbers that never came were given up
+    │   ├── Gap                  numbers that never came were given up
+    │   ├── Late                 a number came after it was given up
+    │   └── Duplicate            a number came that came before
     ├── PayloadError             bytes that came in cannot become events
     │   ├── WireError            not text/event-stream, or not a chunk of ours
     │   ├── Incomplete           pieces of a payload never came
@@ -22,6 +24,8 @@
         ├── WouldBlock           waiting here would stop the very thing waited for
         ├── NotSubscribed        nobody listens to this Gate yet
         ├── AlreadySubscribed    this source has its one subscriber
+        ├── NotStarted           start() comes before send()
+        ├── AlreadyStarted       start() was called before
         ├── StreamClosed         the stream has ended; nothing more can be sent
         └── DrainTimeout         closing took longer than its deadline
 
@@ -35,16 +39,20 @@ from __future__ import annotations
 from collections.abc import Collection
 
 __all__ = [
+    "AlreadyStarted",
     "AlreadySubscribed",
     "BackpressureTimeout",
     "CompressionError",
     "ConfigError",
     "Corrupt",
     "DrainTimeout",
+    "Duplicate",
     "FlowControlError",
     "Gap",
     "Incomplete",
+    "Late",
     "MissingExtra",
+    "NotStarted",
     "NotSubscribed",
     "Overflow",
     "PayloadError",
@@ -67,7 +75,14 @@ __all__ = [
 
 
 class StreamError(Exception):
-    """The root of every error that rx_agui makes itself."""
+    """The root of every error that rx_agui makes itself.
+
+    Attributes:
+        number: Of the event it is about, or of the last one where it is about several;
+            None if that has none, or not yet.
+    """
+
+    number: int | None = None
 
 
 class ConfigError(StreamError, ValueError):
@@ -111,9 +126,18 @@ class ProcessingError(StreamError):
 class CompressionError(StreamError):
     """A codec failed on a payload, which went on uncompressed."""
 
-    def __init__(self, algorithm: str, size: int, cause: BaseException) -> None:
+    def __init__(
+        self,
+        algorithm: str,
+        size: int,
+        cause: BaseException,
+        first: int | None = None,
+        last: int | None = None,
+    ) -> None:
         super().__init__(f"{algorithm} failed on {size} bytes: {cause!r}")
         self.algorithm = algorithm
+        self.first = first
+        self.last = self.number = last
         self.__cause__ = cause
 
 
@@ -128,7 +152,23 @@ class Gap(SequencingError):
         which = f"number {first}" if first == last else f"numbers {first} to {last}"
         super().__init__(f"{which} never came and were given up")
         self.first = first
-        self.last = last
+        self.last = self.number = last
+
+
+class Late(SequencingError):
+    """Number `number` came after it was given up, and was dropped."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"number {number} came after it was given up")
+        self.number = number
+
+
+class Duplicate(SequencingError):
+    """Number `number` came before; the second was dropped."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"number {number} came twice")
+        self.number = number
 
 
 class PayloadError(StreamError, ValueError):
@@ -215,6 +255,20 @@ class NotSubscribed(FlowControlError):
 
     def __init__(self) -> None:
         super().__init__("nobody has subscribed yet: subscribe first, then send")
+
+
+class NotStarted(FlowControlError):
+    """Nothing can be sent before `start`."""
+
+    def __init__(self) -> None:
+        super().__init__("the stream has not begun: call start(), or use `with`")
+
+
+class AlreadyStarted(FlowControlError):
+    """A stream begins once; for another, make another."""
+
+    def __init__(self) -> None:
+        super().__init__("start() was called before: a stream begins once")
 
 
 class AlreadySubscribed(FlowControlError):

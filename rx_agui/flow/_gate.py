@@ -27,9 +27,11 @@ from reactivex.disposable import Disposable
 from rx_agui.clock import Timer, running_loop
 from rx_agui.errors import (
     AlreadySubscribed,
+    BackpressureTimeout,
     DrainTimeout,
     NotSubscribed,
     StreamClosed,
+    ValidationError,
     WouldBlock,
 )
 from rx_agui.flow._paced import Link, Paced
@@ -38,6 +40,9 @@ __all__ = ["Gate"]
 
 #: "As the flow_control behind the gate says", since None means: for ever.
 _AS_CONFIGURED: float = -1.0
+
+#: What says that an event will not be seen; the sender is told, and it is counted.
+_NOT_LET_IN = ValidationError, BackpressureTimeout
 
 
 class Gate(Paced):
@@ -99,6 +104,9 @@ class Gate(Paced):
                 wait = link.timeout if timeout == _AS_CONFIGURED else timeout
                 link.credit.wait(wait)
             link.admit(prepared)
+        except _NOT_LET_IN as error:
+            link.lose(error)
+            raise
         finally:
             self._leave()
 
@@ -119,6 +127,9 @@ class Gate(Paced):
                 return
             await link.credit.awaited()
             link.admit(prepared)
+        except _NOT_LET_IN as error:
+            link.lose(error)
+            raise
         finally:
             self._leave()
 
@@ -138,6 +149,9 @@ class Gate(Paced):
             else:
                 return False
             return True
+        except _NOT_LET_IN as error:
+            link.lose(error)
+            raise
         finally:
             self._leave()
 

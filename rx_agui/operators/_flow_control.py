@@ -413,6 +413,12 @@ class _Window(Entrance):
             self._lose(reason, frame)
         self._count_lost()
 
+    def lose(self, error: StreamError) -> None:
+        timed_out = isinstance(error, BackpressureTimeout)
+        self._lose(
+            "backpressure_timeout" if timed_out else "invalid", Frame(b""), error
+        )
+
     def _lose(
         self, reason: str, frame: Frame, error: StreamError | None = None
     ) -> None:
