@@ -3,7 +3,10 @@
 events.pipe(flow_control(), sequence(), batch(), compress(), chunk()).subscribe(SSEWriter(write))
 """
 
+import logging
+
 from rx_agui import telemetry as telemetry
+from rx_agui.config import StreamConfig
 from rx_agui.errors import (
     AlreadyStarted,
     AlreadySubscribed,
@@ -36,7 +39,13 @@ from rx_agui.errors import (
 )
 from rx_agui.flow import Credit, Gate, Permit, from_async_iterable, from_iterable
 from rx_agui.frame import Frame, StreamChunk
-from rx_agui.metrics import FlowMetrics, SequenceMetrics, StreamMeter, StreamMetrics
+from rx_agui.metrics import (
+    BufferMetrics,
+    FlowMetrics,
+    SequenceMetrics,
+    StreamMeter,
+    StreamMetrics,
+)
 from rx_agui.operators import (
     batch,
     chunk,
@@ -50,18 +59,21 @@ from rx_agui.operators import (
 )
 from rx_agui.pipeline import pipeline
 from rx_agui.sse import format_sse_chunk, write_sse_chunk
+from rx_agui.stream import EventStream
 from rx_agui.writer import SSEWriter
 
 __all__ = [
     "AlreadyStarted",
     "AlreadySubscribed",
     "BackpressureTimeout",
+    "BufferMetrics",
     "CompressionError",
     "ConfigError",
     "Corrupt",
     "Credit",
     "DrainTimeout",
     "Duplicate",
+    "EventStream",
     "FlowControlError",
     "FlowMetrics",
     "Frame",
@@ -83,6 +95,7 @@ __all__ = [
     "SequencingError",
     "StreamChunk",
     "StreamClosed",
+    "StreamConfig",
     "StreamError",
     "StreamMeter",
     "StreamMetrics",
@@ -108,3 +121,6 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+# Silent unless an application listens: Python would print warnings otherwise.
+logging.getLogger("rx_agui").addHandler(logging.NullHandler())

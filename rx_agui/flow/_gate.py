@@ -125,13 +125,18 @@ class Gate(Paced):
             if not link.waits:
                 link.offer(prepared)
                 return
-            await link.credit.awaited()
+            if not link.credit.acquire():
+                await self.await_credit(link)
             link.admit(prepared)
         except _NOT_LET_IN as error:
             link.lose(error)
             raise
         finally:
             self._leave()
+
+    async def await_credit(self, link: Link) -> None:
+        """There is none just now: await one."""
+        await link.credit.awaited()
 
     def try_send(self, event: Any) -> bool:
         """Let an event in if there is room now. Whether there was.
@@ -198,6 +203,11 @@ class Gate(Paced):
             except TimeoutError:
                 self._give_up(timeout)
         self._report()
+
+    @property
+    def link(self) -> Link | None:
+        """Where events go; None before anybody has subscribed."""
+        return self._link
 
     @property
     def is_closed(self) -> bool:
@@ -318,15 +328,15 @@ class Gate(Paced):
         if running_loop() is not None:
             raise WouldBlock(
                 "no credit is free, and waiting here would stop the event loop: "
-                "use `await gate.asend(event)`, or `gate.try_send(event)`"
+                "use `await asend(event)`, or `try_send(event)`"
             )
         if link.credit.is_inside(threading.get_ident()):
             raise WouldBlock(
                 "no credit is free, and this is the stream's own on_next, which must "
-                "return before any comes home: use `gate.try_send(event)`"
+                "return before any comes home: use `try_send(event)`"
             )
         if link.clock.must_not_wait():
             raise WouldBlock(
                 "no credit is free, and waiting here would stop the stream's "
-                "scheduler: use `gate.try_send(event)`, or send from another thread"
+                "scheduler: use `try_send(event)`, or send from another thread"
             )

@@ -255,7 +255,7 @@ class _Reorder(Stage):
         self.count("sequence.out_of_order.events", frame.events)
         # Stored on purpose: the credit comes home when on_next returns.
         permit = frame._permit
-        credit = permit if type(permit) is Credit else frame.permit.credit
+        credit = permit if isinstance(permit, Credit) else frame.permit.credit
         stored = frame.copy(permit=NO_PERMIT)
         self._keep(frame.first, _Held(stored, since, credit))
         while (
