@@ -6,24 +6,30 @@ events.pipe(flow_control(), sequence(), batch(), compress(), chunk()).subscribe(
 import logging
 
 from rx_agui import telemetry as telemetry
+from rx_agui.backoff import Backoff
 from rx_agui.config import StreamConfig
 from rx_agui.errors import (
     AlreadyStarted,
     AlreadySubscribed,
     BackpressureTimeout,
+    CircuitOpen,
     CompressionError,
     ConfigError,
     Corrupt,
+    DeliveryError,
     DrainTimeout,
     Duplicate,
     FlowControlError,
     Gap,
     Incomplete,
     Late,
+    Lost,
     MissingExtra,
+    NotSent,
     NotStarted,
     NotSubscribed,
     Overflow,
+    Overloaded,
     PayloadError,
     PayloadTooLarge,
     ProcessingError,
@@ -49,13 +55,16 @@ from rx_agui.metrics import (
 from rx_agui.operators import (
     batch,
     chunk,
+    circuit_breaker,
     compress,
     decompress,
+    degrade,
     flow_control,
     reassemble,
     resequence,
     sequence,
     unbatch,
+    validate,
 )
 from rx_agui.pipeline import pipeline
 from rx_agui.sse import format_sse_chunk, write_sse_chunk
@@ -65,12 +74,15 @@ from rx_agui.writer import SSEWriter
 __all__ = [
     "AlreadyStarted",
     "AlreadySubscribed",
+    "Backoff",
     "BackpressureTimeout",
     "BufferMetrics",
+    "CircuitOpen",
     "CompressionError",
     "ConfigError",
     "Corrupt",
     "Credit",
+    "DeliveryError",
     "DrainTimeout",
     "Duplicate",
     "EventStream",
@@ -81,10 +93,13 @@ __all__ = [
     "Gate",
     "Incomplete",
     "Late",
+    "Lost",
     "MissingExtra",
+    "NotSent",
     "NotStarted",
     "NotSubscribed",
     "Overflow",
+    "Overloaded",
     "PayloadError",
     "PayloadTooLarge",
     "Permit",
@@ -106,8 +121,10 @@ __all__ = [
     "WouldBlock",
     "batch",
     "chunk",
+    "circuit_breaker",
     "compress",
     "decompress",
+    "degrade",
     "flow_control",
     "format_sse_chunk",
     "from_async_iterable",
@@ -117,6 +134,7 @@ __all__ = [
     "resequence",
     "sequence",
     "unbatch",
+    "validate",
     "write_sse_chunk",
 ]
 

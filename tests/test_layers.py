@@ -30,6 +30,7 @@ LAYERS = """
     flow
     clock
     workers
+    backoff
     errors probe
 """
 

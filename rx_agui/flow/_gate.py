@@ -29,11 +29,13 @@ from rx_agui.errors import (
     AlreadySubscribed,
     BackpressureTimeout,
     DrainTimeout,
+    FlowControlError,
     NotSubscribed,
     StreamClosed,
     ValidationError,
     WouldBlock,
 )
+from rx_agui.flow._credit import Credit
 from rx_agui.flow._paced import Link, Paced
 
 __all__ = ["Gate"]
@@ -70,7 +72,7 @@ class Gate(Paced):
         self._drained = threading.Event()
         self._wakers: list[Callable[[], object]] = []
         self._deadline: Timer | None = None
-        self._has_due = False
+        self._awaits_deadline = False  # completed, and nobody has said for how long
         self._gave_up = False
         self._late: DrainTimeout | None = None
 
@@ -87,6 +89,8 @@ class Gate(Paced):
         Raises:
             BackpressureTimeout: The reader made no room in time; the event was not
                 let in, and may be sent again.
+            CircuitOpen, Overloaded: A `circuit_breaker` or `degrade` behind the gate
+                refuses; the event was not let in.
             WouldBlock: There is no room, and this thread runs the event loop or is
                 inside this stream's own `on_next`. At once, whatever the timeout.
             ValidationError: The event cannot be encoded.
@@ -99,10 +103,11 @@ class Gate(Paced):
             if not link.waits:
                 link.offer(prepared)
                 return
-            if not link.credit.acquire():
+            credit = link.credit
+            if not credit.acquire() and not credit.acquire_despite(prepared):
                 self._refuse_to_block(link)
                 wait = link.timeout if timeout == _AS_CONFIGURED else timeout
-                link.credit.wait(wait)
+                credit.wait(wait, prepared)
             link.admit(prepared)
         except _NOT_LET_IN as error:
             link.lose(error)
@@ -125,8 +130,9 @@ class Gate(Paced):
             if not link.waits:
                 link.offer(prepared)
                 return
-            if not link.credit.acquire():
-                await self.await_credit(link)
+            credit = link.credit
+            if not credit.acquire() and not credit.acquire_despite(prepared):
+                await self.await_credit(link, prepared)
             link.admit(prepared)
         except _NOT_LET_IN as error:
             link.lose(error)
@@ -134,22 +140,23 @@ class Gate(Paced):
         finally:
             self._leave()
 
-    async def await_credit(self, link: Link) -> None:
+    async def await_credit(self, link: Link, prepared: Any) -> None:
         """There is none just now: await one."""
-        await link.credit.awaited()
+        await link.credit.awaited(prepared)
 
     def try_send(self, event: Any) -> bool:
-        """Let an event in if there is room now. Whether there was.
+        """Let an event in if there is room now, and nothing refuses it. Whether it was.
 
         Raises:
-            As `send`, but never BackpressureTimeout or WouldBlock.
+            As `send`, but never BackpressureTimeout, CircuitOpen, Overloaded or
+            WouldBlock.
         """
         link = self._enter()
         try:
             prepared = link.prepare(event)
             if not link.waits:
                 link.offer(prepared)
-            elif link.credit.acquire():
+            elif link.credit.acquire() or self._is_spared(link.credit, prepared):
                 link.admit(prepared)
             else:
                 return False
@@ -222,7 +229,7 @@ class Gate(Paced):
         with self._mutex:
             if self._closed:
                 return
-            self._closed = True
+            self._closed = self._awaits_deadline = True
             link = self._link
             nobody_sends = self._sending == 0
         if link is None:
@@ -236,8 +243,8 @@ class Gate(Paced):
         self.complete()
         link = self._link
         with self._mutex:
-            due = link is not None and not self._drained.is_set() and not self._has_due
-            self._has_due = True
+            due = self._awaits_deadline and not self._drained.is_set()
+            self._awaits_deadline = False
         if due and link is not None:
             self._deadline = link.clock.after(timeout, lambda: self._give_up(timeout))
             if self._drained.is_set():  # meanwhile
@@ -314,6 +321,12 @@ class Gate(Paced):
             link = self._link
         if last and link is not None:
             self._complete(link)
+
+    def _is_spared(self, credit: Credit, prepared: Any) -> bool:
+        try:
+            return credit.acquire_despite(prepared)
+        except FlowControlError:
+            return False
 
     def _may_block(self) -> bool:
         link = self._link

@@ -23,7 +23,9 @@ from reactivex.abc import SchedulerBase
 from rx_agui.codec import encode
 from rx_agui.errors import (
     BackpressureTimeout,
+    CircuitOpen,
     Overflow,
+    Overloaded,
     StreamError,
     require_one_of,
     require_positive,
@@ -39,6 +41,13 @@ __all__ = ["flow_control"]
 
 #: What to do with an event for which there is neither credit nor a place to wait.
 OVERFLOWS: Final = ("wait", "error", "drop_oldest", "drop_newest", "latest")
+
+#: Why an event is dropped whose sender is told so.
+_REASONS: Final[dict[type, str]] = {
+    BackpressureTimeout: "backpressure_timeout",
+    CircuitOpen: "circuit_open",
+    Overloaded: "overloaded",
+}
 
 
 def flow_control(
@@ -76,8 +85,8 @@ def flow_control(
             text wrong without a trace: choose it for streams of snapshots.
         errors: Told of events that could not be encoded or let in; the stream goes
             on without them. Without it, a ValidationError or Overflow ends the
-            stream behind what was let in, and BackpressureTimeout is raised out of
-            `on_next` at whoever sends, who may send again.
+            stream behind what was let in, and BackpressureTimeout, CircuitOpen and
+            Overloaded are raised out of `on_next` at whoever sends, who may send again.
         scheduler: Whose time to use. The default is the subscription's.
 
     Raises:
@@ -211,11 +220,11 @@ class _Window(Entrance):
         self.mark(frame)
         try:
             if self.waits and not self._queue and not self._may_not_wait():
-                self.credit.wait(self.timeout)
+                self.credit.wait(self.timeout, frame)
             elif not self._has_room_for(frame):
                 return
-        except BackpressureTimeout as error:
-            self._lose("backpressure_timeout", frame, error)
+        except (BackpressureTimeout, CircuitOpen, Overloaded) as error:
+            self._lose(_REASONS[type(error)], frame, error)
             if self._stage.tell is None:
                 raise
             self._stage.tell(error)

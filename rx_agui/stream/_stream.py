@@ -559,14 +559,14 @@ class _Door(Gate):
         self._log = log
         self._patience = patience
 
-    async def await_credit(self, link: Link) -> None:
+    async def await_credit(self, link: Link, prepared: Any) -> None:
         if self._outbox.is_read_by(threading.get_ident()):
             raise WouldBlock(
                 "no room, and this task reads the stream: send from another task"
             )
         stall = link.clock.after(self._patience, self._say_stalled)
         try:
-            await super().await_credit(link)
+            await super().await_credit(link, prepared)
         finally:
             stall.cancel()
 

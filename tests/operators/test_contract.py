@@ -21,6 +21,7 @@ from rx_agui import (
     StreamChunk,
     batch,
     chunk,
+    circuit_breaker,
     compress,
     decompress,
     flow_control,
@@ -56,6 +57,7 @@ def made_by(*operators: Operator) -> Callable[[int], list[Any]]:
     return inputs
 
 
+cut_pieces = made_by(sequence(), chunk(20))
 pieces = made_by(sequence(), compress(min_size=1, level=9), chunk())
 numbered = made_by(sequence())
 pairs = made_by(batch(1), ops.map(lambda f: Frame(f.data + b"\n" + f.data, events=2)))
@@ -91,12 +93,15 @@ OPERATORS = [
     Candidate("sequence by number", lambda: sequence(number=value), failing=lambda: sequence(number=broken)),
     Candidate("batch", lambda: batch(3, 0.002), telling=lambda e: batch(3, 0.002, errors=e)),
     Candidate("batch of one", lambda: batch(1)),
+    Candidate("batch that adapts", lambda: batch(50, 0.002, adaptive=True), telling=lambda e: batch(50, 0.002, adaptive=True, errors=e)),
     Candidate("batch by bytes", lambda: batch(50, 0.002, max_bytes=100)),
     Candidate("compress", lambda: compress(min_size=1), telling=lambda e: compress(errors=e)),
     Candidate("compress by workers", lambda: compress(min_size=1, workers=3)),
     Candidate("three in company", lambda: compose(flow_control(), sequence(), batch(3, 0.002))),
     Candidate("chunk", chunk, telling=lambda e: chunk(errors=e)),
     Candidate("chunk in pieces", lambda: chunk(10)),
+    Candidate("circuit_breaker", circuit_breaker, telling=lambda e: circuit_breaker(errors=e)),
+    Candidate("circuit_breaker of pieces", circuit_breaker, cut_pieces),
     Candidate("reassemble", reassemble, zipped_pieces),
     Candidate("decompress", decompress, zipped),
     Candidate("resequence", resequence, numbered),
