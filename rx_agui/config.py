@@ -92,6 +92,9 @@ class StreamConfig:
         batch_timeout: Seconds an event may be held for others to go with it. 0.05 looks
             live; 0.5 looks like a model that stutters.
         max_batch_size: Events in a batch at most, whatever chooses its size.
+        adaptive_batching: Let the size follow the rate, between 1 and `max_batch_size`: a
+            lone event leaves at once, a flood fills batches. `batch_size` says nothing
+            then.
         max_batch_bytes: Bytes in a batch at most. A large one keeps an event loop busy
             while it is cut.
         compression_enabled: Compress payloads for readers who decompress. Off for the
@@ -116,6 +119,18 @@ class StreamConfig:
         out_of_order_bytes: The same in bytes.
         gap_timeout: Seconds a late event is waited for. The reader sees nothing new
             meanwhile.
+        circuit_breaker_enabled: Let the stream outlive a reader whose writes fail: it is
+            left alone for a while, senders get CircuitOpen, and then it is tried with
+            care. Off: the first write that fails ends the stream, which is right where
+            a reader who is gone does not come back.
+        failure_rate_threshold: The share of failed writes, from 0 to 1, that opens it.
+        breaker_minimum_calls: Writes before there is a share. Fewer: a dead reader costs
+            fewer payloads; more: a hiccup does not open it.
+        breaker_wait: Seconds the reader is left alone at first; longer each time in a row.
+        retry_attempts: How often a payload is tried of which the reader says that nothing
+            went out (NotSent, ConnectionRefusedError). Any other is given up: it may
+            have arrived, and text that comes twice is wrong.
+        retry_delay: Seconds to the second attempt; twice as long to each further one.
         worker_count: Payloads compressed side by side, never more than there are
             processors. More helps large payloads; 1 compresses where the payload is, and
             saves the way to another thread. Order is kept.
@@ -139,6 +154,7 @@ class StreamConfig:
     batch_timeout: float = 0.05
     max_batch_size: int = 500
     max_batch_bytes: int = 1024 * 1024
+    adaptive_batching: bool = False
 
     compression_enabled: bool = True
     compression_type: str = "gzip"
@@ -154,6 +170,13 @@ class StreamConfig:
     out_of_order_buffer: int = 1000
     out_of_order_bytes: int = 16 * 1024 * 1024
     gap_timeout: float = 5.0
+
+    circuit_breaker_enabled: bool = False
+    failure_rate_threshold: float = 0.5
+    breaker_minimum_calls: int = 5
+    breaker_wait: float = 1.0
+    retry_attempts: int = 3
+    retry_delay: float = 0.1
 
     worker_count: int = 4
     enable_metrics: bool = True
@@ -257,6 +280,9 @@ def _check_values(config: StreamConfig) -> None:
     if config.compression_level not in levels:
         must = f"from {levels[0]} to {levels[-1]} for {config.compression_type}"
         raise ConfigError("compression_level", config.compression_level, must)
+    if config.failure_rate_threshold > 1:
+        must = "a share, from 0 to 1"
+        raise ConfigError("failure_rate_threshold", config.failure_rate_threshold, must)
     if config.batch_size > config.max_batch_size:
         must = f"at most max_batch_size, which is {config.max_batch_size}"
         raise ConfigError("batch_size", config.batch_size, must)

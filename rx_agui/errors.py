@@ -246,6 +246,7 @@ class Lost(DeliveryError):
         self.events = events
         self.first = first
         self.last = last
+        self.number = last or None
         self.__cause__ = cause
 
 

@@ -19,10 +19,11 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 
 from rx_agui.errors import AlreadySubscribed
-from rx_agui.flow import Credit, Permit
+from rx_agui.flow import Permit, Receipt
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.operators._lift import lift
 from rx_agui.operators._line import Line
@@ -195,7 +196,9 @@ class Outbox(Sink):
             self.on_room()
         if isinstance(chunk.trace, Send) and events:
             chunk.trace.claimed = False  # an SSEWriter will claim it anew
-        chunk.permit = _InHands(chunk.permit, self._returned, chunk)
+        above = chunk.permit
+        chunk.permit = Receipt(above, partial(self._returned, chunk, above))
+        above.release()  # the receipt holds it now
         return chunk
 
     @property
@@ -203,13 +206,21 @@ class Outbox(Sink):
         """How it ends, once there is nothing more to take: (None,) or (error,)."""
         return None if self._chunks else self._ending
 
-    def _returned(self, chunk: StreamChunk, error: Exception | None) -> None:
-        """The reader is done with a chunk."""
-        send = chunk.trace
-        if isinstance(send, Send) and not send.claimed and _events_of(chunk):
+    def _returned(
+        self, chunk: StreamChunk, above: Permit, error: Exception | None
+    ) -> None:
+        """The reader is done with a chunk: it was delivered, or else not."""
+        send, events = chunk.trace, _events_of(chunk)
+        answered = error is not None and above.is_answered
+        if isinstance(send, Send) and not send.claimed and events and not answered:
             send.done(error)
         with self._mutex:
             self._in_hands -= 1
+            if error is not None:
+                self.delivered -= events
+                self.tally.sent -= events
+                why = "given_back" if answered else "write_failed"
+                self.tally.count_drop(why, events)
         self._settle()
 
     # -- the end -------------------------------------------------------------------------
@@ -244,56 +255,6 @@ class Outbox(Sink):
             watch.ends("completed" if error is None else "error", error)
         with suppress(InvalidStateError):  # it was done before
             self.done.set_result(None)
-
-
-class _InHands(Permit):
-    """The permit of a chunk that a reader has: we hear when the reader is done."""
-
-    __slots__ = ("_above", "_chunk", "_error", "_lock", "_tell")
-
-    def __init__(
-        self,
-        above: Permit,
-        tell: Callable[[StreamChunk, Exception | None], object],
-        chunk: StreamChunk,
-    ) -> None:
-        self._above = above
-        self._tell = tell
-        self._chunk = chunk
-        self._error: Exception | None = None
-        self._holds = 1
-        self._lock = threading.Lock()
-
-    @property
-    def credit(self) -> Credit | None:
-        return self._above.credit
-
-    @property
-    def credits(self) -> int:
-        return self._above.credits
-
-    @property
-    def is_abandoned(self) -> bool:
-        return self._above.is_abandoned
-
-    def hold(self) -> Permit:
-        with self._lock:
-            self._holds += 1
-        return self
-
-    def _fail(self, error: Exception) -> None:
-        self._error = self._error or error
-        self._above._fail(error)
-
-    def _let_go(self, home: dict[Credit, int]) -> None:
-        with self._lock:
-            if self._holds == 0:
-                return
-            self._holds -= 1
-            if self._holds:
-                return
-        self._tell(self._chunk, self._error)
-        self._above._let_go(home)
 
 
 class _Counts(Tally):

@@ -27,6 +27,7 @@ from reactivex import operators as ops
 from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.subject import AsyncSubject
 
+from rx_agui.backoff import Backoff
 from rx_agui.clock import Clock, Timer, clock_for, running_loop
 from rx_agui.config import StreamConfig
 from rx_agui.errors import (
@@ -42,7 +43,7 @@ from rx_agui.errors import (
 )
 from rx_agui.flow import Gate, Link
 from rx_agui.metrics import BufferMetrics, StreamMeter, StreamMetrics
-from rx_agui.operators import batch, chunk, compress, sequence
+from rx_agui.operators import batch, chunk, circuit_breaker, compress, sequence
 from rx_agui.operators._stage import Operator
 from rx_agui.pipeline import pipeline
 from rx_agui.stream._chunks import Chunks
@@ -61,6 +62,9 @@ _GLANCE: Final = 0.05
 
 #: Why flow control drops what was never let in; and what is lost by closing.
 _NEVER_IN: Final = ("invalid", "backpressure_timeout", "refused", "cancelled")
+
+#: What is lost by closing; and what comes again, or is dropped by who got it back.
+_ELSEWHERE: Final = ("cancelled", "given_back")
 
 
 class EventStream:
@@ -165,7 +169,9 @@ class EventStream:
                 batch(
                     config.batch_size,
                     min(config.batch_timeout, config.flush_interval),
+                    max_batch_size=config.max_batch_size,
                     max_bytes=config.max_batch_bytes,
+                    adaptive=config.adaptive_batching,
                     errors=self._fault,
                 )
             )
@@ -181,6 +187,24 @@ class EventStream:
             )
         steps.append(reserve(self._outbox))
         steps.append(chunk(config.max_chunk_size, errors=self._fault))
+        if config.circuit_breaker_enabled:
+            delay = config.retry_delay
+            steps.append(
+                circuit_breaker(
+                    failure_rate_threshold=config.failure_rate_threshold,
+                    minimum_number_of_calls=config.breaker_minimum_calls,
+                    wait_in_open=Backoff(
+                        config.breaker_wait, most=max(config.breaker_wait, 60.0)
+                    ),
+                    attempts=config.retry_attempts,
+                    backoff=Backoff(delay, most=max(delay, 5.0)),
+                    # More than can be in flight, or go on at once behind a gap.
+                    buffer_size=config.max_concurrent_events
+                    + config.out_of_order_buffer,
+                    name=self._name,
+                    errors=self._fault,
+                )
+            )
         return steps
 
     def _fault(self, error: StreamError) -> None:
@@ -234,6 +258,7 @@ class EventStream:
         Raises:
             BackpressureTimeout: The reader made no room in time; the event was not let
                 in, and may be sent again.
+            CircuitOpen: Its writes keep failing; it says when to try again.
             WouldBlock: There is no room, and this thread runs the event loop or reads
                 this very stream. At once, whatever the timeout.
             ValidationError: The event cannot be encoded.
@@ -481,7 +506,7 @@ class EventStream:
         watch = self._witness.watch
         dropped = 0
         for tally in () if watch is None else watch.tallies:
-            apart = _NEVER_IN if tally.name == "flow_control" else ("cancelled",)
+            apart = _NEVER_IN if tally.name == "flow_control" else _ELSEWHERE
             if tally.name != "sink":  # a reader's, to whom they were delivered
                 reasons = tally.dropped.items()
                 dropped += sum(n for why, n in reasons if why not in apart)
