@@ -153,8 +153,8 @@ class StreamConfig:
     batch_size: int = 50
     batch_timeout: float = 0.05
     max_batch_size: int = 500
-    max_batch_bytes: int = 1024 * 1024
     adaptive_batching: bool = False
+    max_batch_bytes: int = 1024 * 1024
 
     compression_enabled: bool = True
     compression_type: str = "gzip"

@@ -159,8 +159,9 @@ class Gap(SequencingError):
     """The numbers `first` to `last` never came and were given up."""
 
     def __init__(self, first: int, last: int) -> None:
-        which = f"number {first}" if first == last else f"numbers {first} to {last}"
-        super().__init__(f"{which} never came and were given up")
+        one, some = f"number {first} never came and was", f"numbers {first} to {last}"
+        which = one if first == last else f"{some} never came and were"
+        super().__init__(f"{which} given up")
         self.first = first
         self.last = self.number = last
 

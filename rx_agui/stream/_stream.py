@@ -267,7 +267,8 @@ class EventStream:
         try:
             self._gate.send(event, timeout)
         except Exception as error:
-            raise self._refusal(error) from error.__cause__
+            refusal = self._refusal(error)
+            raise refusal from refusal.__cause__
 
     def send_event(self, event: Any, timeout: float | None = _AS_CONFIGURED) -> None:
         """As `send`, by the name that readers of the Go SDK look for."""
@@ -286,7 +287,8 @@ class EventStream:
         try:
             await self._gate.asend(event)
         except Exception as error:
-            raise self._refusal(error) from error.__cause__
+            refusal = self._refusal(error)
+            raise refusal from refusal.__cause__
 
     def try_send(self, event: Any) -> bool:
         """Let an event in if there is room now. Whether there was.
@@ -297,7 +299,8 @@ class EventStream:
         try:
             return self._gate.try_send(event)
         except Exception as error:
-            raise self._refusal(error) from error.__cause__
+            refusal = self._refusal(error)
+            raise refusal from refusal.__cause__
 
     def _refusal(self, error: Exception) -> Exception:
         """What to raise at a sender, in the words of a stream."""
