@@ -60,7 +60,7 @@ def test_a_config_cannot_be_changed_behind_the_back_of_a_stream() -> None:
         StreamConfig().batch_size = 7  # type: ignore[misc]
 
 
-REFUSED = {
+REFUSED: dict[str, list[object]] = {
     "batch_size": [0, -1, 1.5, "50", None, True, float("nan")],
     "batch_timeout": [0, -0.1, "soon", float("nan")],
     "flush_interval": [0, -1],

@@ -68,6 +68,9 @@ class Reading(threading.Thread):
         except StreamError as error:
             self.error = error
 
+    def has_read(self, chunks: int) -> bool:
+        return len(self.chunks) >= chunks
+
     def all(self) -> list[int]:
         """The values of all that came, once the stream has ended."""
         self.join(SOON)
