@@ -283,7 +283,7 @@ def _check_values(config: StreamConfig) -> None:
     if config.failure_rate_threshold > 1:
         must = "a share, from 0 to 1"
         raise ConfigError("failure_rate_threshold", config.failure_rate_threshold, must)
-    if config.batch_size > config.max_batch_size:
+    if config.batch_size > config.max_batch_size and not config.adaptive_batching:
         must = f"at most max_batch_size, which is {config.max_batch_size}"
         raise ConfigError("batch_size", config.batch_size, must)
     if config.ordering_required and not config.sequence_enabled:

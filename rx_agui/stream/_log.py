@@ -130,10 +130,6 @@ class Witness(Probe):
             text = "a sender waited %.3f s for the reader"
             self._log.say(logging.DEBUG, "wait", text, wait / 1e9)
 
-    def transitioned(self, watch: Watch, name: str, before: str, after: str) -> None:
-        text = "circuit breaker %r: %s, was %s"
-        self._log.say(logging.WARNING, "circuit_breaker", text, name, after, before)
-
     def ended(self, watch: Watch) -> None:
         if self._meter is not None:
             self._meter.ended(watch)
