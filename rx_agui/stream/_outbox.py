@@ -22,7 +22,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
-from rx_agui.errors import AlreadySubscribed
+from rx_agui.errors import AlreadySubscribed, NotSent
 from rx_agui.flow import Permit, Receipt
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.operators._lift import lift
@@ -221,7 +221,21 @@ class Outbox(Sink):
                 self.tally.sent -= events
                 why = "given_back" if answered else "write_failed"
                 self.tally.count_drop(why, events)
+        if answered:
+            self._give_back()
         self._settle()
+
+    def _give_back(self) -> None:
+        """What waits must not overtake what failed, which may be tried again."""
+        with self._mutex:
+            waiting, self._chunks = self._chunks, deque()
+            self._bytes = 0
+            had_no_room, self._was_full = self._was_full, False
+            self.tally.count_drop("given_back", sum(map(_events_of, waiting)))
+        for chunk in waiting:
+            chunk.permit.release(NotSent("the one before it failed", tried=False))
+        if had_no_room:
+            self.on_room()
 
     # -- the end -------------------------------------------------------------------------
 

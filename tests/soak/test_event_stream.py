@@ -191,6 +191,7 @@ def test_with_faults_in_every_stage_each_event_is_delivered_once_or_told_of_once
 
     seen = bytearray(EVENTS + 1)
     told: dict[type[StreamError], int] = {}
+    lost: list[bool] = []
 
     def hear(error: StreamError) -> None:
         told[type(error)] = told.get(type(error), 0) + 1
@@ -199,6 +200,8 @@ def test_with_faults_in_every_stage_each_event_is_delivered_once_or_told_of_once
                 for n in range(error.first, error.last + 1):
                     seen[n] += GAVE_UP
             case Lost():
+                # One that was not sent is lost too if the next has overtaken it meanwhile.
+                lost.append(not isinstance(error.__cause__, NotSent))
                 for n in range(error.first, error.last + 1):
                     if not seen[n] & GAVE_UP:
                         seen[n] += LOST
@@ -268,7 +271,8 @@ def test_with_faults_in_every_stage_each_event_is_delivered_once_or_told_of_once
     assert told[ProcessingError] == story.nameless
     assert told[Duplicate] + told[Late] == story.double + story.late
     assert told[CompressionError] == codec_failures > 0
-    assert told[Lost] == reader.failures > 0
+    assert sum(lost) == reader.failures > 0
+    assert told[Lost] - sum(lost) <= reader.not_begun
     assert reader.not_begun > 0
     assert refused > 0
     assert metrics is not None
