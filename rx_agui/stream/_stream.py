@@ -102,6 +102,9 @@ class EventStream:
         MissingExtra: The algorithm is not installed.
     """
 
+    config: StreamConfig
+    errors: Observable[StreamError]
+
     def __init__(
         self,
         config: StreamConfig | None = None,
@@ -115,7 +118,7 @@ class EventStream:
             must = "left out, or the config must say ordering_required=True"
             raise ConfigError("number", number, must)
         self._faults = Faults()
-        self.errors: Observable[StreamError] = self._faults
+        self.errors = self._faults
         self._name = name
         self._log = StreamLog(name)
         self._meter = StreamMeter() if config.enable_metrics else None
