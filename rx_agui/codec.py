@@ -21,7 +21,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -30,7 +30,7 @@ from pydantic_core import to_json, to_jsonable_python
 
 from rx_agui.errors import ValidationError, WireError
 
-__all__ = ["decode", "encode"]
+__all__ = ["decode", "encode", "encode_many"]
 
 #: Of each field its attribute, its name on the wire, and whether it is left out when
 #: None; and all the names a field goes by.
@@ -76,6 +76,18 @@ def encode(event: Any) -> bytes:
     if plan is not None:
         return _encode_model(event, plan)
     return _encode_other(event)
+
+
+def encode_many(events: Sequence[Any]) -> list[bytes] | None:
+    """Several at once, for half as much; None if one of them needs a closer look."""
+    if not _AT_ONCE.issuperset(map(type, events)):
+        return None
+    try:
+        lines = [orjson.dumps(event, _nested, _OPTIONS) for event in events]
+    except TypeError:
+        return None
+    text = b"".join(lines)
+    return None if _LF in text or _CR in text else lines
 
 
 def decode(line: bytes) -> dict[str, Any]:
@@ -166,6 +178,9 @@ def _on_one_line(event: Any, data: bytes) -> bytes:
 #: How to encode a class of AG-UI's without asking pydantic.
 _PLANS: dict[type, Plan] = {}
 
+#: What orjson encodes as we do.
+_AT_ONCE: set[type] = {dict}
+
 
 def _plan_of(model: type[BaseModel]) -> Plan | None:
     """How to encode `model`; None if only pydantic knows."""
@@ -181,6 +196,7 @@ def _plan_of(model: type[BaseModel]) -> Plan | None:
         )
         names = frozenset(name for field in fields for name in field[:2])
         plan = _PLANS[model] = fields, names
+        _AT_ONCE.add(model)
     return plan
 
 

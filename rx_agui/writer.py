@@ -253,7 +253,7 @@ class SSEWriter(Sink):
                     continue
                 self._fail(error, work)
                 return
-            if inspect.isawaitable(result):
+            if result is not None and inspect.isawaitable(result):
                 self._become_async(result, work)
                 return
             self._written(work)
@@ -323,24 +323,27 @@ class SSEWriter(Sink):
 
     def _next_work(self) -> _Work | None:
         """All that waits as one; None when idle. In the same step we are no longer busy."""
-        abandoned = _Work()
+        abandoned: _Work | None = None
         ending: tuple[Exception | None] | None = None
         with self._mutex:
             if self._is_unwanted():
-                abandoned, self._waiting = self._waiting, abandoned
+                abandoned, self._waiting = self._waiting, _Work()
+                self._tally.count_drop("cancelled", abandoned.events)
                 if self._ending == (None,):  # it did not end well after all
                     credit = abandoned.permits[-1].credit
                     self._ending = (credit.refusal() if credit else None,)
-            work, self._waiting = self._waiting, _Work()
             parked_in, self._parked_in = self._parked_in, None
-            self._tally.count_drop("cancelled", abandoned.events)
             self._under_way = 0
-            if not work.pieces:
+            work = self._waiting
+            if work.pieces:
+                self._waiting = _Work()
+            else:
                 self._is_busy = False
                 ending, self._ending = self._ending, None
         if parked_in is not None:
             parked_in.parks_no_more(self)
-        abandoned.release(None)
+        if abandoned is not None:
+            abandoned.release(None)
         if work.pieces:
             self._under_way = work.begin()
             return work
@@ -364,10 +367,11 @@ class SSEWriter(Sink):
         duration = work.end()
         if self._watch is not None:
             self._watch.wrote(duration, None)
-        self._tally.sent += work.events
-        self._tally.count("sink.sent.frames", len(work.pieces))
-        self._tally.count("sink.sent.size", len(work.data))
-        self._tally.count("operator.time", duration)
+        tally = self._tally
+        tally.sent += work.events
+        tally.frames += len(work.pieces)
+        tally.size += len(work.data)
+        tally.busy += duration
         work.tell(None)
         work.release(None)
 
@@ -405,7 +409,7 @@ class SSEWriter(Sink):
             self._tally.count_drop("write_failed", lost)
         if work is not None:
             duration = work.end()
-            self._tally.count("operator.time", duration)
+            self._tally.busy += duration
             if self._watch is not None:
                 self._watch.wrote(duration, error)
         self._tally.count("errors", 1, type(error).__qualname__)
@@ -427,6 +431,10 @@ class SSEWriter(Sink):
                 self.done.set_exception(error)
 
 
+#: Of those that nobody watches.
+_NO_SENDS: dict[Send, bool] = {}
+
+
 class _Work:
     """What goes out in one write."""
 
@@ -435,7 +443,7 @@ class _Work:
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
         self.permits: list[Permit] = []
-        self.sends: dict[Send, bool] = {}  # and whether this ends them
+        self.sends = _NO_SENDS  # and whether this ends them
         self.events = 0
         self.data = b""
         self.begun = self.ended = 0  # ns since 1970
@@ -447,6 +455,8 @@ class _Work:
         self.events += events
         if send is not None:
             send.size += len(data)
+            if self.sends is _NO_SENDS:
+                self.sends = {}
             self.sends[send] = events > 0
 
     def begin(self) -> int:
@@ -478,11 +488,22 @@ class _Work:
 class _SinkTally(Tally):
     """What a writer does. What waits to be written is what it holds."""
 
-    __slots__ = ("_writer",)
+    __slots__ = ("_writer", "busy", "frames", "size")
 
     def __init__(self, writer: SSEWriter) -> None:
         super().__init__("sink")
         self._writer = writer
+        #: What was written, and how many ns that took: added to for every write.
+        self.frames = self.size = self.busy = 0
+
+    @property
+    def more(self) -> dict[tuple[str, str], int]:
+        written = {
+            ("sink.sent.frames", ""): self.frames,
+            ("sink.sent.size", ""): self.size,
+            ("operator.time", ""): self.busy,
+        }
+        return {**super().more, **{k: n for k, n in written.items() if n}}
 
     @property
     def levels(self) -> dict[str, int]:

@@ -67,6 +67,14 @@ class Receipt(Permit):
             self._holds += 1
         return self
 
+    def release(self, error: Exception | None = None) -> None:
+        if error is not None:
+            self._fail(error)
+        home: dict[Credit, int] = {}
+        self._let_go(home)
+        for credit, n in home.items():
+            credit.give(n)
+
     def _fail(self, error: Exception) -> None:
         with self._mutex:
             self._error = self._error or error

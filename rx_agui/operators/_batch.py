@@ -22,7 +22,6 @@ The contract is that of RxPY's `buffer_with_time_or_count`, with its faults mend
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import inf
 from threading import get_ident
 from time import time_ns
@@ -35,11 +34,26 @@ from rx_agui.codec import decode
 from rx_agui.errors import StreamError, WireError, require_positive, require_whole
 from rx_agui.flow import NO_PERMIT, Credit, Permit, Receipt
 from rx_agui.frame import IDENTITY, Frame
-from rx_agui.operators._pace import Pace
-from rx_agui.operators._stage import Entrance, Errors, Line, Operator, Stage, lift
+from rx_agui.operators._pace import LINGER, Pace
+from rx_agui.operators._stage import (
+    Entrance,
+    Errors,
+    Gatherer,
+    Line,
+    Operator,
+    Stage,
+    lift,
+)
 from rx_agui.probe import Send, Watch
 
 __all__ = ["batch", "unbatch"]
+
+#: Lines kept one by one; see `_look`.
+_HANDFUL = 128
+
+#: How many times as long an event may be held when `degrade` enlarges batches. A reader
+#: who is a second behind already does not feel a fifth of it.
+_PATIENCE = 4
 
 
 def batch(
@@ -123,6 +137,8 @@ class _Batch(Stage):
         "_due",
         "_events",
         "_folded",
+        "_joined",
+        "_joined_events",
         "_limit",
         "_lines",
         "_loans",
@@ -132,6 +148,7 @@ class _Batch(Stage):
         "_size",
         "_timeout",
         "_timer",
+        "_usual",
         "_waiting",
     )
     word = "batch"
@@ -150,6 +167,7 @@ class _Batch(Stage):
         self._size = size
         self._timeout = timeout
         self._most = most
+        self._usual = size, timeout
         self._limit: float = inf if max_bytes is None else max_bytes
         self._timer: Timer | None = None
         self._due = 0.0
@@ -158,46 +176,111 @@ class _Batch(Stage):
         self._folded: tuple[Stage, ...] = ()
         self._begin()
 
+    def ease(self, steps: frozenset[str]) -> None:
+        """Make larger batches, that may wait for longer, while `degrade` says so."""
+        self._size, self._timeout = self._usual
+        if "batch" in steps:
+            self._size = max(self._size, self._most)
+            self._timeout *= _PATIENCE
+        if self.waiting >= self._size:
+            self._leave("size")
+
     def _begin(self) -> None:
-        self._lines: list[bytes] = []  # events that never were frames; see `gather`
+        #: Events that never were frames, see `gather`; and those joined already.
+        self._lines: list[bytes] = []
+        self._joined: list[bytes] = []
+        self._joined_events = 0
         self._waiting: list[Frame] = []
         self._events = 0
         self._bytes = 0
         self._loans = 0
         self._permits: list[Permit] = []
 
-    def fold(self, above: tuple[Stage, ...]) -> Callable[[bytes, Credit], None]:
+    def fold(self, above: tuple[Stage, ...]) -> Gatherer:
         """Do the work of the stages above as well, once per batch.
 
         They would pass each event on as it is: to count it, or to number it, which
         arithmetic does. So no event needs to be a Frame before its batch is.
         """
         self._folded = above
-        return self.gather
+        return self
 
     def gather(self, line: bytes, credit: Credit) -> None:
         """An event came straight from the entrance, for which it took a credit."""
+        lines = self._lines
+        size = self._bytes + len(line) + 1  # the LF behind it
+        if not lines or size > self._limit:
+            self._gather_slowly(line, credit)
+            return
+        self._bytes = size
+        lines.append(line)
+        n = len(lines)
+        if n >= _HANDFUL or n + self._joined_events >= self._size:
+            self._look()
+        if not credit.tokens:
+            credit.relieve()
+
+    def _gather_slowly(self, line: bytes, credit: Credit) -> None:
+        """The first of a batch, and what might be too much for it."""
         if self._waiting:
             self.next(Frame(line, credit))
             return
         size = self._bytes + len(line)
-        if size > self._limit and self._lines:
+        if size > self._limit and self._bytes:
             self._leave("bytes")
             size = len(line)
-        lines = self._lines
-        if not lines:
+        if not self._bytes:
             self._open(credit, 1)
-        self._bytes = size + 1  # the LF behind it
-        lines.append(line)
-        if len(lines) >= self._size:
+        self._bytes = size + 1
+        self._lines.append(line)
+        if self._joined_events + len(self._lines) >= self._size:
             self._leave("size")
         elif size >= self._limit:
             self._leave("bytes")
         elif not credit.tokens:
             credit.relieve()
 
+    def gather_many(self, lines: list[bytes], credit: Credit) -> None:
+        """Events came together straight from the entrance, each with a credit."""
+        size = sum(map(len, lines)) + len(lines)
+        if self._waiting or self._bytes + size > self._limit:
+            for n, line in enumerate(lines):
+                if self._ended:
+                    credit.give(len(lines) - n)
+                    return
+                self.gather(line, credit)
+            return
+        while lines:
+            if self._ended:
+                credit.give(len(lines))
+                return
+            if not self._bytes:
+                self._open(credit, 1)
+            room = min(self._size - self._joined_events, _HANDFUL) - len(self._lines)
+            part, lines = lines[:room], lines[room:]
+            self._lines += part
+            self._bytes += sum(map(len, part)) + len(part)
+            if len(part) == room:
+                self._look()
+        if not credit.tokens:
+            credit.relieve()
+
+    def _look(self) -> None:
+        """Enough lines have come to be a batch, or to be joined and make room.
+
+        What a line was encoded into is larger than the line. As long as few are kept,
+        the next one goes where the last one was; a thousand drive the heap up and down.
+        """
+        events = self._joined_events + len(self._lines)
+        if events >= self._size:
+            self._leave("size")
+            return
+        self._joined.append(b"\n".join(self._lines))
+        self._joined_events = events
+        self._lines = []
+
     def next(self, frame: Frame) -> None:
-        if self._lines:
+        if self._lines or self._joined:
             self._frame_lines()
         events = frame.events
         plain = frame.encoding == IDENTITY
@@ -224,13 +307,13 @@ class _Batch(Stage):
 
     @property
     def waiting(self) -> int:
-        return self._events + len(self._lines)
+        return self._events + self._joined_events + len(self._lines)
 
     @property
     def parked(self) -> int:
         """Credits of the events that wait here; see Credit.is_stalled."""
         held = sum([permit.credits for permit in self._permits])
-        return len(self._lines) + self._loans + held
+        return self._joined_events + len(self._lines) + self._loans + held
 
     def _make_room_for(self, frame: Frame) -> None:
         """Let the batch go that the frame would make too large."""
@@ -259,7 +342,7 @@ class _Batch(Stage):
 
     def _ring(self, _: object) -> None:
         self._timer = None
-        if not (self._waiting or self._lines):
+        if not self.waiting:
             return
         left = self._due - self.line.clock.now()
         if left <= 1e-6:  # what clocks lose in rounding
@@ -273,7 +356,10 @@ class _Batch(Stage):
 
     def _leave(self, trigger: str) -> None:
         begun = time_ns()
-        if self._lines:
+        if self._joined:
+            data = b"\n".join([*self._joined, *self._lines])
+            payload = Frame(data, NO_PERMIT, self.waiting)
+        elif self._lines:
             payload = Frame(b"\n".join(self._lines), NO_PERMIT, len(self._lines))
         elif self._waiting:
             payload = _join(self._waiting)
@@ -323,22 +409,26 @@ class _Batch(Stage):
 
     @property
     def levels(self) -> dict[str, int]:
-        waiting = sum([len(line) for line in tuple(self._lines)])
+        lines = *self._joined, *self._lines
+        waiting = sum([len(line) for line in lines])
         waiting += sum([len(frame.data) for frame in tuple(self._waiting)])
         return {"operator.buffer.usage": waiting}
 
     def _frame_lines(self) -> None:
         """A frame comes among events that are none."""
-        lines, self._lines = self._lines, []
-        self._waiting = [Frame(line) for line in lines]
-        self._events = self._loans = len(lines)
+        self._events = self._loans = self.waiting
+        joined = b"\n".join(self._joined)
+        self._waiting = [Frame(line) for line in self._lines]
+        if joined:
+            self._waiting.insert(0, Frame(joined, events=self._joined_events))
+        self._lines, self._joined, self._joined_events = [], [], 0
 
     def _permit_for_all(self) -> Permit:
         """One permit for all that waits, whose credits come home in one step."""
         credit, self._credit = self._credit, None
         if credit is not None:
             credit.parks_no_more(self)
-        loans = self._loans + len(self._lines)
+        loans = self._loans + self._joined_events + len(self._lines)
         if loans:
             entrance = cast(Entrance, self.line.entrance)
             return Permit(entrance.credit, loans, self._permits)
@@ -389,6 +479,12 @@ class _AdaptiveBatch(_Batch):
         self._under_way = 0  # payloads the sink has
         self._first_came = 0.0
         self._soon: Timer | None = None
+
+    def ease(self, steps: frozenset[str]) -> None:
+        timeout = self._usual[1]
+        is_eased = "batch" in steps
+        self._timeout = timeout * _PATIENCE if is_eased else timeout
+        self._pace.linger = timeout if is_eased else timeout * LINGER
 
     def _open(self, credit: Credit | None, events: int) -> None:
         self._first_came = now = self.line.clock.now()

@@ -13,7 +13,6 @@ wire as plain AG-UI frames.
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -31,6 +30,7 @@ from rx_agui.errors import (
     require_whole,
 )
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
+from rx_agui.operators._codecs import crc32
 from rx_agui.operators._stage import Errors, Line, Operator, Stage, as_frame, lift
 from rx_agui.probe import Send
 
@@ -116,7 +116,7 @@ class _Chunk(Stage):
         total = len(pieces)
         is_plain = total == 1 and frame.encoding == IDENTITY
         if frame.crc32 is None and not is_plain:
-            frame.crc32 = zlib.crc32(frame.data)
+            frame.crc32 = crc32(frame.data)
         self.sent += frame.events
         self.count("chunk.emitted.chunks", total)
         if total > 1:

@@ -12,14 +12,8 @@ on another thread, and goes on from there on the loop.
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
 from time import time_ns
-from typing import Any, Final
-
-import lz4.frame
 
 from rx_agui.clock import running_loop
 from rx_agui.errors import (
@@ -28,7 +22,6 @@ from rx_agui.errors import (
     Corrupt,
     MissingExtra,
     PayloadError,
-    PayloadTooLarge,
     WireError,
     require_at_least,
     require_one_of,
@@ -36,6 +29,7 @@ from rx_agui.errors import (
     require_whole,
 )
 from rx_agui.frame import IDENTITY, Frame
+from rx_agui.operators._codecs import ALGORITHMS, Pack, crc32
 from rx_agui.operators._stage import Errors, Line, Operator, Stage, lift
 from rx_agui.probe import Send
 
@@ -94,8 +88,8 @@ def compress(
     elif type(level) is not int or level not in codec.levels:
         low, high = codec.levels[0], codec.levels[-1]
         raise ConfigError("level", level, f"from {low} to {high} for {algorithm}")
-    pack = codec.packer(level)
-    return lift(_Compress, algorithm, pack, min_size, workers, ordered, errors)
+    packs = codec.packer(level), codec.packer(min(level, codec.cheapest))
+    return lift(_Compress, algorithm, packs, min_size, workers, ordered, errors)
 
 
 def decompress(*, max_size: int = 16 * 1024 * 1024, errors: Errors = None) -> Operator:
@@ -113,112 +107,6 @@ def decompress(*, max_size: int = 16 * 1024 * 1024, errors: Errors = None) -> Op
     require_positive(max_size=max_size)
     require_whole(max_size=max_size)
     return lift(_Decompress, max_size, errors)
-
-
-# -- the algorithms -----------------------------------------------------------
-
-Pack = Callable[[bytes], bytes]
-
-
-@dataclass(frozen=True)
-class Algorithm:
-    """A codec, in both directions.
-
-    Attributes:
-        packer: Makes what compresses at a level.
-        unpack: What `data` decompresses to, but never more than `limit` bytes.
-        levels: Its own scale.
-        level: What to take when nothing is said.
-    """
-
-    packer: Callable[[int], Pack]
-    unpack: Callable[[bytes, int], bytes]
-    levels: range
-    level: int
-
-
-def _zlib_packer(wbits: int) -> Callable[[int], Pack]:
-    return lambda level: lambda data: zlib.compress(data, level, wbits)
-
-
-def _zlib_unpack(wbits: int) -> Callable[[bytes, int], bytes]:
-    def unpack(data: bytes, limit: int) -> bytes:
-        stream = zlib.decompressobj(wbits)
-        out = stream.decompress(data, limit)
-        if not stream.eof:
-            # Full to the brim it may lack only the trailer, which makes no output.
-            more = stream.decompress(stream.unconsumed_tail, 1)
-            if more:
-                raise PayloadTooLarge("a decompressed payload", limit)
-        _expect_end(stream.eof, stream.unused_data)
-        return out
-
-    return unpack
-
-
-def _lz4_unpack(data: bytes, limit: int) -> bytes:
-    stream = lz4.frame.LZ4FrameDecompressor()
-    out: bytes = stream.decompress(data, max_length=limit)
-    if not stream.eof and len(out) >= limit:
-        more = stream.decompress(b"", max_length=1)
-        if more:
-            raise PayloadTooLarge("a decompressed payload", limit)
-    _expect_end(stream.eof, stream.unused_data or b"")
-    return out
-
-
-def _zstd_packer(level: int) -> Pack:
-    zstandard = _zstd()
-    return lambda data: zstandard.ZstdCompressor(level=level).compress(data)
-
-
-def _zstd_unpack(data: bytes, limit: int) -> bytes:
-    zstandard = _zstd()
-    size = zstandard.frame_content_size(data)
-    codec = zstandard.ZstdDecompressor(max_window_size=2**27)
-    if size < 0:  # no `compress` of ours made it: nothing says how much it will be
-        with codec.stream_reader(data, read_across_frames=False) as stream:
-            size = len(stream.read(limit + 1))
-    if size > limit:
-        raise PayloadTooLarge("a decompressed payload", limit)
-    out: bytes = codec.decompress(data, max_output_size=size, allow_extra_data=False)
-    return out
-
-
-def _zstd() -> Any:
-    try:
-        import zstandard
-    except ImportError:
-        raise MissingExtra("zstd", "zstandard", "fast") from None
-    return zstandard
-
-
-def _expect_end(ended: bool, unused: bytes) -> None:
-    if not ended:
-        raise EOFError("it was cut")
-    if unused:
-        raise ValueError(f"{len(unused)} bytes follow its end")
-
-
-def _as_it_is(data: bytes) -> bytes:
-    return data
-
-
-ALGORITHMS: Final = {
-    "gzip": Algorithm(_zlib_packer(31), _zlib_unpack(31), range(10), 6),
-    "deflate": Algorithm(_zlib_packer(15), _zlib_unpack(15), range(10), 6),
-    "lz4": Algorithm(
-        lambda level: lambda data: lz4.frame.compress(data, compression_level=level),
-        _lz4_unpack,
-        range(17),
-        0,
-    ),
-    "zstd": Algorithm(_zstd_packer, _zstd_unpack, range(1, 23), 3),
-    "none": Algorithm(lambda _: _as_it_is, lambda data, _: data, range(23), 0),
-}
-
-
-# -- the stages ---------------------------------------------------------------
 
 
 class _Job:
@@ -243,6 +131,7 @@ class _Compress(Stage):
         "_min_size",
         "_ordered",
         "_pack",
+        "_packs",
         "_pending",
         "_queued",
         "_workers",
@@ -253,7 +142,7 @@ class _Compress(Stage):
         self,
         line: Line,
         algorithm: str,
-        pack: Pack,
+        packs: tuple[Pack, Pack],
         min_size: int,
         workers: int,
         ordered: bool,
@@ -261,13 +150,18 @@ class _Compress(Stage):
     ) -> None:
         super().__init__(line, errors)
         self._algorithm = algorithm
-        self._pack = pack
+        self._packs = packs  # as set, and at its cheapest
+        self._pack = packs[0]
         self._min_size = min_size
         self._workers = self._idle = workers
         self._ordered = ordered
         self._pending: deque[_Job] = deque()  # in order of arrival
         self._queued: deque[_Job] = deque()  # those no worker has begun
         self._ending: tuple[Exception | None] | None = None
+
+    def ease(self, steps: frozenset[str]) -> None:
+        """Take less time for it, while `degrade` says so."""
+        self._pack = self._packs["compress" in steps]
 
     def next(self, frame: Frame) -> None:
         self.taken += frame.events
@@ -316,7 +210,7 @@ class _Compress(Stage):
             job.error = CompressionError(self._algorithm, size, error, first, last)
             return job
         if len(data) * 4 <= len(frame.data) * 3:
-            frame.crc32 = zlib.crc32(frame.data)
+            frame.crc32 = crc32(frame.data)
             frame.data = data
             frame.encoding = self._algorithm
         job.outcome = "incompressible" if frame.encoding == IDENTITY else "compressed"
@@ -443,9 +337,9 @@ def _unpacked(frame: Frame, max_size: int) -> Frame:
 def _check(frame: Frame) -> None:
     """Compare a payload with what was written on it."""
     if frame.crc32 is not None:
-        crc32 = zlib.crc32(frame.data)
-        if crc32 != frame.crc32:
-            raise Corrupt(f"crc32 is {crc32:08x}, {frame.crc32:08x} was sent")
+        is_now = crc32(frame.data)
+        if is_now != frame.crc32:
+            raise Corrupt(f"crc32 is {is_now:08x}, {frame.crc32:08x} was sent")
     lines = frame.data.count(b"\n") + 1
     if lines != frame.events:
         raise Corrupt(f"{lines} events came, {frame.events} were sent")

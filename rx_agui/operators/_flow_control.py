@@ -14,13 +14,13 @@ nothing may wait, on an event loop, do they queue here, and then `overflow` deci
 from __future__ import annotations
 
 from collections import deque
-from functools import partial
+from collections.abc import Callable
 from threading import Lock, get_ident
 from typing import Any, Final, cast
 
 from reactivex.abc import SchedulerBase
 
-from rx_agui.codec import encode
+from rx_agui.codec import encode, encode_many
 from rx_agui.errors import (
     BackpressureTimeout,
     CircuitOpen,
@@ -34,10 +34,18 @@ from rx_agui.errors import (
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.flow._credit import Waiter
 from rx_agui.frame import Frame, StreamChunk
-from rx_agui.operators._stage import Entrance, Errors, Line, Operator, Stage, lift
+from rx_agui.operators._stage import (
+    Entrance,
+    Errors,
+    Gatherer,
+    Line,
+    Operator,
+    Stage,
+    lift,
+)
 from rx_agui.probe import Send
 
-__all__ = ["flow_control"]
+__all__ = ["Window", "flow_control"]
 
 #: What to do with an event for which there is neither credit nor a place to wait.
 OVERFLOWS: Final = ("wait", "error", "drop_oldest", "drop_newest", "latest")
@@ -130,7 +138,7 @@ class _FlowControl(Stage):
         errors: Errors,
     ) -> None:
         super().__init__(line, errors)
-        line.entrance = _Window(line, self, size, buffer_size, timeout, overflow)
+        line.entrance = Window(line, self, size, buffer_size, timeout, overflow)
 
     @property
     def credit(self) -> Credit:
@@ -146,13 +154,13 @@ class _FlowControl(Stage):
         return sum([frame.events for frame in self._queued()])
 
     def _queued(self) -> list[Frame]:
-        window = cast(_Window, self.line.entrance)
+        window = cast(Window, self.line.entrance)
         with window._mutex:
             return list(window._queue)
 
     @property
     def levels(self) -> dict[str, int]:
-        window = cast(_Window, self.line.entrance)
+        window = cast(Window, self.line.entrance)
         return {
             "operator.buffer.usage": sum([len(frame.data) for frame in self._queued()]),
             "flow_control.inflight": window.credit.in_flight,
@@ -180,7 +188,7 @@ class _FlowControl(Stage):
         self.end(error)
 
 
-class _Window(Entrance):
+class Window(Entrance):
     """The entrance of a line with flow_control: nobody gets in without a credit.
 
     It stands above the stages that are piped before flow_control, since whoever waits
@@ -239,33 +247,84 @@ class _Window(Entrance):
 
     def begin(self, top: Stage) -> None:
         super().begin(top)
-        self._first, self._gather = self.line.fold()
+        self._first: Stage | Gatherer
+        self._first, self._gatherer = self.line.fold()
+        # Called for every event, so by way of nothing where it is the codec's own.
+        self._judges = type(top).encode is not Stage.encode
+        self._encode: Callable[[Any], bytes] = top.encode if self._judges else encode
         watch = self.line.watch
         self._is_watched = watch is not None
+        self._origin: Callable[[], Any] | None = None
         # Both are called for every event, so no more than what is needed is.
         if watch is not None:
             self.credit.on_wait = watch.waited
-        if self._gather is not None:
+        if self._gatherer is not None:
+            self._gather = self._gatherer.gather
             self.prepare = self._prepare_bytes  # type: ignore[method-assign]
             if watch is not None and watch.origin is not None:
                 self._origin = watch.origin
                 self.prepare = self._prepare_linked  # type: ignore[method-assign]
         elif watch is None:
             self.prepare = top.frame_of  # type: ignore[method-assign, assignment]
-        self.admit = partial(self.line.hand_in, self._let_in)  # type: ignore[method-assign]
+
+    def reroute(self, gatherer: Gatherer) -> None:
+        """Let what comes go there, where stages are folded. In turn."""
+        self._first = self._gatherer = gatherer
+        self._gather = gatherer.gather
+
+    def admit(self, prepared: Any) -> None:
+        line = self.line
+        turn = line.turn
+        if type(prepared) is bytes and not turn.inbox:
+            # line.hand_in and _let_in, written out: this is done for every event.
+            try:
+                turn.token.pop()
+            except IndexError:
+                pass
+            else:
+                try:
+                    try:
+                        turn.owner = get_ident()
+                        if self.top._ended:
+                            self.credit.give(1)
+                        else:
+                            self._gather(prepared, self.credit)
+                    finally:
+                        turn.owner = 0
+                        turn.token.append(None)
+                    if turn.inbox:
+                        turn.go_on()
+                except BaseException as error:
+                    line.break_off(error)
+                    raise
+                return
+        line.hand_in(self._let_in, prepared)
+
+    def admit_many(self, events: list[Any]) -> None:
+        may_gather = self._gatherer is not None and not self._judges
+        if may_gather and (self._origin is None or self._origin() is None):
+            lines = encode_many(events)
+            if lines is not None:
+                self.line.hand_in(self._let_in_many, lines)
+                return
+        super().admit_many(events)
 
     def _prepare_bytes(self, event: Any) -> Any:
         if type(event) is dict:
-            return encode(event)
+            return self._encode(event)
         if isinstance(event, Frame | StreamChunk):
             return self.top.frame_of(event)
-        return encode(event)
+        return self._encode(event)
 
     def _prepare_linked(self, event: Any) -> Any:
         """The same, but an event that comes from a span keeps that beside it."""
-        origin = self._origin()
+        origin = self._origin and self._origin()
         if origin is None:
-            return encode(event) if type(event) is dict else self._prepare_bytes(event)
+            return (
+                self._encode(event)
+                if type(event) is dict
+                else self._prepare_bytes(event)
+            )
         frame = self.top.frame_of(event)
         frame.trace = origin
         return frame
@@ -291,6 +350,11 @@ class _Window(Entrance):
         return self.clock.must_not_wait() or self.credit.is_inside(thread)
 
     # -- the queue of those who may not wait -----------------------------------------
+
+    @property
+    def queued(self) -> float:
+        """The share of the queue that is full."""
+        return len(self._queue) / self._limit
 
     def _enqueue(self, frame: Frame) -> None:
         dropped: Frame | None = None
@@ -354,7 +418,7 @@ class _Window(Entrance):
             credit.give(1)
             return
         if type(frame) is bytes:
-            self._gather(frame, credit)  # type: ignore[misc]  # else it were a Frame
+            self._gather(frame, credit)
             return
         if self._is_watched:
             self.sets_out(frame)
@@ -371,6 +435,12 @@ class _Window(Entrance):
                 credit.give(1)  # nobody held it: it was consumed
             elif permit is not NO_PERMIT:
                 frame.permit.release()
+
+    def _let_in_many(self, lines: list[bytes]) -> None:
+        if self.top._ended or self._gatherer is None:
+            self.credit.give(len(lines))
+        else:
+            self._gatherer.gather_many(lines, self.credit)
 
     def on_completed(self) -> None:
         self.line.post(self._finish, None)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import takewhile
 from threading import Lock, get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
@@ -30,7 +30,20 @@ if TYPE_CHECKING:
     from rx_agui.operators._entrance import Entrance
     from rx_agui.operators._stage import Stage
 
-__all__ = ["Exit", "Last", "Line"]
+__all__ = ["Exit", "Gatherer", "Last", "Line"]
+
+
+class Gatherer(Protocol):
+    """A stage that takes events as they were encoded, before they are frames."""
+
+    def gather(self, line: bytes, credit: Credit) -> None:
+        """An event came, for which a credit was taken."""
+
+    def gather_many(self, lines: list[bytes], credit: Credit) -> None:
+        """Several came together, each with a credit."""
+
+    def next(self, frame: Frame) -> None:
+        """A frame came after all."""
 
 
 class Line(DisposableBase):
@@ -62,16 +75,16 @@ class Line(DisposableBase):
         if self.watch is not None:
             self.watch.joined(stage)
 
-    def fold(self) -> tuple[Stage, Callable[[bytes, Credit], None] | None]:
-        """The first stage that has to see each event by itself; how to give it bytes."""
+    def fold(self) -> tuple[Stage, Gatherer | None]:
+        """The first stage that has to see each event by itself; and if it takes bytes."""
         passing = tuple(takewhile(lambda stage: stage.passes_all, self._stages))
         stages = self._stages[len(passing) :]
-        gather = stages[0].gatherer(passing) if stages else None
-        if gather is None:
+        gatherer = stages[0].gatherer(passing) if stages else None
+        if gatherer is None:
             return self.top, None
         for stage in passing:
             stage.folded_into = stages[0]
-        return stages[0], gather
+        return stages[0], gatherer
 
     def above(self, stage: Stage) -> list[Stage]:
         """The stages from the top down to this one, without it."""
@@ -104,20 +117,25 @@ class Line(DisposableBase):
         """Do `take(frame)` in turn. If it has to wait, its permit waits with it."""
         turn = self.turn
         try:
-            # turn.do, written out and without the inbox: this is done for every event.
-            if not turn._inbox and turn._token.acquire(False):
+            if not turn.inbox:  # turn.do, written out: this is done for every event
                 try:
-                    turn.owner = get_ident()
-                    take(frame)
-                finally:
-                    turn.owner = 0
-                    turn._token.release()
-                if turn._inbox:
-                    turn.go_on()
+                    turn.token.pop()
+                except IndexError:
+                    pass
+                else:
+                    try:
+                        turn.owner = get_ident()
+                        take(frame)
+                    finally:
+                        turn.owner = 0
+                        turn.token.append(None)
+                    if turn.inbox:
+                        turn.go_on()
+                    return
+            if isinstance(frame, Frame | StreamChunk):
+                turn.leave(_take_held, (take, frame, frame.permit.hold()))
             else:
-                if type(frame) is bytes:
-                    frame = Frame(frame)
-                turn.do(_take_held, (take, frame, frame.permit.hold()))
+                turn.leave(take, frame)
         except BaseException as error:
             self.break_off(error)
             raise

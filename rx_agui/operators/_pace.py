@@ -22,11 +22,11 @@ from __future__ import annotations
 
 from math import exp
 
-__all__ = ["Pace"]
+__all__ = ["LINGER", "Pace"]
 
 #: Of the longest a batch may be held. With the default of 50 ms that is 5: a screen
 #: shows a new picture every 16, and nobody sees a third of that.
-_LINGER = 0.1
+LINGER = 0.1
 #: The same for the memory: a flood fills batches after about this long, 100 ms, and is
 #: forgotten in a few of it.
 _MEMORY = 2.0
@@ -58,7 +58,7 @@ class Pace:
 
     def __init__(self, most: int, timeout: float, begun: float) -> None:
         self.most = most
-        self.linger = timeout * _LINGER
+        self.linger = timeout * LINGER
         self.memory = timeout * _MEMORY
         self.rate = 0.0
         self.since = begun

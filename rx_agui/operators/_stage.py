@@ -32,15 +32,15 @@ from rx_agui import probe
 from rx_agui.clock import Timer
 from rx_agui.codec import encode
 from rx_agui.errors import StreamError, ValidationError
-from rx_agui.flow import Credit
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.operators._entrance import Entrance
 from rx_agui.operators._lift import Operator, Sink, lift
-from rx_agui.operators._line import Exit, Last, Line
+from rx_agui.operators._line import Exit, Gatherer, Last, Line
 
 __all__ = [
     "Entrance",
     "Errors",
+    "Gatherer",
     "Line",
     "Operator",
     "Sink",
@@ -103,13 +103,11 @@ class Stage(probe.Tally):
     def drop(self) -> None:
         """Nobody listens any more: stop timers, release and count what is held."""
 
-    def fold(self, above: tuple[Stage, ...]) -> Callable[[bytes, Credit], None] | None:
+    def fold(self, above: tuple[Stage, ...]) -> Gatherer | None:
         """Take events as bytes, past the stages above, which pass all; if it can."""
         return None
 
-    def gatherer(
-        self, above: tuple[Stage, ...]
-    ) -> Callable[[bytes, Credit], None] | None:
+    def gatherer(self, above: tuple[Stage, ...]) -> Gatherer | None:
         """The same, unless fusion is switched off."""
         return self.fold(above) if FUSION else None
 
@@ -192,6 +190,14 @@ class Stage(probe.Tally):
         self.drop()
 
     # -- at the edges -----------------------------------------------------------------
+
+    def encode(self, event: Any) -> bytes:
+        """The event's JSON. On any thread.
+
+        Raises:
+            ValidationError: It cannot be encoded.
+        """
+        return encode(event)
 
     def frame_of(self, item: Any) -> Any:
         """What came, as a frame of our own. On any thread.

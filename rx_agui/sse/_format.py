@@ -57,8 +57,9 @@ def format_sse_chunk(chunk: StreamChunk) -> bytes:
     Raises:
         ConfigError: The id would not stay on its line.
     """
-    if _BREAKS_A_FIELD.search(chunk.event_id):
-        raise ConfigError("event_id", chunk.event_id, must="on one line, without NUL")
+    event_id = chunk.event_id
+    if not event_id.isalnum() and _BREAKS_A_FIELD.search(event_id):
+        raise ConfigError("event_id", event_id, must="on one line, without NUL")
     if chunk.is_whole and not chunk.compressed:
         stream, slash, _ = chunk.event_id.rpartition("/")
         body = _format_lines(

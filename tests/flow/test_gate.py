@@ -1016,7 +1016,7 @@ def test_a_sink_that_is_stuck_costs_bounded_memory(overflow: str) -> None:
     for value in range(1, 2001):
         source.on_next(event(value))
 
-    assert len(turn._inbox) < 20
+    assert len(turn.inbox) < 20
     may_go_on.set()
     first.result(SOON)
     kept = {
@@ -1116,21 +1116,15 @@ def test_what_is_left_as_a_turn_is_given_back_is_done() -> None:
     done: list[str] = []
     last: list[str] = ["at the last moment"]
 
-    class Token:
-        """Somebody comes between the last look at the inbox and the release."""
+    class Token(list[None]):
+        """Somebody comes between the last look at the inbox and the return."""
 
-        def __init__(self) -> None:
-            self.lock = threading.Lock()
-
-        def acquire(self, blocking: bool) -> bool:
-            return self.lock.acquire(blocking)
-
-        def release(self) -> None:
+        def append(self, token: None) -> None:
             if last:
                 turn.do(done.append, last.pop())
-            self.lock.release()
+            super().append(token)
 
-    turn._token = Token()  # type: ignore[assignment]
+    turn.token = Token([None])
     turn.do(done.append, "first")
 
     assert done == ["first", "at the last moment"]

@@ -24,11 +24,13 @@ from rx_agui import (
     circuit_breaker,
     compress,
     decompress,
+    degrade,
     flow_control,
     reassemble,
     resequence,
     sequence,
     unbatch,
+    validate,
 )
 from rx_agui.operators._stage import as_frame
 from rx_agui.stream._intake import intake
@@ -102,6 +104,11 @@ OPERATORS = [
     Candidate("chunk in pieces", lambda: chunk(10)),
     Candidate("circuit_breaker", circuit_breaker, telling=lambda e: circuit_breaker(errors=e)),
     Candidate("circuit_breaker of pieces", circuit_breaker, cut_pieces),
+    Candidate("degrade", degrade, telling=lambda e: degrade(errors=e)),
+    Candidate("degrade in company", lambda: compose(flow_control(), degrade(), sequence(), batch(3, 0.002))),
+    Candidate("validate", validate, telling=lambda e: validate(errors=e)),
+    Candidate("validate behind another", lambda: compose(flow_control(), validate())),
+    Candidate("validate in company", lambda: compose(validate(), flow_control(), sequence(), batch(3, 0.002))),
     Candidate("reassemble", reassemble, zipped_pieces),
     Candidate("decompress", decompress, zipped),
     Candidate("resequence", resequence, numbered),

@@ -31,7 +31,7 @@ from rx_agui import (
 from rx_agui import metrics as metrics_module
 from rx_agui.codec import encode
 from rx_agui.errors import ConfigError, StreamError
-from rx_agui.operators import _batch, _compress
+from rx_agui.operators import _batch, _codecs, _compress
 from rx_agui.probe import watching
 from rx_agui.testing import MarbleScheduler, simulated_run
 
@@ -383,7 +383,7 @@ def test_a_codec_that_fails_is_a_compression_error(
     def fail(data: bytes) -> bytes:
         raise MemoryError
 
-    broken = _compress.Algorithm(
+    broken = _codecs.Algorithm(
         lambda level: fail, lambda data, limit: data, range(10), 6
     )
     monkeypatch.setitem(_compress.ALGORITHMS, "gzip", broken)
