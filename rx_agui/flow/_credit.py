@@ -265,6 +265,10 @@ class Credit:
                 self.tokens.pop()
                 self._reserve += 1
 
+    def give_back(self, n: int) -> None:
+        """`n` credits that were granted are not used after all."""
+        self.give(n)
+
     def charge(self, n: int) -> None:
         """Take `n` more at once, even if that leaves fewer than none.
 
@@ -286,7 +290,7 @@ class Credit:
         if wait is not None:
             self._tell_wait(wait, "cancelled")
         if granted:
-            self.give(1)
+            self.give_back(1)
 
     def wait(self, timeout: float | None, event: Any = None) -> None:
         """Block this thread until a credit is ours.
@@ -356,7 +360,7 @@ class Credit:
             self._tell_wait(wait, "timeout")
         if closed:
             if granted:
-                self.give(1)
+                self.give_back(1)
             raise self.refusal()
         if waiter.refused is not None:
             raise waiter.refused

@@ -215,7 +215,7 @@ class Window(Entrance):
         self._queue: deque[Frame] = deque()
         self._lost: dict[str, int] = {}  # dropped, and not yet counted in turn
         self._errors: dict[str, int] = {}
-        self._asked = False  # whether somebody has asked to be served
+        self._bell = [None]  # taken by who asks to be served, till they are: once is enough
         self._waiter: Waiter | None = None
         self._ending: tuple[Exception | None] | None = None
 
@@ -352,6 +352,11 @@ class Window(Entrance):
     # -- the queue of those who may not wait -----------------------------------------
 
     @property
+    def in_flight(self) -> int:
+        """Events let in and not yet written."""
+        return self.credit.in_flight
+
+    @property
     def queued(self) -> float:
         """The share of the queue that is full."""
         return len(self._queue) / self._limit
@@ -375,16 +380,27 @@ class Window(Entrance):
         self._wake()
 
     def _wake(self) -> None:
-        if self._asked:  # once is enough: a sink may be stuck, and its turn be long
+        try:  # a sink may be stuck, and its turn be long
+            self._bell.pop()
+        except IndexError:
             return
-        self._asked = True
         self.line.at_home(self._serve)
 
     def _serve(self, _: object) -> None:
+        self._bell.append(None)  # first, so that whoever comes from now on asks again
+        self._let_in_queue()
+
+    def _let_in_queue(self) -> None:
         """Let in from the queue as many as there is credit for."""
-        self._asked = False  # first, so that whoever comes from now on asks again
         self._count_lost()
-        while self._queue and self._has_credit():
+        while self._queue:
+            # Who found the queue empty, and took a credit while we had the turn, came
+            # before those who are in it now.
+            if self.line.turn.inbox:
+                self._wake()
+                return
+            if not self._has_credit():
+                break
             with self._mutex:
                 frame = self._queue.popleft()
             outer = frame.permit
@@ -451,7 +467,7 @@ class Window(Entrance):
     def _finish(self, error: Exception | None) -> None:
         if self._queue:
             self._ending = self._ending or (error,)  # they were accepted, and go first
-            self._serve(None)
+            self._let_in_queue()
         elif self._ending is None:
             self.top.on_end(error)
 

@@ -18,7 +18,7 @@ from typing import Any
 from rx_agui.errors import BackpressureTimeout, Overflow
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.frame import Frame
-from rx_agui.operators._flow_control import _FlowControl, _Window
+from rx_agui.operators._flow_control import Window, _FlowControl
 from rx_agui.operators._lift import lift
 from rx_agui.operators._line import Line
 from rx_agui.operators._stage import Errors, Operator, Stage
@@ -114,6 +114,9 @@ class _Places(Credit):
         super().give(n)
         self.flights.give(n)
 
+    def give_back(self, n: int) -> None:
+        super().give(n)  # whoever gives up waiting for a place has no flight
+
     def charge(self, n: int) -> None:
         super().charge(n)
         self.flights.charge(n)
@@ -149,7 +152,7 @@ class _Weight(Credit):
         Credit.give(self._places, n)
 
 
-class _Buffered(_Window):
+class _Buffered(Window):
     """The entrance: a place first, which a sender may have to wait for; then a flight."""
 
     def __init__(
@@ -242,6 +245,10 @@ class _Buffered(_Window):
             with self._mutex:
                 self._queue.append(frame)
             self._wake()
+
+    @property
+    def in_flight(self) -> int:
+        return self._flights.in_flight
 
     def _let_in(self, frame: Any) -> None:
         if self.top._ended:  # meanwhile: a write failed, or all was disposed of

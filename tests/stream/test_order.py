@@ -12,7 +12,7 @@ import pytest
 from readers import SOON, Reading, event, value, values
 
 from rx_agui import EventStream, StreamConfig
-from rx_agui.operators import _compress
+from rx_agui.operators import _codecs, _compress
 from rx_agui.workers import COMPUTE
 
 MODES = {
@@ -58,7 +58,7 @@ def workers_take_as_long_as_they_like(
 
         return work
 
-    def slow(algorithm: _compress.Algorithm) -> _compress.Algorithm:
+    def slow(algorithm: _codecs.Algorithm) -> _codecs.Algorithm:
         packer = algorithm.packer
         return replace(algorithm, packer=lambda level: dawdling(packer(level)))
 
