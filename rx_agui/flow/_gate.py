@@ -100,8 +100,7 @@ class Gate(Paced):
         link = self._enter()
         try:
             prepared = link.prepare(event)
-            if not link.waits:
-                link.offer(prepared)
+            if not link.waits and link.offer(prepared):
                 return
             credit = link.credit
             if not credit.acquire() and not credit.acquire_despite(prepared):
@@ -127,8 +126,7 @@ class Gate(Paced):
         link = self._enter()
         try:
             prepared = link.prepare(event)
-            if not link.waits:
-                link.offer(prepared)
+            if not link.waits and link.offer(prepared):
                 return
             credit = link.credit
             if not credit.acquire() and not credit.acquire_despite(prepared):
@@ -155,11 +153,11 @@ class Gate(Paced):
         try:
             prepared = link.prepare(event)
             if not link.waits:
-                link.offer(prepared)
-            elif link.credit.acquire() or self._is_spared(link.credit, prepared):
-                link.admit(prepared)
-            else:
+                return link.offer(prepared)
+            credit = link.credit
+            if not credit.acquire() and not self._is_spared(credit, prepared):
                 return False
+            link.admit(prepared)
             return True
         except _NOT_LET_IN as error:
             link.lose(error)

@@ -176,10 +176,12 @@ class _Batch(Stage):
         self._folded: tuple[Stage, ...] = ()
         self._begin()
 
-    def ease(self, steps: frozenset[str]) -> None:
+    def ease(self, step: str, taken: bool) -> None:
         """Make larger batches, that may wait for longer, while `degrade` says so."""
+        if step != "batch":
+            return
         self._size, self._timeout = self._usual
-        if "batch" in steps:
+        if taken:
             self._size = max(self._size, self._most)
             self._timeout *= _PATIENCE
         if self.waiting >= self._size:
@@ -480,11 +482,11 @@ class _AdaptiveBatch(_Batch):
         self._first_came = 0.0
         self._soon: Timer | None = None
 
-    def ease(self, steps: frozenset[str]) -> None:
-        timeout = self._usual[1]
-        is_eased = "batch" in steps
-        self._timeout = timeout * _PATIENCE if is_eased else timeout
-        self._pace.linger = timeout if is_eased else timeout * LINGER
+    def ease(self, step: str, taken: bool) -> None:
+        if step == "batch":
+            timeout = self._usual[1]
+            self._timeout = timeout * _PATIENCE if taken else timeout
+            self._pace.linger = timeout if taken else timeout * LINGER
 
     def _open(self, credit: Credit | None, events: int) -> None:
         self._first_came = now = self.line.clock.now()

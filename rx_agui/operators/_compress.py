@@ -159,9 +159,10 @@ class _Compress(Stage):
         self._queued: deque[_Job] = deque()  # those no worker has begun
         self._ending: tuple[Exception | None] | None = None
 
-    def ease(self, steps: frozenset[str]) -> None:
+    def ease(self, step: str, taken: bool) -> None:
         """Take less time for it, while `degrade` says so."""
-        self._pack = self._packs["compress" in steps]
+        if step == "compress":
+            self._pack = self._packs[taken]
 
     def next(self, frame: Frame) -> None:
         self.taken += frame.events

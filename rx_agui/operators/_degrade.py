@@ -62,8 +62,8 @@ _FULL, _EMPTY = 0.8, 0.4
 class Eases(Protocol):
     """A stage that can do with less."""
 
-    def ease(self, steps: frozenset[str]) -> None:
-        """These steps are taken now; in turn."""
+    def ease(self, step: str, taken: bool) -> None:
+        """A step is taken, or not any more, or not yet. In turn."""
 
 
 def degrade(
@@ -308,10 +308,11 @@ class _Degrade(Stage):
                 _log.exception("%r failed to hear of level %d", self._on_level, level)
 
     def _ease(self) -> None:
-        steps = frozenset(self._taken_steps)
+        steps = self._taken_steps
         for stage in self.line._stages:
             if isinstance(stage, Eases):
-                stage.ease(steps)
+                for step in self._steps:
+                    stage.ease(step, step in steps)
         self._reroute()
         credit = self._window_credit if "refuse" in steps else None
         if credit is not self._barred:
