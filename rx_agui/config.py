@@ -131,6 +131,13 @@ class StreamConfig:
             went out (NotSent, ConnectionRefusedError). Any other is given up: it may
             have arrived, and text that comes twice is wrong.
         retry_delay: Seconds to the second attempt; twice as long to each further one.
+        degradation_enabled: Send less, step by step, while the reader is further behind
+            than `degradation_max_age`, and all again when it has caught up: cheaper
+            compression, larger batches, conflation, no RAW events, and at last senders
+            get Overloaded. What begins, ends or answers something always passes.
+        degradation_max_age: Seconds the oldest event in flight may have been under way.
+        validation_enabled: Refuse at its sender what an AG-UI client would not accept.
+            Off: whatever is a JSON object passes.
         worker_count: Payloads compressed side by side, never more than there are
             processors. More helps large payloads; 1 compresses where the payload is, and
             saves the way to another thread. Order is kept.
@@ -177,6 +184,10 @@ class StreamConfig:
     breaker_wait: float = 1.0
     retry_attempts: int = 3
     retry_delay: float = 0.1
+
+    degradation_enabled: bool = False
+    degradation_max_age: float = 1.0
+    validation_enabled: bool = False
 
     worker_count: int = 4
     enable_metrics: bool = True

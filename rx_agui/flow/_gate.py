@@ -28,9 +28,11 @@ from rx_agui.clock import Timer, running_loop
 from rx_agui.errors import (
     AlreadySubscribed,
     BackpressureTimeout,
+    CircuitOpen,
     DrainTimeout,
     FlowControlError,
     NotSubscribed,
+    Overloaded,
     StreamClosed,
     ValidationError,
     WouldBlock,
@@ -44,7 +46,7 @@ __all__ = ["Gate"]
 _AS_CONFIGURED: float = -1.0
 
 #: What says that an event will not be seen; the sender is told, and it is counted.
-_NOT_LET_IN = ValidationError, BackpressureTimeout
+_NOT_LET_IN = ValidationError, BackpressureTimeout, CircuitOpen, Overloaded
 
 
 class Gate(Paced):

@@ -46,7 +46,7 @@ from rx_agui.operators._stage import (
 )
 from rx_agui.probe import Send
 
-__all__ = ["Window", "flow_control"]
+__all__ = ["REASONS", "Window", "flow_control"]
 
 #: What to do with an event for which there is neither credit nor a place to wait.
 OVERFLOWS: Final = (
@@ -59,7 +59,7 @@ OVERFLOWS: Final = (
 )
 
 #: Why an event is dropped whose sender is told so.
-_REASONS: Final[dict[type, str]] = {
+REASONS: Final[dict[type, str]] = {
     BackpressureTimeout: "backpressure_timeout",
     CircuitOpen: "circuit_open",
     Overloaded: "overloaded",
@@ -227,7 +227,8 @@ class Window(Entrance):
         self._merged = 0  # into others that wait, and not yet counted in turn
         self._lost: dict[str, int] = {}  # dropped, and not yet counted in turn
         self._errors: dict[str, int] = {}
-        self._bell = [None]  # taken by who asks to be served, till they are: once is enough
+        #: Taken by who asks to be served, until they are: to ask once is enough.
+        self._bell = [None]
         self._waiter: Waiter | None = None
         self._ending: tuple[Exception | None] | None = None
 
@@ -244,7 +245,7 @@ class Window(Entrance):
             elif not self._takes(frame):
                 return
         except (BackpressureTimeout, CircuitOpen, Overloaded) as error:
-            self._lose(_REASONS[type(error)], frame, error)
+            self._lose(REASONS[type(error)], frame, error)
             if self._stage.tell is None:
                 raise
             self._stage.tell(error)
@@ -572,10 +573,7 @@ class Window(Entrance):
         self._count_lost()
 
     def lose(self, error: StreamError) -> None:
-        timed_out = isinstance(error, BackpressureTimeout)
-        self._lose(
-            "backpressure_timeout" if timed_out else "invalid", Frame(b""), error
-        )
+        self._lose(REASONS.get(type(error), "invalid"), Frame(b""), error)
 
     def _lose(
         self, reason: str, frame: Frame, error: StreamError | None = None

@@ -12,13 +12,14 @@ next one pays for it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
-from rx_agui.errors import BackpressureTimeout, Overflow
+from rx_agui.errors import BackpressureTimeout, CircuitOpen, Overflow, Overloaded
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.frame import Frame
-from rx_agui.operators._flow_control import Window, _FlowControl
+from rx_agui.operators._flow_control import REASONS, Window, _FlowControl
 from rx_agui.operators._lift import lift
 from rx_agui.operators._line import Line
 from rx_agui.operators._stage import Errors, Operator, Stage
@@ -36,7 +37,7 @@ def intake(
     ledger: Ledger | None = None,
     errors: Errors = None,
 ) -> Operator:
-    """As `flow_control`, with a buffer that senders fill before they wait.
+    """As `flow_control` behind a Gate, with a buffer that senders fill before they wait.
 
     Args:
         max_concurrent_events, timeout, errors: As there.
@@ -192,11 +193,11 @@ class _Buffered(Window):
         self.mark(frame)
         try:
             if not self._may_not_wait():
-                self._places.wait(self.timeout)
+                self._places.wait(self.timeout, frame)
             elif not self._places.acquire():
                 raise Overflow(self._limit)
-        except BackpressureTimeout as error:
-            self._lose("backpressure_timeout", frame, error)
+        except (BackpressureTimeout, CircuitOpen, Overloaded) as error:
+            self._lose(REASONS[type(error)], frame, error)
             if self._stage.tell is None:
                 raise
             self._stage.tell(error)
@@ -239,11 +240,12 @@ class _Buffered(Window):
         # The queue is left in turn; whoever finds it empty comes behind it all the same.
         if not self._queue and self._flights.acquire():
             self._hand_in(prepared)
+            self._relieve()
         else:
             frame = Frame(prepared) if type(prepared) is bytes else prepared
             frame.permit.hold()  # of its weight
             with self._mutex:
-                self._queue.append(frame)
+                cast(deque[Frame], self._queue).append(frame)
             self._wake()
 
     @property
@@ -255,8 +257,11 @@ class _Buffered(Window):
             lost = Frame(frame) if type(frame) is bytes else frame
             self._lose("write_failed" if self._places.failed else "cancelled", lost)
         super()._let_in(frame)
-        if not self._flights.tokens:
-            self._places.relieve()  # all may be parked in a batch that is larger
+        self._relieve()
+
+    def _relieve(self) -> None:
+        if not self._flights.tokens:  # all may be parked in a batch that is larger
+            self._places.relieve()
 
     def _has_credit(self) -> bool:
         if self._waiter is None:

@@ -43,7 +43,17 @@ from rx_agui.errors import (
 )
 from rx_agui.flow import Gate, Link
 from rx_agui.metrics import BufferMetrics, StreamMeter, StreamMetrics
-from rx_agui.operators import batch, chunk, circuit_breaker, compress, sequence
+from rx_agui.operators import (
+    batch,
+    chunk,
+    circuit_breaker,
+    compress,
+    conflate,
+    degrade,
+    sequence,
+    validate,
+)
+from rx_agui.operators._flow_control import REASONS
 from rx_agui.operators._stage import Operator
 from rx_agui.pipeline import pipeline
 from rx_agui.stream._chunks import Chunks
@@ -61,7 +71,7 @@ _AS_CONFIGURED: Final = -1.0
 _GLANCE: Final = 0.05
 
 #: Why flow control drops what was never let in; and what is lost by closing.
-_NEVER_IN: Final = ("invalid", "backpressure_timeout", "refused", "cancelled")
+_NEVER_IN: Final = ("invalid", "refused", "cancelled", *REASONS.values())
 
 #: What is lost by closing; and what comes again, or is dropped by who got it back.
 _ELSEWHERE: Final = ("cancelled", "given_back")
@@ -146,7 +156,8 @@ class EventStream:
     ) -> list[Operator]:
         """The pipeline, as the config wants it."""
         config = self.config
-        steps = [
+        steps = [validate(errors=self._fault)] if config.validation_enabled else []
+        steps.append(
             intake(
                 config.max_concurrent_events,
                 buffer_size=config.event_buffer_size,
@@ -156,7 +167,11 @@ class EventStream:
                 ledger=self._ledger,
                 errors=self._fault,
             )
-        ]
+        )
+        if config.degradation_enabled:
+            steps.append(
+                degrade(max_age=config.degradation_max_age, errors=self._fault)
+            )
         if config.sequence_enabled:
             steps.append(
                 sequence(
@@ -178,6 +193,8 @@ class EventStream:
                     errors=self._fault,
                 )
             )
+            if config.degradation_enabled:
+                steps.append(conflate(errors=self._fault))  # from its level on
         if config.compression_enabled:
             steps.append(
                 compress(
@@ -261,7 +278,8 @@ class EventStream:
         Raises:
             BackpressureTimeout: The reader made no room in time; the event was not let
                 in, and may be sent again.
-            CircuitOpen: Its writes keep failing; it says when to try again.
+            CircuitOpen, Overloaded: The reader's writes keep failing, or it is too far
+                behind; the first says when to try again.
             WouldBlock: There is no room, and this thread runs the event loop or reads
                 this very stream. At once, whatever the timeout.
             ValidationError: The event cannot be encoded.
@@ -508,11 +526,12 @@ class EventStream:
         self._outbox.fail(error if lost else None)
 
     def _dropped(self) -> int:
-        """Accepted events that were dropped, and told of, before they were read."""
+        """Accepted events that became part of others, or were dropped and told of."""
         watch = self._witness.watch
         dropped = 0
         for tally in () if watch is None else watch.tallies:
             apart = _NEVER_IN if tally.name == "flow_control" else _ELSEWHERE
+            dropped += tally.merged - tally.created
             if tally.name != "sink":  # a reader's, to whom they were delivered
                 reasons = tally.dropped.items()
                 dropped += sum(n for why, n in reasons if why not in apart)

@@ -48,8 +48,14 @@ def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-def lines(said: pytest.LogCaptureFixture, kind: str) -> list[str]:
-    return [r.getMessage() for r in said.records if getattr(r, "kind", "") == kind]
+def lines(said: pytest.LogCaptureFixture, kind: str, stream: str = "") -> list[str]:
+    """What was said; of this stream alone, since those of other tests may still end."""
+    return [
+        record.getMessage()
+        for record in said.records
+        if getattr(record, "kind", "") == kind
+        and getattr(record, "stream", "") == (stream or record.__dict__["stream"])
+    ]
 
 
 def number(event: Any) -> int:
@@ -123,7 +129,7 @@ def test_a_sender_that_gave_up_and_one_that_is_stuck_are_said(
 def test_how_it_ended_is_said_with_what_became_of_every_event(
     said: pytest.LogCaptureFixture,
 ) -> None:
-    stream = EventStream(replace(SINGLE, drain_timeout=0.01), name="chat")
+    stream = EventStream(replace(SINGLE, drain_timeout=0.01), name="ends")
     stream.start()
     for n in range(3):
         stream.send(event(n))
@@ -131,12 +137,12 @@ def test_how_it_ended_is_said_with_what_became_of_every_event(
     with pytest.raises(DrainTimeout):
         stream.close()
 
-    assert lines(said, "drain") == [
-        "stream 'chat': 2 accepted events were not written in 0.01 s"
+    assert lines(said, "drain", "ends") == [
+        "stream 'ends': 2 accepted events were not written in 0.01 s"
     ]
-    assert lines(said, "life") == [
-        "stream 'chat': closing: 2 events are under way",
-        "stream 'chat': ended: 3 events accepted, 1 delivered, 0 dropped",
+    assert lines(said, "life", "ends") == [
+        "stream 'ends': closing: 2 events are under way",
+        "stream 'ends': ended: 3 events accepted, 1 delivered, 0 dropped",
     ]
 
 

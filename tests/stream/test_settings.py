@@ -12,7 +12,14 @@ import pytest
 from reactivex import operators as ops
 from readers import Reading, event, until, values
 
-from rx_agui import EventStream, StreamConfig, StreamMetrics, decompress, reassemble
+from rx_agui import (
+    EventStream,
+    StreamConfig,
+    StreamMetrics,
+    ValidationError,
+    decompress,
+    reassemble,
+)
 from rx_agui.codec import encode
 from rx_agui.testing import MarbleScheduler
 
@@ -331,3 +338,53 @@ def test_what_waits_at_each_level_can_be_seen_with_its_bounds(level: str) -> Non
     if level == "event_buffer":
         assert held.events == 10
     stream.close(drain=False)
+
+
+# -- under pressure, and what is no AG-UI --------------------------------------------------
+
+
+def test_what_is_no_ag_ui_is_refused_at_its_sender_where_that_is_asked_for() -> None:
+    wrong = {"type": "STEP_STARTED", "step_name": "think"}
+    strict = EventStream(replace(SINGLE, validation_enabled=True))
+    strict.start()
+    with pytest.raises(ValidationError, match="stepName"):
+        strict.send(wrong)
+    strict.send({"type": "STEP_STARTED", "stepName": "think"})
+    strict.complete()
+    lenient = EventStream(SINGLE)
+    lenient.start()
+    lenient.send(wrong)
+    lenient.complete()
+
+    assert [chunk.event_id for chunk in strict.receive_chunks()] == ["1"]
+    assert [chunk.event_id for chunk in lenient.receive_chunks()] == ["1"]
+
+
+def test_while_the_reader_is_behind_less_is_sent_and_what_matters_always_passes() -> (
+    None
+):
+    """Nobody reads for 20 s: level by level, till only what ends a run is let in."""
+    virtual = MarbleScheduler()
+    config = StreamConfig(degradation_enabled=True, degradation_max_age=1.0)
+    stream = EventStream(config, scheduler=virtual)
+    stream.start()
+    let_in: dict[float, bool] = {}
+
+    def send(second: float, event: dict[str, object]) -> None:
+        let_in[second] = stream.try_send(event)
+
+    raw = {"type": "RAW", "event": {}}
+    delta = {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "a"}
+    end = {"type": "TEXT_MESSAGE_END", "messageId": "m"}
+    for second, what in ((1.0, delta), (6.6, raw), (15.0, delta), (16.0, end)):
+        virtual.at(second, send, second, what)
+    virtual.play(20)
+
+    assert let_in == {1.0: True, 6.6: True, 15.0: False, 16.0: True}
+    heard: list[bytes] = []
+    stream.receive_chunks().subscribe(lambda chunk: heard.append(chunk.data))
+    virtual.at(21, stream.close)
+    virtual.play(60)
+    assert b"RAW" not in b"".join(heard)
+    assert b"".join(heard).count(b"TEXT_MESSAGE_END") == 1
+    assert stream._outbox.done.done()
