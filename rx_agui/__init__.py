@@ -3,9 +3,13 @@
 events.pipe(flow_control(), sequence(), batch(), compress(), chunk()).subscribe(SSEWriter(write))
 """
 
+import logging
+
 from rx_agui import telemetry as telemetry
 from rx_agui.backoff import Backoff
+from rx_agui.config import StreamConfig
 from rx_agui.errors import (
+    AlreadyStarted,
     AlreadySubscribed,
     BackpressureTimeout,
     CircuitOpen,
@@ -16,13 +20,16 @@ from rx_agui.errors import (
     DeadlineExceeded,
     DeliveryError,
     DrainTimeout,
+    Duplicate,
     FlowControlError,
     Gap,
     Gone,
     Incomplete,
+    Late,
     Lost,
     MissingExtra,
     NotSent,
+    NotStarted,
     NotSubscribed,
     Overflow,
     Overloaded,
@@ -43,7 +50,13 @@ from rx_agui.errors import (
 )
 from rx_agui.flow import Credit, Gate, Permit, from_async_iterable, from_iterable
 from rx_agui.frame import Frame, StreamChunk
-from rx_agui.metrics import FlowMetrics, SequenceMetrics, StreamMeter, StreamMetrics
+from rx_agui.metrics import (
+    BufferMetrics,
+    FlowMetrics,
+    SequenceMetrics,
+    StreamMeter,
+    StreamMetrics,
+)
 from rx_agui.operators import (
     batch,
     chunk,
@@ -62,12 +75,15 @@ from rx_agui.operators import (
 )
 from rx_agui.pipeline import pipeline
 from rx_agui.sse import format_sse_chunk, write_sse_chunk
+from rx_agui.stream import EventStream
 from rx_agui.writer import SSEWriter
 
 __all__ = [
+    "AlreadyStarted",
     "AlreadySubscribed",
     "Backoff",
     "BackpressureTimeout",
+    "BufferMetrics",
     "CircuitOpen",
     "CompressionError",
     "ConfigError",
@@ -77,6 +93,8 @@ __all__ = [
     "DeadlineExceeded",
     "DeliveryError",
     "DrainTimeout",
+    "Duplicate",
+    "EventStream",
     "FlowControlError",
     "FlowMetrics",
     "Frame",
@@ -84,9 +102,11 @@ __all__ = [
     "Gate",
     "Gone",
     "Incomplete",
+    "Late",
     "Lost",
     "MissingExtra",
     "NotSent",
+    "NotStarted",
     "NotSubscribed",
     "Overflow",
     "Overloaded",
@@ -101,6 +121,7 @@ __all__ = [
     "SequencingError",
     "StreamChunk",
     "StreamClosed",
+    "StreamConfig",
     "StreamError",
     "StreamMeter",
     "StreamMetrics",
@@ -132,3 +153,6 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+# Silent unless an application listens: Python would print warnings otherwise.
+logging.getLogger("rx_agui").addHandler(logging.NullHandler())

@@ -7,7 +7,9 @@
     ├── ProcessingError          a function the user gave to an operator raised
     ├── CompressionError         a codec failed; the payload goes on uncompressed
     ├── SequencingError          numbers cannot be put in order
-    │   └── Gap                  numbers that never came were given up
+    │   ├── Gap                  numbers that never came were given up
+    │   ├── Late                 a number came after it was given up
+    │   └── Duplicate            a number came that came before
     ├── PayloadError             bytes that came in cannot become events
     │   ├── WireError            not text/event-stream, or not a chunk of ours
     │   ├── Incomplete           pieces of a payload never came
@@ -32,6 +34,8 @@
         ├── Overloaded           the reader is too far behind for anything but the end
         ├── NotSubscribed        nobody listens to this Gate yet
         ├── AlreadySubscribed    this source has its one subscriber
+        ├── NotStarted           start() comes before send()
+        ├── AlreadyStarted       start() was called before
         ├── StreamClosed         the stream has ended; nothing more can be sent
         └── DrainTimeout         closing took longer than its deadline
 
@@ -45,6 +49,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 __all__ = [
+    "AlreadyStarted",
     "AlreadySubscribed",
     "BackpressureTimeout",
     "CircuitOpen",
@@ -55,13 +60,16 @@ __all__ = [
     "DeadlineExceeded",
     "DeliveryError",
     "DrainTimeout",
+    "Duplicate",
     "FlowControlError",
     "Gap",
     "Gone",
     "Incomplete",
+    "Late",
     "Lost",
     "MissingExtra",
     "NotSent",
+    "NotStarted",
     "NotSubscribed",
     "Overflow",
     "Overloaded",
@@ -87,7 +95,14 @@ __all__ = [
 
 
 class StreamError(Exception):
-    """The root of every error that rx_agui makes itself."""
+    """The root of every error that rx_agui makes itself.
+
+    Attributes:
+        number: Of the event it is about, or of the last one where it is about several;
+            None if that has none, or not yet.
+    """
+
+    number: int | None = None
 
 
 class ConfigError(StreamError, ValueError):
@@ -131,9 +146,18 @@ class ProcessingError(StreamError):
 class CompressionError(StreamError):
     """A codec failed on a payload, which went on uncompressed."""
 
-    def __init__(self, algorithm: str, size: int, cause: BaseException) -> None:
+    def __init__(
+        self,
+        algorithm: str,
+        size: int,
+        cause: BaseException,
+        first: int | None = None,
+        last: int | None = None,
+    ) -> None:
         super().__init__(f"{algorithm} failed on {size} bytes: {cause!r}")
         self.algorithm = algorithm
+        self.first = first
+        self.last = self.number = last
         self.__cause__ = cause
 
 
@@ -145,10 +169,27 @@ class Gap(SequencingError):
     """The numbers `first` to `last` never came and were given up."""
 
     def __init__(self, first: int, last: int) -> None:
-        which = f"number {first}" if first == last else f"numbers {first} to {last}"
-        super().__init__(f"{which} never came and were given up")
+        one, some = f"number {first} never came and was", f"numbers {first} to {last}"
+        which = one if first == last else f"{some} never came and were"
+        super().__init__(f"{which} given up")
         self.first = first
-        self.last = last
+        self.last = self.number = last
+
+
+class Late(SequencingError):
+    """Number `number` came after it was given up, and was dropped."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"number {number} came after it was given up")
+        self.number = number
+
+
+class Duplicate(SequencingError):
+    """Number `number` came before; the second was dropped."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"number {number} came twice")
+        self.number = number
 
 
 class PayloadError(StreamError, ValueError):
@@ -164,7 +205,7 @@ class Incomplete(PayloadError):
 
     def __init__(self, number: int, received: int, total: int) -> None:
         super().__init__(f"payload {number}: {received} of {total} pieces came")
-        self.number = number
+        self.number: int = number
         self.received = received
         self.total = total
 
@@ -216,6 +257,7 @@ class Lost(DeliveryError):
         self.events = events
         self.first = first
         self.last = last
+        self.number = last or None
         self.__cause__ = cause
 
 
@@ -336,6 +378,20 @@ class NotSubscribed(FlowControlError):
 
     def __init__(self) -> None:
         super().__init__("nobody has subscribed yet: subscribe first, then send")
+
+
+class NotStarted(FlowControlError):
+    """Nothing can be sent before `start`."""
+
+    def __init__(self) -> None:
+        super().__init__("the stream has not begun: call start(), or use `with`")
+
+
+class AlreadyStarted(FlowControlError):
+    """A stream begins once; for another, make another."""
+
+    def __init__(self) -> None:
+        super().__init__("start() was called before: a stream begins once")
 
 
 class AlreadySubscribed(FlowControlError):
