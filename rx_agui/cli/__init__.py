@@ -4,9 +4,10 @@
     curl -sN URL | rx-agui decode        and back
     rx-agui demo                         a simulated agent, to look at
     rx-agui marbles FILE                 play marble drawings, and draw them
+    rx-agui bench                        how fast it is here, beside others
 
 _arguments                             what may be typed, and what each option is for
-_encode, _decode, _demo, _marbles      the commands
+_encode, _decode, _demo, _marbles, _bench  the commands
 _pipes                                 standard input and output, and who waits
 _progress                              the line that says how far it is
 """
@@ -17,6 +18,7 @@ import sys
 from collections.abc import Sequence
 
 from rx_agui.cli._arguments import UsageError, as_typed, parser
+from rx_agui.cli._bench import bench
 from rx_agui.cli._decode import decode
 from rx_agui.cli._demo import demo
 from rx_agui.cli._encode import encode
@@ -25,7 +27,13 @@ from rx_agui.errors import ConfigError, StreamError
 
 __all__ = ["main"]
 
-_COMMANDS = {"encode": encode, "decode": decode, "demo": demo, "marbles": marbles}
+_COMMANDS = {
+    "encode": encode,
+    "decode": decode,
+    "demo": demo,
+    "marbles": marbles,
+    "bench": bench,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
