@@ -36,7 +36,9 @@ __all__ = ["decode", "encode", "encode_many"]
 #: None; and all the names a field goes by.
 Plan = tuple[tuple[tuple[str, str, bool], ...], frozenset[str]]
 
-#: What orjson writes differently from pydantic, it shall ask about.
+#: What orjson writes differently from pydantic, it shall ask about. What it returns keeps
+#: the buffer it was written in, 1 KB or 4, however short it is: a copy costs 20 ns, and a
+#: hundred thousand deltas that somebody keeps are 15 MB and not 400.
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 #: A line end and the indentation behind it. In JSON it stands between tokens: inside
@@ -71,7 +73,9 @@ def encode(event: Any) -> bytes:
             line = orjson.dumps(event, _nested, _OPTIONS)
         except TypeError:
             return _slowly(event, _to_json)
-        return _on_one_line(event, line) if _LF in line or _CR in line else line
+        if _LF in line or _CR in line:
+            return _on_one_line(event, line)
+        return b"%b" % line  # see _OPTIONS
     plan = _PLANS.get(type(event))
     if plan is not None:
         return _encode_model(event, plan)
@@ -83,7 +87,7 @@ def encode_many(events: Sequence[Any]) -> list[bytes] | None:
     if not _AT_ONCE.issuperset(map(type, events)):
         return None
     try:
-        lines = [orjson.dumps(event, _nested, _OPTIONS) for event in events]
+        lines = [b"%b" % orjson.dumps(event, _nested, _OPTIONS) for event in events]
     except TypeError:
         return None
     text = b"".join(lines)
@@ -115,7 +119,9 @@ def _encode_model(event: BaseModel, plan: Plan) -> bytes:
         line = orjson.dumps(_present(event, plan), _nested, _OPTIONS)
     except (KeyError, TypeError):
         return _slowly(event, _model_to_json)
-    return _on_one_line(event, line) if _LF in line or _CR in line else line
+    if _LF in line or _CR in line:
+        return _on_one_line(event, line)
+    return b"%b" % line  # see _OPTIONS
 
 
 def _encode_other(event: Any) -> bytes:

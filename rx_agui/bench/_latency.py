@@ -24,6 +24,9 @@ from rx_agui.writer import SSEWriter
 
 __all__ = ["Latency", "latency_of_send"]
 
+#: Events sent before any is measured: imports, caches, the interpreter's own warming.
+_WARM = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Latency:
@@ -48,20 +51,20 @@ class Latency:
 
 def latency_of_send(kind: str = "thread", events: int = 50_000) -> Latency:
     """Measure it in a thread, or on an asyncio loop."""
-    sent = [0] * events
-    came = [0] * events
-    work = deltas(1000)
+    work = deltas(_WARM)
+    sent = [0] * (_WARM + events)
+    came = [0] * (_WARM + events)
     if kind == "thread":
         pauses = _in_a_thread(work, sent, came)
     else:
         pauses = asyncio.run(_on_a_loop(work, sent, came))
-    return _percentiles(sent, came, pauses)
+    return _percentiles(sent[_WARM:], came[_WARM:], pauses)
 
 
 def _in_a_thread(
     work: list[Any], sent: list[int], came: list[int]
 ) -> list[tuple[int, int]]:
-    arrived = iter(range(-1000, len(sent)))
+    arrived = iter(range(len(sent)))
 
     def write(_: bytes) -> None:
         came[next(arrived)] = perf_counter_ns()
@@ -69,10 +72,10 @@ def _in_a_thread(
     gate = Gate()
     gate.pipe(flow_control(), sequence()).subscribe(SSEWriter(write))
     for event in work:
-        gate.send(event)  # warm
+        gate.send(event)
     with _collections() as pauses:
-        for n in range(len(sent)):
-            event = work[n % 1000]
+        for n in range(_WARM, len(sent)):
+            event = work[n % _WARM]
             sent[n] = perf_counter_ns()
             gate.send(event)
     gate.close()
@@ -82,7 +85,7 @@ def _in_a_thread(
 async def _on_a_loop(
     work: list[Any], sent: list[int], came: list[int]
 ) -> list[tuple[int, int]]:
-    arrived = iter(range(-1000, len(sent)))
+    arrived = iter(range(len(sent)))
     here = asyncio.Event()
 
     async def write(_: bytes) -> None:
@@ -92,16 +95,13 @@ async def _on_a_loop(
     gate = Gate()
     gate.pipe(flow_control(), sequence()).subscribe(SSEWriter(write))
 
-    async def send(event: Any) -> None:
+    for event in work:
         here.clear()
         await gate.asend(event)
         await here.wait()
-
-    for event in work:
-        await send(event)  # warm
     with _collections() as pauses:
-        for n in range(len(sent)):
-            event = work[n % 1000]
+        for n in range(_WARM, len(sent)):
+            event = work[n % _WARM]
             here.clear()
             sent[n] = perf_counter_ns()
             await gate.asend(event)
