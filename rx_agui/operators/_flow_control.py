@@ -298,15 +298,15 @@ class _Window(Entrance):
                 return
         line.hand_in(self._let_in, prepared)
 
-    def admit_many(self, events: list[Any]) -> None:
-        if self._gatherer is not None and (
-            self._origin is None or self._origin() is None
-        ):
-            lines = encode_many(events)
-            if lines is not None:
-                self.line.hand_in(self._let_in_many, lines)
-                return
-        super().admit_many(events)
+    def admit_many(self, events: list[Any]) -> int:
+        is_linked = self._origin is not None and self._origin() is not None
+        if self._gatherer is None or is_linked:
+            return 0
+        lines = encode_many(events)
+        n = len(lines)
+        if n:
+            self.line.hand_in(self._let_in_many, lines)
+        return n
 
     def _prepare_bytes(self, event: Any) -> Any:
         if type(event) is dict:
