@@ -24,8 +24,10 @@ from reactivex import operators as ops
 from virtual import now, play
 
 from rx_agui import (
+    EventStream,
     Frame,
     Gate,
+    StreamConfig,
     batch,
     chunk,
     compress,
@@ -38,6 +40,7 @@ from rx_agui import (
 from rx_agui.asgi import SSEResponse
 from rx_agui.errors import ConfigError
 from rx_agui.frame import StreamChunk
+from rx_agui.replay import MemoryLog
 from rx_agui.sse import read_chunk
 
 RUN = run_of("a", "b")
@@ -377,6 +380,45 @@ def test_bare_events_leave_in_the_chunk_profile_if_it_is_asked_for() -> None:
     reader = answer(many, {"profile": "chunk"})
 
     assert b'"encoding":"gzip"' in reader.body
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_event_stream_is_a_source_and_its_senders_wait_for_the_reader(
+    kept: bool,
+) -> None:
+    sent = 0
+
+    async def main() -> None:
+        nonlocal sent
+        config = StreamConfig(max_concurrent_events=20, batch_size=5)
+        stream = EventStream(config)
+        stream.start()
+        more: dict[str, Any] = {"log": MemoryLog(), "stream": "s"} if kept else {}
+
+        async def produce() -> None:
+            nonlocal sent
+            for event in run_of(*range(1000)):
+                await stream.asend(event)
+                sent += 1
+            stream.complete()
+
+        response = SSEResponse(stream, send_timeout=None, max_staleness=None, **more)
+        async with reading(response) as reader:
+            producing = asyncio.ensure_future(produce())
+            await reader.until(lambda: len(reader.sent) > 3)
+            reader.pause()
+            before = 0
+            while before != sent:
+                before = sent
+                await asyncio.sleep(0.2)
+            assert sent < 900
+            reader.go_on()
+            await producing
+            await reader.until(lambda: reader.ended)
+        assert b"RUN_FINISHED" in reader.body or reader.body.count(b"event: chunk")
+
+    asyncio.run(main())
+    assert sent == 1002
 
 
 def test_a_gate_is_a_source() -> None:
