@@ -37,11 +37,13 @@ from rx_agui.operators import (
     batch,
     chunk,
     compress,
+    conflate,
     decompress,
     flow_control,
     reassemble,
     resequence,
     sequence,
+    split,
     unbatch,
 )
 from rx_agui.pipeline import pipeline
@@ -86,6 +88,7 @@ __all__ = [
     "batch",
     "chunk",
     "compress",
+    "conflate",
     "decompress",
     "flow_control",
     "format_sse_chunk",
@@ -95,6 +98,7 @@ __all__ = [
     "reassemble",
     "resequence",
     "sequence",
+    "split",
     "unbatch",
     "write_sse_chunk",
 ]

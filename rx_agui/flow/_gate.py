@@ -90,8 +90,7 @@ class Gate(Paced):
         link = self._enter()
         try:
             prepared = link.prepare(event)
-            if not link.waits:
-                link.offer(prepared)
+            if not link.waits and link.offer(prepared):
                 return
             if not link.credit.acquire():
                 self._refuse_to_block(link)
@@ -113,8 +112,7 @@ class Gate(Paced):
         link = self._enter()
         try:
             prepared = link.prepare(event)
-            if not link.waits:
-                link.offer(prepared)
+            if not link.waits and link.offer(prepared):
                 return
             await link.credit.awaited()
             link.admit(prepared)
@@ -131,11 +129,10 @@ class Gate(Paced):
         try:
             prepared = link.prepare(event)
             if not link.waits:
-                link.offer(prepared)
-            elif link.credit.acquire():
-                link.admit(prepared)
-            else:
+                return link.offer(prepared)
+            if not link.credit.acquire():
                 return False
+            link.admit(prepared)
             return True
         finally:
             self._leave()

@@ -67,8 +67,11 @@ class Link(Protocol):
     def admit_many(self, events: list[Any]) -> None:
         """Encode and let in several, for each of which a credit was taken."""
 
-    def offer(self, prepared: Any) -> None:
-        """Let one event in if there is room; if not, the policy decides."""
+    def offer(self, prepared: Any) -> bool:
+        """Let one event in if there is room; if not, the policy decides.
+
+        False: it says that this one has to wait for a credit after all.
+        """
 
     def refuse(self, error: StreamError) -> None:
         """Tell that one event could not be prepared."""
@@ -172,7 +175,9 @@ class _Unpaced:
         for event in events:
             self.admit(event)
 
-    offer = admit
+    def offer(self, prepared: Any) -> bool:
+        self.admit(prepared)
+        return True
 
     def refuse(self, error: StreamError) -> None:
         self.fail(error)

@@ -1,8 +1,10 @@
 """The operators. Each is one word, one file, one marble file, one test file.
 
 flow_control        as many as the reader can take
+split               a large event as several
 sequence            numbers             resequence      and order
 batch               many into one       unbatch         and back
+conflate            fewer, and the reader cannot tell
 compress            smaller             decompress      and back
 chunk               pieces              reassemble      and back
 """
@@ -10,17 +12,21 @@ chunk               pieces              reassemble      and back
 from rx_agui.operators._batch import batch, unbatch
 from rx_agui.operators._chunk import chunk, reassemble
 from rx_agui.operators._compress import compress, decompress
+from rx_agui.operators._conflate import conflate
 from rx_agui.operators._flow_control import flow_control
 from rx_agui.operators._sequence import resequence, sequence
+from rx_agui.operators._split import split
 
 __all__ = [
     "batch",
     "chunk",
     "compress",
+    "conflate",
     "decompress",
     "flow_control",
     "reassemble",
     "resequence",
     "sequence",
+    "split",
     "unbatch",
 ]

@@ -131,9 +131,10 @@ class Entrance:
             else:
                 self.admit(prepared)
 
-    def offer(self, prepared: Any) -> None:
+    def offer(self, prepared: Any) -> bool:
         """Let one event in if there is room; if not, the policy decides."""
         self.line.hand_in(self._take, prepared)
+        return True
 
     def refuse(self, error: StreamError) -> None:
         """Tell that one event could not be prepared."""

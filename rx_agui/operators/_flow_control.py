@@ -32,13 +32,21 @@ from rx_agui.errors import (
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.flow._credit import Waiter
 from rx_agui.frame import Frame, StreamChunk
+from rx_agui.operators._conflate import MergingQueue
 from rx_agui.operators._stage import Entrance, Errors, Line, Operator, Stage, lift
 from rx_agui.probe import Send
 
 __all__ = ["flow_control"]
 
 #: What to do with an event for which there is neither credit nor a place to wait.
-OVERFLOWS: Final = ("wait", "error", "drop_oldest", "drop_newest", "latest")
+OVERFLOWS: Final = (
+    "wait",
+    "error",
+    "drop_oldest",
+    "drop_newest",
+    "latest",
+    "conflate",
+)
 
 
 def flow_control(
@@ -73,7 +81,10 @@ def flow_control(
             never wait; refuse once the queue is full. "drop_oldest" and
             "drop_newest": never wait; drop from the full queue's head, or what
             comes. "latest": keep only the newest that waits. Dropping deltas makes
-            text wrong without a trace: choose it for streams of snapshots.
+            text wrong without a trace: choose it for streams of snapshots. "conflate":
+            never wait; what queues is merged, as `conflate()` does it, so that a slow
+            reader gets fewer and larger events, and nothing is lost. Only when the queue
+            is full of what cannot merge: as "wait".
         errors: Told of events that could not be encoded or let in; the stream goes
             on without them. Without it, a ValidationError or Overflow ends the
             stream behind what was let in, and BackpressureTimeout is raised out of
@@ -134,18 +145,15 @@ class _FlowControl(Stage):
 
     @property
     def waiting(self) -> int:
-        return sum([frame.events for frame in self._queued()])
-
-    def _queued(self) -> list[Frame]:
         window = cast(_Window, self.line.entrance)
         with window._mutex:
-            return list(window._queue)
+            return sum([frame.events for frame in window._queue])
 
     @property
     def levels(self) -> dict[str, int]:
         window = cast(_Window, self.line.entrance)
         return {
-            "operator.buffer.usage": sum([len(frame.data) for frame in self._queued()]),
+            "operator.buffer.usage": window.queued_bytes(),
             "flow_control.inflight": window.credit.in_flight,
             "flow_control.limit": window.credit.size or 0,
             "flow_control.queue.size": len(window._queue),
@@ -195,7 +203,11 @@ class _Window(Entrance):
         self._overflow = overflow
         self._limit = 1 if overflow == "latest" else buffer_size
         self._mutex = Lock()  # of the queue: senders fill it, the turn empties it
-        self._queue: deque[Frame] = deque()
+        self._conflates = overflow == "conflate"
+        self._queue: deque[Frame] | MergingQueue = (
+            MergingQueue() if self._conflates else deque()
+        )
+        self._merged = 0  # into others that wait, and not yet counted in turn
         self._lost: dict[str, int] = {}  # dropped, and not yet counted in turn
         self._errors: dict[str, int] = {}
         self._asked = False  # whether somebody has asked to be served
@@ -212,7 +224,7 @@ class _Window(Entrance):
         try:
             if self.waits and not self._queue and not self._may_not_wait():
                 self.credit.wait(self.timeout)
-            elif not self._has_room_for(frame):
+            elif not self._takes(frame):
                 return
         except BackpressureTimeout as error:
             self._lose("backpressure_timeout", frame, error)
@@ -226,7 +238,17 @@ class _Window(Entrance):
             if not self.credit.closed:
                 raise  # else it came too late, and whoever ended the stream said why
         else:
-            self.line.hand_in(self._let_in, frame)
+            self.admit(frame)
+
+    def _takes(self, frame: Frame) -> bool:
+        """Whether there is a credit for it now, if need be by waiting for one."""
+        try:
+            return self._has_room_for(frame)
+        except Overflow:
+            if not self._conflates or self._may_not_wait():
+                raise
+            self.credit.wait(self.timeout)
+            return True
 
     def begin(self, top: Stage) -> None:
         super().begin(top)
@@ -245,6 +267,8 @@ class _Window(Entrance):
                 self.prepare = self._prepare_linked  # type: ignore[method-assign]
         elif watch is None:
             self.prepare = top.frame_of  # type: ignore[method-assign, assignment]
+        if self._conflates:
+            self.admit = self._admit_behind  # type: ignore[method-assign]
 
     def admit(self, prepared: Any) -> None:
         line = self.line
@@ -275,8 +299,10 @@ class _Window(Entrance):
         line.hand_in(self._let_in, prepared)
 
     def admit_many(self, events: list[Any]) -> None:
-        if self._gatherer is not None and (
-            self._origin is None or self._origin() is None
+        if (
+            self._gatherer is not None
+            and not self._conflates
+            and (self._origin is None or self._origin() is None)
         ):
             lines = encode_many(events)
             if lines is not None:
@@ -300,14 +326,37 @@ class _Window(Entrance):
         frame.trace = origin
         return frame
 
-    def offer(self, prepared: Any) -> None:
+    def offer(self, prepared: Any) -> bool:
         """Let a frame in, or keep it waiting, or drop one.
+
+        Returns:
+            False: there is no room, and the policy is to wait for a credit.
 
         Raises:
             Overflow: The queue is full and the policy is to refuse.
         """
-        if self._has_room_for(prepared):
+        try:
+            has_room = self._has_room_for(prepared)
+        except Overflow:
+            if self._conflates:
+                return False
+            raise
+        if has_room:
             self.line.hand_in(self._let_in, prepared)
+        return True
+
+    def _admit_behind(self, prepared: Any) -> None:
+        """Let a frame in, for which a credit was taken, behind those that wait."""
+        if not self._queue:
+            self.line.hand_in(self._let_in, prepared)
+            return
+        frame = Frame(prepared) if type(prepared) is bytes else prepared
+        with self._mutex:
+            self._merged += (
+                cast(MergingQueue, self._queue).append(frame, room=True) or 0
+            )
+        self.credit.give(1)  # the first of those who wait goes with it
+        self._wake()
 
     def _has_room_for(self, prepared: Any) -> bool:
         """Take a credit for it; or else keep it waiting, or drop one."""
@@ -325,14 +374,21 @@ class _Window(Entrance):
     def _enqueue(self, frame: Frame) -> None:
         dropped: Frame | None = None
         with self._mutex:
-            if len(self._queue) >= self._limit:
-                if self._overflow in ("wait", "error"):
+            queue, is_full = self._queue, len(self._queue) >= self._limit
+            if isinstance(queue, MergingQueue):
+                merged = queue.append(frame, room=not is_full)
+                if merged is None:
                     raise Overflow(self._limit)
-                drops_newest = self._overflow == "drop_newest"
-                dropped = frame if drops_newest else self._queue.popleft()
-            if dropped is not frame:
-                self._queue.append(frame)
-                frame.permit.hold()  # of a window further up
+                self._merged += merged
+            else:
+                if is_full:
+                    if self._overflow in ("wait", "error"):
+                        raise Overflow(self._limit)
+                    drops_newest = self._overflow == "drop_newest"
+                    dropped = frame if drops_newest else queue.popleft()
+                if dropped is not frame:
+                    queue.append(frame)
+                    frame.permit.hold()  # of a window further up
         if dropped is frame:
             self._lose("overflow_newest", frame)
         elif dropped is not None:
@@ -433,6 +489,13 @@ class _Window(Entrance):
 
     # -- the end -----------------------------------------------------------------------
 
+    def queued_bytes(self) -> int:
+        """Bytes of what waits for credit."""
+        with self._mutex:
+            if isinstance(self._queue, MergingQueue):
+                return self._queue.size
+            return sum([len(frame.data) for frame in self._queue])
+
     def abandon(self) -> int:
         lost = self.credit.in_flight + len(self._queue)
         self.credit.give_up()
@@ -450,9 +513,10 @@ class _Window(Entrance):
         self._lose_queue("cancelled")
 
     def _lose_queue(self, reason: str) -> None:
+        lost: list[Frame] = []
         with self._mutex:
-            lost = list(self._queue)
-            self._queue.clear()
+            while self._queue:
+                lost.append(self._queue.popleft())
         for frame in lost:
             frame.permit.release()
             self._lose(reason, frame)
@@ -473,6 +537,9 @@ class _Window(Entrance):
         with self._mutex:
             lost, self._lost = self._lost, {}
             errors, self._errors = self._errors, {}
+            merged, self._merged = self._merged, 0
+        self._stage.taken += merged
+        self._stage.merged += merged
         for kind, n in errors.items():
             self._stage.count("errors", n, kind)
         for reason, events in lost.items():

@@ -3,6 +3,7 @@
 marble drawings      read them, play them on virtual time
 the contract         rules that every operator is held to; others for logs
 simulated runs       AG-UI events as an agent would send them
+random streams       legal AG-UI events as no agent would send them
 """
 
 from rx_agui.testing._agent import simulated_deltas, simulated_run
@@ -19,6 +20,7 @@ from rx_agui.testing._marble import (
 )
 from rx_agui.testing._play import Played, play
 from rx_agui.testing._scheduler import MarbleScheduler
+from rx_agui.testing._streams import random_stream
 
 __all__ = [
     "LOG_RULES",
@@ -35,6 +37,7 @@ __all__ = [
     "Rule",
     "draw",
     "play",
+    "random_stream",
     "read",
     "simulated_deltas",
     "simulated_run",
