@@ -67,6 +67,10 @@ class Waiter:
         self.granted = False
 
 
+#: Who waits where nobody ever had to.
+_NOBODY: Final[deque[Waiter]] = deque(maxlen=0)
+
+
 class Credit:
     """The window of one subscription: how many events may be in flight.
 
@@ -131,7 +135,7 @@ class Credit:
         self.longest_wait = 0
         self._recent = 0, 0, 0
         self.on_wait: Callable[[int, str], object] | None = None
-        self._waiters: deque[Waiter] = deque()
+        self._waiters = _NOBODY
         self._parkers: list[Parker] = []
         self._at_home: list[Wake] = []
 
@@ -175,6 +179,8 @@ class Credit:
                 self._reserve -= 1
                 return None
             waiter = Waiter(wake, accepted)
+            if self._waiters is _NOBODY:
+                self._waiters = deque()
             self._waiters.append(waiter)
             return waiter
 

@@ -47,7 +47,7 @@ from rx_agui.probe import Send, Watch
 __all__ = ["batch", "unbatch"]
 
 #: Lines kept one by one; see `_look`.
-_HANDFUL = 128
+_HANDFUL = 64
 
 
 def batch(
