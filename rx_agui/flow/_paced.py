@@ -35,8 +35,8 @@ __all__ = ["Link", "Paced", "from_async_iterable", "from_iterable"]
 #: Seconds a source may keep an event loop busy before it lets others run.
 _SLICE = 0.001
 
-#: Events taken at a time from what is there already: about 20 µs of an event loop.
-_MANY = 128
+#: Events taken at a time from what is there already: about 10 µs of an event loop.
+_MANY = 64
 
 
 class Link(Protocol):
@@ -431,13 +431,17 @@ class _AsyncPull:
         link = self._link
         yield_at = time.monotonic() + _SLICE
         self._is_advancing = True
+        take, step = link.credit.tokens.pop, iterator.__anext__
         while not self._stopped:
             try:
-                await link.credit.awaited()
-            except Exception:  # the stream has ended; whoever ended it says why
-                return None
+                take()  # credit.awaited, written out: this is done for every event
+            except IndexError:
+                try:
+                    await link.credit.awaited()
+                except Exception:  # the stream has ended; whoever ended it says why
+                    return None
             try:
-                event = await anext(iterator)
+                event = await step()
             except StopAsyncIteration:
                 link.credit.give(1)
                 return link.complete

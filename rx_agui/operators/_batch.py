@@ -49,7 +49,7 @@ from rx_agui.probe import Send, Watch
 __all__ = ["batch", "unbatch"]
 
 #: Lines kept one by one; see `_look`.
-_HANDFUL = 128
+_HANDFUL = 64
 
 #: How many times as long an event may be held when `degrade` enlarges batches. A reader
 #: who is a second behind already does not feel a fifth of it.

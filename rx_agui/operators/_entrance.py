@@ -35,8 +35,12 @@ class Entrance:
     It is the observer of a foreign source, and the Link of one of ours.
     """
 
+    __slots__ = ("_gathers", "_take", "clock", "credit", "line", "prepare", "top")
+
     timeout: float | None = None
     waits = True
+    #: Encodes an event: what to `admit`. Raises ValidationError.
+    prepare: Callable[[Any], Any]
 
     def __init__(self, line: Line, top: Stage, credit: Credit) -> None:
         self.line = line
@@ -50,8 +54,9 @@ class Entrance:
         self.top = top
         self._gathers = any(stage.gathers for stage in self.line._stages)
         self._take: Callable[[Any], object] = top.take
+        self.prepare = top.frame_of
         if self.line.watch is not None:
-            self.prepare = self._prepare_watched  # type: ignore[method-assign]
+            self.prepare = self._prepare_watched
             self._take = self._take_watched
 
     # -- from an Observable that knows nothing of credit --------------------------------
@@ -111,10 +116,6 @@ class Entrance:
         self.line.post(self.top.on_end)
 
     # -- from a source of ours, which has taken a credit -----------------------------------
-
-    def prepare(self, event: Any) -> Any:
-        """Encode the event. Raises ValidationError."""
-        return self.top.frame_of(event)
 
     def admit(self, prepared: Any) -> None:
         """Let one event in, for which a credit was taken."""

@@ -13,7 +13,7 @@ nothing may wait, on an event loop, do they queue here, and then `overflow` deci
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from threading import Lock, get_ident
 from typing import Any, Final, cast
@@ -131,6 +131,10 @@ def flow_control(
     )
 
 
+#: The queue of those who never needed one.
+_NOTHING: Final[deque[Frame]] = deque(maxlen=0)
+
+
 class _FlowControl(Stage):
     """Where the credit is: the stage passes on what the line's entrance let in."""
 
@@ -203,6 +207,30 @@ class Window(Entrance):
     for credit must wait outside: the turn belongs to those who bring it home.
     """
 
+    __slots__ = (
+        "_asked",
+        "_conflates",
+        "_encode",
+        "_ending",
+        "_errors",
+        "_first",
+        "_gather",
+        "_gatherer",
+        "_is_watched",
+        "_judges",
+        "_limit",
+        "_lost",
+        "_merged",
+        "_mutex",
+        "_origin",
+        "_overflow",
+        "_queue",
+        "_stage",
+        "_waiter",
+        "timeout",
+        "waits",
+    )
+
     def __init__(
         self,
         line: Line,
@@ -222,11 +250,11 @@ class Window(Entrance):
         self._mutex = Lock()  # of the queue: senders fill it, the turn empties it
         self._conflates = overflow == "conflate"
         self._queue: deque[Frame] | MergingQueue = (
-            MergingQueue() if self._conflates else deque()
+            MergingQueue() if self._conflates else _NOTHING
         )
         self._merged = 0  # into others that wait, and not yet counted in turn
-        self._lost: dict[str, int] = {}  # dropped, and not yet counted in turn
-        self._errors: dict[str, int] = {}
+        self._lost: Counter[str] | None = None  # dropped, and not yet counted in turn
+        self._errors: Counter[str] | None = None
         self._asked = False  # whether somebody has asked to be served
         self._waiter: Waiter | None = None
         self._ending: tuple[Exception | None] | None = None
@@ -282,14 +310,12 @@ class Window(Entrance):
             self.credit.on_wait = watch.waited
         if self._gatherer is not None:
             self._gather = self._gatherer.gather
-            self.prepare = self._prepare_bytes  # type: ignore[method-assign]
+            self.prepare = self._prepare_bytes
             if watch is not None and watch.origin is not None:
                 self._origin = watch.origin
-                self.prepare = self._prepare_linked  # type: ignore[method-assign]
+                self.prepare = self._prepare_linked
         elif watch is None:
-            self.prepare = top.frame_of  # type: ignore[method-assign, assignment]
-        if self._conflates:
-            self.admit = self._admit_behind  # type: ignore[method-assign]
+            self.prepare = top.frame_of
 
     def reroute(self, gatherer: Gatherer) -> None:
         """Let what comes go there, where stages are folded. In turn."""
@@ -299,6 +325,9 @@ class Window(Entrance):
     def admit(self, prepared: Any) -> None:
         line = self.line
         turn = line.turn
+        if self._conflates:
+            self._admit_behind(prepared)
+            return
         if type(prepared) is bytes and not turn.inbox:
             # line.hand_in and _let_in, written out: this is done for every event.
             try:
@@ -420,6 +449,8 @@ class Window(Entrance):
                     drops_newest = self._overflow == "drop_newest"
                     dropped = frame if drops_newest else queue.popleft()
                 if dropped is not frame:
+                    if queue is _NOTHING:
+                        self._queue = queue = deque()
                     queue.append(frame)
                     frame.permit.hold()  # of a window further up
         if dropped is frame:
@@ -560,21 +591,22 @@ class Window(Entrance):
     ) -> None:
         """Nobody will see the frame. On any thread; it is counted in turn."""
         with self._mutex:
-            self._lost[reason] = self._lost.get(reason, 0) + frame.events
+            self._lost = self._lost or Counter()
+            self._lost[reason] += frame.events
             if error is not None:
-                kind = type(error).__qualname__
-                self._errors[kind] = self._errors.get(kind, 0) + 1
+                self._errors = self._errors or Counter()
+                self._errors[type(error).__qualname__] += 1
         self._wake()
 
     def _count_lost(self) -> None:
         with self._mutex:
-            lost, self._lost = self._lost, {}
-            errors, self._errors = self._errors, {}
+            lost, self._lost = self._lost, None
+            errors, self._errors = self._errors, None
             merged, self._merged = self._merged, 0
         self._stage.taken += merged
         self._stage.merged += merged
-        for kind, n in errors.items():
+        for kind, n in (errors or {}).items():
             self._stage.count("errors", n, kind)
-        for reason, events in lost.items():
+        for reason, events in (lost or {}).items():
             self._stage.taken += events
             self._stage.count_drop(reason, events)
