@@ -126,7 +126,7 @@ def conflate_lines(
 
 
 class _Conflate(Stage):
-    __slots__ = ("_known", "_rules")
+    __slots__ = ("_known", "_rests", "_rules")
     word = "conflate"
 
     def __init__(
@@ -140,10 +140,16 @@ class _Conflate(Stage):
         super().__init__(line, errors)
         self._rules = raw_event, patches, max_event_size
         self._known = KnownState(max_event_size) if patches == "proven" else None
+        self._rests = False
+
+    def ease(self, step: str, taken: bool) -> None:
+        """Merge only while `degrade` says so, where it is there to say so."""
+        if step == "conflate":
+            self._rests = not taken
 
     def next(self, frame: Frame) -> None:
         before = frame.events
-        if before == 1 or frame.encoding != IDENTITY:
+        if before == 1 or frame.encoding != IDENTITY or self._rests:
             self._show(frame)
             self.passed += before
             self.emit(frame)
