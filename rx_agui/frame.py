@@ -33,7 +33,7 @@ class Frame:
         crc32: Of the payload before compression; None until someone needed it.
         permit: The credit that comes home when the frame has been written.
         trigger: What made a batch leave: size, timeout, bytes, stalled,
-            completed or error. Empty for what was never batched.
+            adaptive, completed or error. Empty for what was never batched.
         trace: The stream's telemetry, or None when nobody listens.
     """
 
@@ -64,9 +64,11 @@ class Frame:
     def permit(self) -> Permit:
         """What to `hold` by whoever keeps the frame beyond `on_next`."""
         permit = self._permit
-        if type(permit) is Credit:  # on loan while on_next runs: most are never held
+        if isinstance(
+            permit, Credit
+        ):  # on loan while on_next runs: most are never held
             permit = self._permit = Permit(permit)
-        return permit  # type: ignore[return-value]
+        return permit
 
     @permit.setter
     def permit(self, permit: Permit) -> None:

