@@ -36,7 +36,9 @@ __all__ = ["decode", "encode", "encode_many"]
 #: None; and all the names a field goes by.
 Plan = tuple[tuple[tuple[str, str, bool], ...], frozenset[str]]
 
-#: What orjson writes differently from pydantic, it shall ask about.
+#: What orjson writes differently from pydantic, it shall ask about. What it returns keeps
+#: the buffer it was written in, 1 KB or 4, however short it is: a copy costs 20 ns, and a
+#: hundred thousand deltas that somebody keeps are 15 MB and not 400.
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 #: A line end and the indentation behind it. In JSON it stands between tokens: inside
@@ -71,23 +73,36 @@ def encode(event: Any) -> bytes:
             line = orjson.dumps(event, _nested, _OPTIONS)
         except TypeError:
             return _slowly(event, _to_json)
-        return _on_one_line(event, line) if _LF in line or _CR in line else line
+        if _LF in line or _CR in line:
+            return _on_one_line(event, line)
+        return b"%b" % line  # see _OPTIONS
     plan = _PLANS.get(type(event))
     if plan is not None:
         return _encode_model(event, plan)
     return _encode_other(event)
 
 
-def encode_many(events: Sequence[Any]) -> list[bytes] | None:
-    """Several at once, for half as much; None if one of them needs a closer look."""
+def encode_many(events: Sequence[Any]) -> list[bytes]:
+    """The first of several at once, for half as much.
+
+    As many as make 64 KB, so that nobody waits long; none if one of them needs a closer
+    look.
+    """
     if not _AT_ONCE.issuperset(map(type, events)):
-        return None
+        return []
+    lines: list[bytes] = []
     try:
-        lines = [orjson.dumps(event, _nested, _OPTIONS) for event in events]
+        for at in range(0, len(events), 32):
+            lines += [
+                b"%b" % orjson.dumps(event, _nested, _OPTIONS)
+                for event in events[at : at + 32]
+            ]
+            if len(lines[-1]) > 4096 and sum(map(len, lines)) > 65536:
+                break
     except TypeError:
-        return None
+        return []
     text = b"".join(lines)
-    return None if _LF in text or _CR in text else lines
+    return [] if _LF in text or _CR in text else lines
 
 
 def decode(line: bytes) -> dict[str, Any]:
@@ -115,7 +130,9 @@ def _encode_model(event: BaseModel, plan: Plan) -> bytes:
         line = orjson.dumps(_present(event, plan), _nested, _OPTIONS)
     except (KeyError, TypeError):
         return _slowly(event, _model_to_json)
-    return _on_one_line(event, line) if _LF in line or _CR in line else line
+    if _LF in line or _CR in line:
+        return _on_one_line(event, line)
+    return b"%b" % line  # see _OPTIONS
 
 
 def _encode_other(event: Any) -> bytes:

@@ -18,6 +18,11 @@
     ├── DeliveryError            a payload did not reach the sink
     │   ├── NotSent              nothing of it has gone out: it may be sent again
     │   └── Lost                 it may have: its events are given up, not sent twice
+    ├── TransportError           a server does not give what is asked for
+    │   ├── ConnectionLost       a stream broke off before its run had ended
+    │   ├── Refused              the answer has a status that is no stream
+    │   │   └── Gone             410: nobody there knows the stream (any more)
+    │   └── DeadlineExceeded     the whole took longer than it may
     ├── ReplayError              a log cannot give what a reader asks for
     │   ├── Trimmed              it no longer reaches back that far
     │   └── UnknownStream        nobody has opened it, or it is too long ago
@@ -50,12 +55,15 @@ __all__ = [
     "CircuitOpen",
     "CompressionError",
     "ConfigError",
+    "ConnectionLost",
     "Corrupt",
+    "DeadlineExceeded",
     "DeliveryError",
     "DrainTimeout",
     "Duplicate",
     "FlowControlError",
     "Gap",
+    "Gone",
     "Incomplete",
     "Late",
     "Lost",
@@ -68,10 +76,12 @@ __all__ = [
     "PayloadError",
     "PayloadTooLarge",
     "ProcessingError",
+    "Refused",
     "ReplayError",
     "SequencingError",
     "StreamClosed",
     "StreamError",
+    "TransportError",
     "Trimmed",
     "UnknownStream",
     "ValidationError",
@@ -251,17 +261,63 @@ class Lost(DeliveryError):
         self.__cause__ = cause
 
 
+class TransportError(StreamError):
+    """A server cannot be reached, or does not give what is asked for."""
+
+
+class ConnectionLost(TransportError, ConnectionError):
+    """A stream broke off before its run had ended, and will not go on.
+
+    What was handed on is right, but not all. The cause is `__cause__`, if there is one.
+    `after` is the id of the last event, to come back with later; "" if none had one.
+    """
+
+    def __init__(self, what: str, *, after: str = "", attempts: int = 0) -> None:
+        super().__init__(what)
+        self.after = after
+        self.attempts = attempts
+
+
+class Refused(TransportError):
+    """The server answered `status`, and asking again would not change it."""
+
+    def __init__(self, url: str, status: int, reason: str) -> None:
+        super().__init__(f"{url} answered {status}: {reason}")
+        self.url = url
+        self.status = status
+        self.reason = reason
+
+
+class Gone(Refused):
+    """410: nobody there knows the stream (any more), so it cannot be resumed.
+
+    The run is not started again: whether to is for the caller to say.
+    """
+
+
+class DeadlineExceeded(TransportError, TimeoutError):
+    """The whole took longer than `deadline` seconds."""
+
+    def __init__(self, deadline: float, after: str = "") -> None:
+        behind = f" behind {after}" if after else ""
+        super().__init__(f"not done within deadline={deadline:g} s{behind}")
+        self.deadline = deadline
+        self.after = after
+
+
 class ReplayError(StreamError, LookupError):
     """A log cannot give what a reader asks for."""
 
 
 class Trimmed(ReplayError):
-    """What follows number `after` is no longer kept: the first is `first`."""
+    """What follows number `after` is no longer kept: the first is `first`.
 
-    def __init__(self, stream: str, after: int, first: int) -> None:
-        super().__init__(
-            f"stream {stream!r} is kept from number {first} on, asked for {after + 1}"
-        )
+    A reader at a distance is not told what the first is: 0.
+    """
+
+    def __init__(self, stream: str, after: int, first: int = 0) -> None:
+        kept = f"kept from number {first} on" if first else "not kept so far back"
+        super().__init__(f"stream {stream!r} is {kept}, asked for {after + 1}")
         self.stream = stream
         self.after = after
         self.first = first

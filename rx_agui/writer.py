@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from time import time_ns
 from typing import Any
@@ -37,13 +39,16 @@ from rx_agui.operators._stage import Sink, as_frame
 from rx_agui.probe import Send, Tally, Watch
 from rx_agui.sse import format_frame, format_sse_chunk
 
-__all__ = ["Done", "SSEWriter"]
+__all__ = ["Done", "SSEWriter", "Write"]
 
 Write = Callable[[bytes], Awaitable[object] | object]
 
 #: Seconds a write that never waits may keep an event loop before others run.
 _SLICE = 0.001
 
+
+#: What stands before the slash of an id: clients send it back in a header.
+_FITS_AN_ID = re.compile(r"[!-.0-~]*")
 
 _DISPOSED = "the subscription was disposed of before everything was written"
 
@@ -78,6 +83,9 @@ class SSEWriter(Sink):
             or returns something to await, it is awaited before the next write.
         flush_interval: Seconds that bytes may wait for more to go out with them. 0
             writes at once when idle, which gathers whatever comes during a write.
+        stream: Makes ids `<stream>/<number>`, by which a reader who was cut off asks a
+            log for the rest. ASCII without a slash: see `urllib.parse.quote`. Without
+            it an id is the bare number, which says that there is no coming back.
         loop: Where to await `write`. The default is the loop that runs here and now.
 
     Attributes:
@@ -99,10 +107,14 @@ class SSEWriter(Sink):
         write: Write,
         *,
         flush_interval: float = 0.0,
+        stream: str = "",
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         require_at_least(0.0, flush_interval=flush_interval)
+        if not _FITS_AN_ID.fullmatch(stream):
+            raise ConfigError("stream", stream, must="printable ASCII without a slash")
         self.done = Done()
+        self._stem = f"{stream}/" if stream else ""
         self._write = write
         self._flush_interval = flush_interval
         self._loop = loop or running_loop()
@@ -141,7 +153,7 @@ class SSEWriter(Sink):
             return
         permit.hold()
         try:
-            data = _format(value)
+            data = _format(value, self._stem)
         except Exception as error:  # neither an event nor a payload
             self._lose(events)
             if send is not None:
@@ -512,16 +524,18 @@ class _SinkTally(Tally):
         return {"operator.buffer.usage": held}
 
 
-def _format(value: Any) -> bytes:
+def _format(value: Any, stem: str) -> bytes:
     if type(value) is StreamChunk:
+        if stem and value.event_id:
+            value = replace(value, event_id=stem + value.event_id)
         return format_sse_chunk(value)
     frame = as_frame(value)
     if frame.encoding == IDENTITY:
-        return format_frame(frame)
+        return format_frame(frame, stem)
     chunk = StreamChunk(
         data=frame.data,
         event_type="chunk",
-        event_id=str(frame.last) if frame.last else "",
+        event_id=f"{stem}{frame.last}" if frame.last else "",
         encoding=frame.encoding,
         sequence_num=frame.first,
         events=frame.events,

@@ -18,6 +18,7 @@ import reactivex as rx
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from reactivex import Observable
+from reactivex.disposable import SerialDisposable
 
 from rx_agui import (
     Frame,
@@ -39,7 +40,7 @@ from rx_agui import (
 from rx_agui.codec import decode, encode
 from rx_agui.operators import _stage
 from rx_agui.operators._compress import ALGORITHMS
-from rx_agui.probe import Tally, watching
+from rx_agui.probe import Probe, Tally, watching
 from rx_agui.sse import Parser, read_chunk
 from rx_agui.testing import MarbleScheduler
 
@@ -47,8 +48,16 @@ Operator = Callable[[Observable[Any]], Observable[Any]]
 Source = Callable[[Iterable[Any]], Observable[Any]]
 Event = dict[str, Any]
 
-#: Events of anybody's, and those that are pulled as there is credit.
-SOURCES: list[Source] = [rx.from_iterable, from_iterable]
+
+def one_by_one(items: Iterable[Any]) -> Observable[Any]:
+    """Pulled, and made only then: who pulls cannot know whether he will wait."""
+    return from_iterable(lambda: (item for item in items))
+
+
+#: Events of anybody's, and those that are pulled as there is credit: many at a time from
+#: a list, and one by one.
+SOURCES: list[Source] = [rx.from_iterable, from_iterable, one_by_one]
+KINDS = ["pushed", "pulled", "one by one"]
 
 laws = settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
@@ -224,7 +233,7 @@ def test_resequence_undoes_what_workers_overtook(
 # -- the whole pipe -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=["pushed", "pulled"])
+@pytest.mark.parametrize("source", SOURCES, ids=KINDS)
 @pytest.mark.parametrize("fusion", [True, False], ids=["fused", "unfused"])
 @laws
 @given(
@@ -270,7 +279,7 @@ FORWARD: dict[str, Callable[[], Operator]] = {
 }
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=["pushed", "pulled"])
+@pytest.mark.parametrize("source", SOURCES, ids=KINDS)
 @pytest.mark.parametrize(
     "left",
     [names for n in range(1, len(FORWARD) + 1) for names in combinations(FORWARD, n)],
@@ -460,3 +469,70 @@ def test_whatever_comes_in_is_told_and_counted_and_nothing_is_raised(
     # Without decompress nobody compares lines with what was said of them.
     assert not any(t.held for t in tallies if checked or t.name != "unbatch")
     assert all(gap.first <= gap.last for gap in told if isinstance(gap, Gap))
+
+
+# -- many at a time, or one by one ------------------------------------------------
+
+
+NO_EVENT = st.sampled_from([object(), "text", 7, None, [1], {1: 2}.keys()])
+
+
+@pytest.mark.parametrize("fusion", [True, False], ids=["fused", "unfused"])
+@laws
+@given(
+    items=st.lists(EVENT | NO_EVENT, max_size=40),
+    size=st.integers(1, 9),
+    max_bytes=st.sampled_from([None, 1, 150, 400]),
+    window=st.integers(1, 40),
+    told=st.booleans(),
+    enough=st.integers(1, 50),
+)
+def test_events_that_come_together_fare_as_if_they_came_one_by_one(
+    fusion: bool,
+    items: list[Any],
+    size: int,
+    max_bytes: int | None,
+    window: int,
+    told: bool,
+    enough: int,
+) -> None:
+    """The same payloads, errors, ends and counts, also if the reader has had enough."""
+
+    def fare(source: Source) -> tuple[Any, ...]:
+        errors: list[str] = []
+        heard: list[Any] = []
+        tallies: list[Tally] = []
+        watch = Mock(spec=Probe)
+        watch.is_awake.return_value = True
+        watch.joined.side_effect = lambda _, tally: tallies.append(tally)
+
+        def hear(frame: Frame) -> None:
+            heard.append((frame.data, frame.first, frame.last, frame.trigger))
+            if len(heard) == enough:
+                subscription.dispose()
+
+        clock = MarbleScheduler()
+        tell = (lambda error: errors.append(type(error).__name__)) if told else None
+        with patch.object(_stage, "FUSION", fusion), watching(watch):
+            subscription = SerialDisposable()
+            subscription.disposable = (
+                source(items)
+                .pipe(
+                    flow_control(window, errors=tell),
+                    sequence(),
+                    batch(size, max_bytes=max_bytes),
+                )
+                .subscribe(
+                    hear,
+                    lambda error: heard.append(type(error).__name__),
+                    lambda: heard.append("|"),
+                    scheduler=clock,
+                )
+            )
+            clock.play()
+        for tally in tallies:
+            assert tally.held == 0
+        emitted = [(tally.name, tally.emitted) for tally in tallies]
+        return heard, errors if len(heard) < enough else None, emitted
+
+    assert fare(from_iterable) == fare(one_by_one)

@@ -16,8 +16,9 @@ from rx_agui import errors, operators
 #: `flow`, since a frame carries its permit; a permit knows nothing of frames.
 LAYERS = """
     cli
-    demo
-    asgi client
+    bench
+    demo doctor
+    asgi browser client
     stream
     testing
     replay
@@ -25,7 +26,7 @@ LAYERS = """
     pipeline
     operators
     telemetry metrics
-    codec sse
+    codec patch sse
     config frame
     flow
     clock

@@ -8,14 +8,18 @@ from inspect import signature
 from typing import Any
 
 import rx_agui
+from rx_agui.cli._asking import (
+    DOCTOR,
+    LINT,
+    TAIL,
+    doctor_options,
+    lint_options,
+    tail_options,
+)
 from rx_agui.errors import ConfigError
 from rx_agui.operators import batch, chunk, compress
 
-__all__ = ["UsageError", "as_typed", "parser"]
-
-
-class UsageError(Exception):
-    """What was typed makes no sense together."""
+__all__ = ["as_typed", "parser"]
 
 
 def parser() -> ArgumentParser:
@@ -36,8 +40,12 @@ def parser() -> ArgumentParser:
     for name, add_options, help_, description in (
         ("encode", _encode_options, "JSON events to Server-Sent Events", _ENCODE),
         ("decode", _decode_options, "Server-Sent Events to JSON events", _DECODE),
+        ("tail", tail_options, "the events of a server, as they come", TAIL),
+        ("lint", lint_options, "what an AG-UI client would choke on", LINT),
+        ("doctor", doctor_options, "what proxies do to a stream", DOCTOR),
         ("demo", _demo_options, "serve a simulated agent to look at", _DEMO),
         ("marbles", _marbles_options, "play marble drawings", _MARBLES),
+        ("bench", _bench_options, "measure it beside others", _BENCH),
     ):
         command = commands.add_parser(
             name,
@@ -58,6 +66,31 @@ def _marbles_options(command: ArgumentParser) -> None:
     command.add_argument("files", nargs="+", metavar="FILE", help="a .marble file")
     command.add_argument(
         "--svg", metavar="DIR", help="draw each as a picture in this folder"
+    )
+
+
+def _bench_options(command: ArgumentParser) -> None:
+    command.add_argument(
+        "--only",
+        type=str.lower,
+        default="",
+        metavar="WORD",
+        help="measure only rows that say this word: http, telemetry, memory",
+    )
+    command.add_argument(
+        "--markdown", metavar="FILE", help="write the table there, as a README has it"
+    )
+    command.add_argument(
+        "--svg", metavar="FILE", help="draw the ratios there, as a picture"
+    )
+    command.add_argument(
+        "--growth",
+        metavar="FILE",
+        help="measure how costs grow as well, with events, streams and sizes, and draw "
+        "that there; a few minutes more",
+    )
+    command.add_argument(
+        "--short", action="store_true", help="with --growth: fewer points, in seconds"
     )
 
 
@@ -82,6 +115,16 @@ Plays marble drawings on virtual time, against rx_agui's operators, and shows th
 that are not true beside what happened (status 2):
 
     rx-agui marbles marbles/*.marble --svg pictures"""
+
+_BENCH = """\
+Measures rx_agui on this machine, beside what one would take instead, in under a
+minute: RxPY's own operators, a bare loop, EventEncoder, Starlette, sse-starlette,
+FastAPI. Ratios of processor time, medians of five with their spread.
+
+    rx-agui bench
+    rx-agui bench --only http
+
+What is not installed is left out: pip install "rx-agui[bench]" has all of it."""
 
 _DECODE = """\
 Reads Server-Sent Events of either profile on standard input and writes one JSON

@@ -94,6 +94,10 @@ class Waiter:
         self.refused: Exception | None = None
 
 
+#: Who waits where nobody ever had to.
+_NOBODY: Final[deque[Waiter]] = deque(maxlen=0)
+
+
 class Credit:
     """The window of one subscription: how many events may be in flight.
 
@@ -159,7 +163,7 @@ class Credit:
         self.longest_wait = 0
         self._recent = 0, 0, 0
         self.on_wait: Callable[[int, str], object] | None = None
-        self._waiters: deque[Waiter] = deque()
+        self._waiters = _NOBODY
         self._parkers: list[Parker] = []
         self._at_home: list[Wake] = []
         self._bars: list[Bar] = []
@@ -228,6 +232,8 @@ class Credit:
                 self._reserve -= 1
                 return None
             waiter = Waiter(wake, accepted, event)
+            if self._waiters is _NOBODY:
+                self._waiters = deque()
             self._waiters.append(waiter)
             return waiter
 

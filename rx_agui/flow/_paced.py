@@ -64,8 +64,11 @@ class Link(Protocol):
     def admit(self, prepared: Any) -> None:
         """Let one event in, for which a credit was taken."""
 
-    def admit_many(self, events: list[Any]) -> None:
-        """Encode and let in several, for each of which a credit was taken."""
+    def admit_many(self, events: list[Any]) -> int:
+        """Encode and let in several, for each of which a credit was taken: how many.
+
+        The first so many. 0: somebody has to look at them one by one.
+        """
 
     def offer(self, prepared: Any) -> bool:
         """Let one event in if there is room; if not, the policy decides.
@@ -174,9 +177,8 @@ class _Unpaced:
     def admit(self, prepared: Any) -> None:
         self._turn.do(self._observer.on_next, prepared)
 
-    def admit_many(self, events: list[Any]) -> None:
-        for event in events:
-            self.admit(event)
+    def admit_many(self, events: list[Any]) -> int:
+        return 0
 
     def offer(self, prepared: Any) -> bool:
         self.admit(prepared)
@@ -326,6 +328,8 @@ class _Pull:
 class _PullMany(_Pull):
     """The same, where all events are there already: it takes as many as it may."""
 
+    _most = 1
+
     def _walk(self) -> None:
         link = self._link
         loop = running_loop()
@@ -336,7 +340,7 @@ class _PullMany(_Pull):
             if not n:
                 return
         while not self._stopped:
-            n = n or self._acquire(_MANY)
+            n = n or self._acquire(self._most)
             if not n:
                 return
             events = list(islice(self._iterator, n))
@@ -346,11 +350,30 @@ class _PullMany(_Pull):
                 self._stopped = True
                 link.complete()
                 return
-            link.admit_many(events)
+            # A few at first: nobody knows how large they are.
+            went_well = self._admit(events)
+            self._most = min(self._most * 2, _MANY) if went_well else 1
             n = 0
             if loop is not None and time.monotonic() >= yield_at:
                 loop.call_soon(self.run)
                 return
+
+    def _admit(self, events: list[Any]) -> bool:
+        """Let them in, together as far as possible; whether all were."""
+        link = self._link
+        together = link.admit_many(events)
+        for n, event in enumerate(events[together:], together):
+            if self._stopped:
+                link.credit.give(len(events) - n)
+                break
+            try:
+                prepared = link.prepare(event)
+            except StreamError as error:
+                link.credit.give(1)
+                link.refuse(error)
+            else:
+                link.admit(prepared)
+        return together == len(events)
 
 
 class _FromAsyncIterable(Paced):
@@ -436,13 +459,17 @@ class _AsyncPull:
         link = self._link
         yield_at = time.monotonic() + _SLICE
         self._is_advancing = True
+        take, step = link.credit.tokens.pop, iterator.__anext__
         while not self._stopped:
             try:
-                await link.credit.awaited()
-            except Exception:  # the stream has ended; whoever ended it says why
-                return None
+                take()  # credit.awaited, written out: this is done for every event
+            except IndexError:
+                try:
+                    await link.credit.awaited()
+                except Exception:  # the stream has ended; whoever ended it says why
+                    return None
             try:
-                event = await anext(iterator)
+                event = await step()
             except StopAsyncIteration:
                 link.credit.give(1)
                 return link.complete

@@ -48,9 +48,6 @@ from rx_agui.probe import Send, Watch
 
 __all__ = ["batch", "unbatch"]
 
-#: Lines kept one by one; see `_look`.
-_HANDFUL = 128
-
 #: How many times as long an event may be held when `degrade` enlarges batches. A reader
 #: who is a second behind already does not feel a fifth of it.
 _PATIENCE = 4
@@ -137,8 +134,6 @@ class _Batch(Stage):
         "_due",
         "_events",
         "_folded",
-        "_joined",
-        "_joined_events",
         "_limit",
         "_lines",
         "_loans",
@@ -188,10 +183,7 @@ class _Batch(Stage):
             self._leave("size")
 
     def _begin(self) -> None:
-        #: Events that never were frames, see `gather`; and those joined already.
-        self._lines: list[bytes] = []
-        self._joined: list[bytes] = []
-        self._joined_events = 0
+        self._lines: list[bytes] = []  # events that never were frames; see `gather`
         self._waiting: list[Frame] = []
         self._events = 0
         self._bytes = 0
@@ -216,10 +208,9 @@ class _Batch(Stage):
             return
         self._bytes = size
         lines.append(line)
-        n = len(lines)
-        if n >= _HANDFUL or n + self._joined_events >= self._size:
-            self._look()
-        if not credit.tokens:
+        if len(lines) >= self._size:
+            self._leave("size")
+        elif not credit.tokens:
             credit.relieve()
 
     def _gather_slowly(self, line: bytes, credit: Credit) -> None:
@@ -228,14 +219,14 @@ class _Batch(Stage):
             self.next(Frame(line, credit))
             return
         size = self._bytes + len(line)
-        if size > self._limit and self._bytes:
+        if size > self._limit and self._lines:
             self._leave("bytes")
             size = len(line)
-        if not self._bytes:
+        if not self._lines:
             self._open(credit, 1)
         self._bytes = size + 1
         self._lines.append(line)
-        if self._joined_events + len(self._lines) >= self._size:
+        if len(self._lines) >= self._size:
             self._leave("size")
         elif size >= self._limit:
             self._leave("bytes")
@@ -245,44 +236,26 @@ class _Batch(Stage):
     def gather_many(self, lines: list[bytes], credit: Credit) -> None:
         """Events came together straight from the entrance, each with a credit."""
         size = sum(map(len, lines)) + len(lines)
-        if self._waiting or self._bytes + size > self._limit:
-            for n, line in enumerate(lines):
-                if self._ended:
-                    credit.give(len(lines) - n)
-                    return
-                self.gather(line, credit)
-            return
-        while lines:
-            if self._ended:
-                credit.give(len(lines))
-                return
-            if not self._bytes:
+        fits = not self._waiting and self._bytes + size <= self._limit
+        while lines and not self._ended:
+            if not fits:
+                self.gather(lines.pop(0), credit)
+                continue
+            if not self._lines:
                 self._open(credit, 1)
-            room = min(self._size - self._joined_events, _HANDFUL) - len(self._lines)
+            room = max(1, self._size - len(self._lines))
             part, lines = lines[:room], lines[room:]
             self._lines += part
             self._bytes += sum(map(len, part)) + len(part)
-            if len(part) == room:
-                self._look()
-        if not credit.tokens:
+            if len(self._lines) >= self._size:
+                self._leave("size")
+        if lines:
+            credit.give(len(lines))
+        elif not credit.tokens:
             credit.relieve()
 
-    def _look(self) -> None:
-        """Enough lines have come to be a batch, or to be joined and make room.
-
-        What a line was encoded into is larger than the line. As long as few are kept,
-        the next one goes where the last one was; a thousand drive the heap up and down.
-        """
-        events = self._joined_events + len(self._lines)
-        if events >= self._size:
-            self._leave("size")
-            return
-        self._joined.append(b"\n".join(self._lines))
-        self._joined_events = events
-        self._lines = []
-
     def next(self, frame: Frame) -> None:
-        if self._lines or self._joined:
+        if self._lines:
             self._frame_lines()
         events = frame.events
         plain = frame.encoding == IDENTITY
@@ -309,13 +282,13 @@ class _Batch(Stage):
 
     @property
     def waiting(self) -> int:
-        return self._events + self._joined_events + len(self._lines)
+        return self._events + len(self._lines)
 
     @property
     def parked(self) -> int:
         """Credits of the events that wait here; see Credit.is_stalled."""
         held = sum([permit.credits for permit in self._permits])
-        return self._joined_events + len(self._lines) + self._loans + held
+        return len(self._lines) + self._loans + held
 
     def _make_room_for(self, frame: Frame) -> None:
         """Let the batch go that the frame would make too large."""
@@ -358,10 +331,7 @@ class _Batch(Stage):
 
     def _leave(self, trigger: str) -> None:
         begun = time_ns()
-        if self._joined:
-            data = b"\n".join([*self._joined, *self._lines])
-            payload = Frame(data, NO_PERMIT, self.waiting)
-        elif self._lines:
+        if self._lines:
             payload = Frame(b"\n".join(self._lines), NO_PERMIT, len(self._lines))
         elif self._waiting:
             payload = _join(self._waiting)
@@ -411,26 +381,22 @@ class _Batch(Stage):
 
     @property
     def levels(self) -> dict[str, int]:
-        lines = *self._joined, *self._lines
-        waiting = sum([len(line) for line in lines])
+        waiting = sum([len(line) for line in tuple(self._lines)])
         waiting += sum([len(frame.data) for frame in tuple(self._waiting)])
         return {"operator.buffer.usage": waiting}
 
     def _frame_lines(self) -> None:
         """A frame comes among events that are none."""
-        self._events = self._loans = self.waiting
-        joined = b"\n".join(self._joined)
-        self._waiting = [Frame(line) for line in self._lines]
-        if joined:
-            self._waiting.insert(0, Frame(joined, events=self._joined_events))
-        self._lines, self._joined, self._joined_events = [], [], 0
+        lines, self._lines = self._lines, []
+        self._waiting = [Frame(line) for line in lines]
+        self._events = self._loans = len(lines)
 
     def _permit_for_all(self) -> Permit:
         """One permit for all that waits, whose credits come home in one step."""
         credit, self._credit = self._credit, None
         if credit is not None:
             credit.parks_no_more(self)
-        loans = self._loans + self._joined_events + len(self._lines)
+        loans = self._loans + len(self._lines)
         if loans:
             entrance = cast(Entrance, self.line.entrance)
             return Permit(entrance.credit, loans, self._permits)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from time import time_ns
+from typing import Final
 
 from rx_agui.clock import running_loop
 from rx_agui.errors import (
@@ -123,6 +124,10 @@ class _Job:
         self.begun = self.ended = 0  # ns since 1970
 
 
+#: The jobs of those who never needed a worker.
+_NOTHING: Final[deque[_Job]] = deque(maxlen=0)
+
+
 class _Compress(Stage):
     __slots__ = (
         "_algorithm",
@@ -155,8 +160,8 @@ class _Compress(Stage):
         self._min_size = min_size
         self._workers = self._idle = workers
         self._ordered = ordered
-        self._pending: deque[_Job] = deque()  # in order of arrival
-        self._queued: deque[_Job] = deque()  # those no worker has begun
+        self._pending = _NOTHING  # in order of arrival
+        self._queued = _NOTHING  # those no worker has begun
         self._ending: tuple[Exception | None] | None = None
 
     def ease(self, step: str, taken: bool) -> None:
@@ -180,6 +185,8 @@ class _Compress(Stage):
         job = _Job(frame, is_done=passes)
         if is_small:
             job.outcome = "below_minimum"
+        if self._pending is _NOTHING:
+            self._pending, self._queued = deque(), deque()
         self._pending.append(job)
         if not passes:
             self._queued.append(job)

@@ -20,6 +20,7 @@ from typing import cast
 from rx_agui.errors import require_one_of, require_positive, require_whole
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.frame import IDENTITY, Frame
+from rx_agui.operators._known import KnownState
 from rx_agui.operators._merge import (
     MAX_EVENT_SIZE,
     PATCHES,
@@ -70,12 +71,14 @@ def conflate(
             state of it. An event that merges with nothing keeps its own, always.
         patches: Which patches of the state, or of an activity, merge. A client applies
             a patch whole or, when one operation fails, not at all, so that two in one
-            could fail together. "proven": those that set or append to the same places,
-            which succeed or fail together whatever the state is; of values set twice
-            the last goes on. "all": every patch without a `test`; for a producer whose
-            patches never fail.
+            could fail together. "proven": those that are known to succeed, since a
+            snapshot told what the state is, and every patch since then what became of
+            it; and those that set or append to the same places, which succeed or fail
+            together whatever the state is. Of values set twice the last goes on. "all":
+            every patch without a `test`; for a producer whose patches never fail.
         max_event_size: Bytes beyond which no event is merged, so that what `split` has
-            cut stays cut: a stock client refuses an event of more than 10 MiB.
+            cut stays cut: a stock client refuses an event of more than 10 MiB. Of a
+            state that is larger it is not kept in mind what it is.
         errors: Told of events that cannot be encoded, if this operator is the first.
 
     Raises:
@@ -95,6 +98,7 @@ def conflate_lines(
     raw_event: str = "strip",
     patches: str = "proven",
     max_event_size: int = MAX_EVENT_SIZE,
+    known: KnownState | None = None,
 ) -> tuple[list[bytes], list[int]]:
     """`conflate` as a function: events, one a line, and the last number each covers.
 
@@ -104,8 +108,11 @@ def conflate_lines(
 
     Args:
         numbers: As many as lines; none if they have no numbers yet.
+        raw_event, patches, max_event_size: As of `conflate`.
+        known: What is known of the state before these events; it then is what is known
+            behind them. One goes with each stream, and is shown every line of it.
     """
-    merger = Merger(raw_event, patches, max_event_size)
+    merger = Merger(raw_event, patches, max_event_size, known)
     if numbers:
         for line, number in zip(lines, numbers, strict=True):
             merger.add(line, number)
@@ -119,7 +126,7 @@ def conflate_lines(
 
 
 class _Conflate(Stage):
-    __slots__ = ("_rests", "_rules")
+    __slots__ = ("_known", "_rests", "_rules")
     word = "conflate"
 
     def __init__(
@@ -132,6 +139,7 @@ class _Conflate(Stage):
     ) -> None:
         super().__init__(line, errors)
         self._rules = raw_event, patches, max_event_size
+        self._known = KnownState(max_event_size) if patches == "proven" else None
         self._rests = False
 
     def ease(self, step: str, taken: bool) -> None:
@@ -142,6 +150,7 @@ class _Conflate(Stage):
     def next(self, frame: Frame) -> None:
         before = frame.events
         if before == 1 or frame.encoding != IDENTITY or self._rests:
+            self._show(frame)
             self.passed += before
             self.emit(frame)
             return
@@ -159,10 +168,20 @@ class _Conflate(Stage):
         self.sent += frame.events
         self.emit(frame)
 
+    def _show(self, frame: Frame) -> None:
+        """What passes as it is may say what the state is."""
+        if self._known is not None:
+            if frame.encoding == IDENTITY:
+                self._known.tell(frame.data)
+            else:
+                self._known.forget()
+
     def _merge(self, frame: Frame) -> None:
         lines = frame.lines()
         numbers = frame.line_numbers() if frame.last else ()
         if len(lines) != frame.events or (numbers and len(numbers) != len(lines)):
+            if self._known is not None:
+                self._known.forget()
             return  # whoever made it will hear of that from who reads it
         raw_event, patches, max_event_size = self._rules
         merged, covered = conflate_lines(
@@ -171,6 +190,7 @@ class _Conflate(Stage):
             raw_event=raw_event,
             patches=patches,
             max_event_size=max_event_size,
+            known=self._known,
         )
         if len(merged) == len(lines):
             return

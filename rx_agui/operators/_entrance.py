@@ -35,8 +35,12 @@ class Entrance:
     It is the observer of a foreign source, and the Link of one of ours.
     """
 
+    __slots__ = ("_gathers", "_take", "clock", "credit", "line", "prepare", "top")
+
     timeout: float | None = None
     waits = True
+    #: Encodes an event: what to `admit`. Raises ValidationError.
+    prepare: Callable[[Any], Any]
 
     def __init__(self, line: Line, top: Stage, credit: Credit) -> None:
         self.line = line
@@ -50,8 +54,9 @@ class Entrance:
         self.top = top
         self._gathers = any(stage.gathers for stage in self.line._stages)
         self._take: Callable[[Any], object] = top.take
+        self.prepare = top.frame_of
         if self.line.watch is not None:
-            self.prepare = self._prepare_watched  # type: ignore[method-assign]
+            self.prepare = self._prepare_watched
             self._take = self._take_watched
 
     # -- from an Observable that knows nothing of credit --------------------------------
@@ -112,24 +117,13 @@ class Entrance:
 
     # -- from a source of ours, which has taken a credit -----------------------------------
 
-    def prepare(self, event: Any) -> Any:
-        """Encode the event. Raises ValidationError."""
-        return self.top.frame_of(event)
-
     def admit(self, prepared: Any) -> None:
         """Let one event in, for which a credit was taken."""
         self.line.hand_in(self._take, prepared)
 
-    def admit_many(self, events: list[Any]) -> None:
-        """Encode and let in several, for each of which a credit was taken."""
-        for event in events:
-            try:
-                prepared = self.prepare(event)
-            except StreamError as error:
-                self.credit.give(1)
-                self.refuse(error)
-            else:
-                self.admit(prepared)
+    def admit_many(self, events: list[Any]) -> int:
+        """Encode and let in the first of several together: how many; 0 is none."""
+        return 0
 
     def offer(self, prepared: Any) -> bool:
         """Let one event in if there is room; if not, the policy decides."""

@@ -13,7 +13,7 @@ nothing may wait, on an event loop, do they queue here, and then `overflow` deci
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from threading import Lock, get_ident
 from typing import Any, Final, cast
@@ -131,6 +131,10 @@ def flow_control(
     )
 
 
+#: The queue of those who never needed one.
+_NOTHING: Final[deque[Frame]] = deque(maxlen=0)
+
+
 class _FlowControl(Stage):
     """Where the credit is: the stage passes on what the line's entrance let in."""
 
@@ -203,6 +207,30 @@ class Window(Entrance):
     for credit must wait outside: the turn belongs to those who bring it home.
     """
 
+    __slots__ = (
+        "_bell",
+        "_conflates",
+        "_encode",
+        "_ending",
+        "_errors",
+        "_first",
+        "_gather",
+        "_gatherer",
+        "_is_watched",
+        "_judges",
+        "_limit",
+        "_lost",
+        "_merged",
+        "_mutex",
+        "_origin",
+        "_overflow",
+        "_queue",
+        "_stage",
+        "_waiter",
+        "timeout",
+        "waits",
+    )
+
     def __init__(
         self,
         line: Line,
@@ -222,11 +250,11 @@ class Window(Entrance):
         self._mutex = Lock()  # of the queue: senders fill it, the turn empties it
         self._conflates = overflow == "conflate"
         self._queue: deque[Frame] | MergingQueue = (
-            MergingQueue() if self._conflates else deque()
+            MergingQueue() if self._conflates else _NOTHING
         )
         self._merged = 0  # into others that wait, and not yet counted in turn
-        self._lost: dict[str, int] = {}  # dropped, and not yet counted in turn
-        self._errors: dict[str, int] = {}
+        self._lost: Counter[str] | None = None  # dropped, and not yet counted in turn
+        self._errors: Counter[str] | None = None
         #: Taken by who asks to be served, until they are: to ask once is enough.
         self._bell = [None]
         self._waiter: Waiter | None = None
@@ -265,7 +293,7 @@ class Window(Entrance):
         except Overflow:
             if not self._conflates or self._may_not_wait():
                 raise
-            self.credit.wait(self.timeout)
+            self.credit.wait(self.timeout, frame)
             return True
 
     def begin(self, top: Stage) -> None:
@@ -283,14 +311,12 @@ class Window(Entrance):
             self.credit.on_wait = watch.waited
         if self._gatherer is not None:
             self._gather = self._gatherer.gather
-            self.prepare = self._prepare_bytes  # type: ignore[method-assign]
+            self.prepare = self._prepare_bytes
             if watch is not None and watch.origin is not None:
                 self._origin = watch.origin
-                self.prepare = self._prepare_linked  # type: ignore[method-assign]
+                self.prepare = self._prepare_linked
         elif watch is None:
-            self.prepare = top.frame_of  # type: ignore[method-assign, assignment]
-        if self._conflates:
-            self.admit = self._admit_behind  # type: ignore[method-assign]
+            self.prepare = top.frame_of
 
     def reroute(self, gatherer: Gatherer) -> None:
         """Let what comes go there, where stages are folded. In turn."""
@@ -300,6 +326,9 @@ class Window(Entrance):
     def admit(self, prepared: Any) -> None:
         line = self.line
         turn = line.turn
+        if self._conflates:
+            self._admit_behind(prepared)
+            return
         if type(prepared) is bytes and not turn.inbox:
             # line.hand_in and _let_in, written out: this is done for every event.
             try:
@@ -325,15 +354,16 @@ class Window(Entrance):
                 return
         line.hand_in(self._let_in, prepared)
 
-    def admit_many(self, events: list[Any]) -> None:
-        may_gather = self._gatherer is not None and not self._judges
-        may_gather = may_gather and not self._conflates
-        if may_gather and (self._origin is None or self._origin() is None):
-            lines = encode_many(events)
-            if lines is not None:
-                self.line.hand_in(self._let_in_many, lines)
-                return
-        super().admit_many(events)
+    def admit_many(self, events: list[Any]) -> int:
+        if self._gatherer is None or self._judges or self._conflates:
+            return 0
+        if self._origin is not None and self._origin() is not None:
+            return 0
+        lines = encode_many(events)
+        n = len(lines)
+        if n:
+            self.line.hand_in(self._let_in_many, lines)
+        return n
 
     def _prepare_bytes(self, event: Any) -> Any:
         if type(event) is dict:
@@ -426,6 +456,8 @@ class Window(Entrance):
                     drops_newest = self._overflow == "drop_newest"
                     dropped = frame if drops_newest else queue.popleft()
                 if dropped is not frame:
+                    if queue is _NOTHING:
+                        self._queue = queue = deque()
                     queue.append(frame)
                     frame.permit.hold()  # of a window further up
         if dropped is frame:
@@ -580,21 +612,22 @@ class Window(Entrance):
     ) -> None:
         """Nobody will see the frame. On any thread; it is counted in turn."""
         with self._mutex:
-            self._lost[reason] = self._lost.get(reason, 0) + frame.events
+            self._lost = self._lost or Counter()
+            self._lost[reason] += frame.events
             if error is not None:
-                kind = type(error).__qualname__
-                self._errors[kind] = self._errors.get(kind, 0) + 1
+                self._errors = self._errors or Counter()
+                self._errors[type(error).__qualname__] += 1
         self._wake()
 
     def _count_lost(self) -> None:
         with self._mutex:
-            lost, self._lost = self._lost, {}
-            errors, self._errors = self._errors, {}
+            lost, self._lost = self._lost, None
+            errors, self._errors = self._errors, None
             merged, self._merged = self._merged, 0
         self._stage.taken += merged
         self._stage.merged += merged
-        for kind, n in errors.items():
+        for kind, n in (errors or {}).items():
             self._stage.count("errors", n, kind)
-        for reason, events in lost.items():
+        for reason, events in (lost or {}).items():
             self._stage.taken += events
             self._stage.count_drop(reason, events)

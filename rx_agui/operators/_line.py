@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import takewhile
 from threading import Lock, get_ident
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
@@ -46,8 +46,27 @@ class Gatherer(Protocol):
         """A frame came after all."""
 
 
+#: The source of a line that has none yet, or none any more.
+_NONE: Final = Disposable()
+
+
 class Line(DisposableBase):
     """One subscription of operators that follow each other directly."""
+
+    __slots__ = (
+        "_mutex",
+        "_stages",
+        "_upstream",
+        "clock",
+        "disposed",
+        "entrance",
+        "error",
+        "finished",
+        "is_bottom",
+        "scheduler",
+        "turn",
+        "watch",
+    )
 
     def __init__(self, scheduler: SchedulerBase | None) -> None:
         self.scheduler = scheduler
@@ -62,7 +81,7 @@ class Line(DisposableBase):
         #: Whether what leaves here leaves the stream: no line of ours is further down.
         self.is_bottom = self.watch is not None and self.watch.begins()
         self.entrance: Entrance | None = None
-        self._upstream: DisposableBase = Disposable()
+        self._upstream: DisposableBase = _NONE
         self._stages: list[Stage] = []  # from the source down
         self._mutex = Lock()
 
@@ -155,7 +174,7 @@ class Line(DisposableBase):
             if self.disposed:
                 return
             self.disposed = True
-            upstream, self._upstream = self._upstream, Disposable()
+            upstream, self._upstream = self._upstream, _NONE
         if self.entrance is not None:
             self.entrance.close()  # first, so that a producer who waits for credit wakes
         self.post(self._drop)
@@ -169,7 +188,7 @@ class Line(DisposableBase):
     def dispose_upstream(self) -> None:
         """Stop the source; what it sent before goes on down."""
         with self._mutex:
-            upstream, self._upstream = self._upstream, Disposable()
+            upstream, self._upstream = self._upstream, _NONE
         upstream.dispose()
 
     def fail(self, stage: Stage, error: Exception) -> None:
@@ -208,7 +227,8 @@ class Last:
         self._line = line
         self._observer = observer
 
-    def __call__(self, error: Exception | None) -> None:
+    def on_end(self, error: Exception | None) -> None:
+        """Completed, or `error`."""
         self._line.finished = True
         self._line.error = error
         if error is None:

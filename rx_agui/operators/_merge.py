@@ -8,7 +8,7 @@
 
 "Tell" means: the messages and the state that the stock reducer ends with. The rules
 are what `@ag-ui/client` does (apply/default.ts, chunks/transform.ts, verify.ts), and
-tests/clients/test_conflate.py asks it.
+tests/clients/test_conflated.py asks it.
 
 * An event passes nothing but deltas of something else. What begins, ends or answers
   something, RAW, CUSTOM and whatever is unknown are walls: nothing is moved across.
@@ -17,7 +17,8 @@ tests/clients/test_conflate.py asks it.
   its place among the messages.
 * An event with a number merges with the one before it or not at all: who has seen
   number 7 has seen 1 to 7, and nothing of 8.
-* Patches merge if they succeed or fail together, see _patch.py.
+* Patches merge if they succeed or fail together (_promise.py), or are known to succeed
+  (_known.py).
 * Only events of one `subagentRunId` merge, since it decides which chunks an event ends.
 * `metadata` is merged as the reducer does it: key by key, the last writer wins. That of
   a state event belongs to the event, and goes where it goes. `timestamp`: the last.
@@ -33,7 +34,8 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
-from rx_agui.operators._patch import Patches, is_tested, promise_of
+from rx_agui.operators._known import KnownState
+from rx_agui.operators._promise import Patches, is_tested, promise_of
 
 __all__ = ["MAX_EVENT_SIZE", "PATCHES", "RAW_EVENTS", "Group", "Merger"]
 
@@ -117,7 +119,7 @@ class _Text(Group):
     def __init__(self, line: bytes, event: Event, number: int) -> None:
         super().__init__(line, event, number)
         self._texts: list[str] | None = None
-        self.around = len(event["type"]) + 20
+        self.around = len('{"type":"","delta":""}') + len(event["type"])
 
     def joins(self, event: Event, rules: Merger) -> bool:
         if not _are_of_one(self.event, event):
@@ -144,7 +146,7 @@ class _Message(_Text):
         super().__init__(line, event, number)
         # The reducer looks for text and for reasoning in the same list, by id alone.
         self.key = event["messageId"]
-        self.around += len(event["messageId"])
+        self.around += len(',"messageId":""') + len(event["messageId"])
 
 
 class _Arguments(_Text):
@@ -155,7 +157,7 @@ class _Arguments(_Text):
     def __init__(self, line: bytes, event: Event, number: int) -> None:
         super().__init__(line, event, number)
         self.key = "call", event["toolCallId"]
-        self.around += len(event["toolCallId"])
+        self.around += len(',"toolCallId":""') + len(event["toolCallId"])
 
 
 class _Chunk(_Text):
@@ -210,7 +212,7 @@ class _ToolChunk(_Chunk):
 class _Patch(Group):
     """A patch of the state."""
 
-    __slots__ = ("_patches",)
+    __slots__ = ("_patches", "succeeds")
     may = ("delta",)
     is_wall = False
     is_state = True
@@ -219,6 +221,8 @@ class _Patch(Group):
     def __init__(self, line: bytes, event: Event, number: int) -> None:
         super().__init__(line, event, number)
         self._patches: Patches | None = None
+        #: Whether it is known to.
+        self.succeeds = False
 
     def joins(self, event: Event, rules: Merger) -> bool:
         if not _are_of_one(self.event, event):
@@ -227,7 +231,8 @@ class _Patch(Group):
         promise = promise_of(ops)
         patches = self._patches
         needs = promise_of(before) if patches is None else patches.promise
-        if promise is None or promise != needs:
+        is_known = self.succeeds and rules.succeeds
+        if not is_known and (promise is None or promise != needs):
             if not rules.trusts_patches or is_tested(ops):
                 return False
             if patches is None and is_tested(before):
@@ -235,6 +240,7 @@ class _Patch(Group):
         if patches is None:
             self._patches = patches = Patches(before, needs)  # type: ignore[arg-type]
         patches.add(ops, promise)  # type: ignore[arg-type]
+        self.succeeds = is_known
         self.absorb(event, rules)
         return True
 
@@ -329,6 +335,7 @@ class Merger:
 
     Attributes:
         replaced: The groups that the line added last made obsolete.
+        succeeds: Whether that line is a patch that is known to succeed.
     """
 
     def __init__(
@@ -336,6 +343,7 @@ class Merger:
         raw_event: str = "strip",
         patches: str = "proven",
         max_event_size: int = MAX_EVENT_SIZE,
+        known: KnownState | None = None,
     ) -> None:
         self.keeps_raw = raw_event == "keep_last"
         self.trusts_patches = patches == "all"
@@ -347,6 +355,8 @@ class Merger:
         self._open: dict[object, Group] = {}
         self._states: deque[Group] = deque()
         self.replaced: list[Group] = []
+        self.succeeds = False
+        self._known = known
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -364,19 +374,23 @@ class Merger:
         """
         if self.replaced:
             self.replaced = []
+        if self._known is not None:
+            self.succeeds = self._known.tell(line)
         event = self._read(line)
         if event is None:
             return self._stand(Group(line, {}, number)) if room else None
         kind = _KINDS[event["type"]]
         near = self._near(kind, event)
         if near is not None and _both(near.number, number):
-            size = near.size + len(line) - near.around
+            size = near.size + max(len(line) - near.around, 0)
             if size <= self._limit and near.joins(event, self):
                 near.number = number
                 near.size = size
                 return near
         group = kind(line, event, number)
-        if isinstance(group, _Snapshot):
+        if isinstance(group, _Patch):
+            group.succeeds = self.succeeds and group.is_state
+        elif isinstance(group, _Snapshot):
             self._replace_states(group)
         elif isinstance(group, _ActivitySnapshot):
             self._replace_activity(group)

@@ -45,7 +45,9 @@ def pieces_of(event: Event, limit: int) -> list[bytes]:
     Raises:
         Uncuttable: It is of a kind that has no pieces, or its value has none.
     """
-    type_ = event["type"]
+    type_ = event.get("type")
+    if type(type_) is not str:
+        raise Uncuttable
     if type_.endswith(_TEXTS) and type(event.get("delta")) is str:
         return _cut_text(event, event["delta"], limit)
     try:

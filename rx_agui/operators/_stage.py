@@ -69,7 +69,7 @@ class Stage(probe.Tally):
         folded_into: The stage further down that does our work for a whole batch.
     """
 
-    __slots__ = ("_down_end", "_ended", "emit", "folded_into", "line", "tell")
+    __slots__ = ("_down", "_ended", "emit", "folded_into", "line", "tell")
 
     #: What comes out: Frame, StreamChunk or object (events).
     emits: ClassVar[type] = Frame
@@ -86,7 +86,7 @@ class Stage(probe.Tally):
         self.tell: Callable[[StreamError], object] | None = (
             errors.on_next if isinstance(errors, ObserverBase) else errors
         )
-        self._down_end: Callable[[Exception | None], object] = _ignore
+        self._down: Stage | Last | None = None
         self._ended = False
         self.folded_into: Stage | None = None
 
@@ -143,9 +143,10 @@ class Stage(probe.Tally):
 
     def end(self, error: Exception | None) -> None:
         """Send the terminal signal down: completed, or `error`."""
-        down_end, self._down_end = self._down_end, _ignore
+        down, self._down = self._down, None
         self.emit = _ignore
-        down_end(error)
+        if down is not None:
+            down.on_end(error)
 
     def refuse(self, error: StreamError) -> None:
         """One event failed: tell `errors`, or else end the stream behind the others."""
@@ -186,7 +187,7 @@ class Stage(probe.Tally):
     def cut(self) -> None:
         """Nothing that is still held here goes any further."""
         self._ended = True
-        self.emit = self._down_end = _ignore  # keep nothing of who listened
+        self.emit, self._down = _ignore, None  # keep nothing of who listened
         self.drop()
 
     # -- at the edges -----------------------------------------------------------------
@@ -222,10 +223,10 @@ class Stage(probe.Tally):
         """Say where frames go."""
         if isinstance(down, Stage):
             self.emit = down.next if self.emits is Frame else down.accept
-            self._down_end = down.on_end
+            self._down = down
         else:
             self.emit = Exit(down) if self.line.is_bottom else down.on_next
-            self._down_end = Last(self.line, down)
+            self._down = Last(self.line, down)
 
     def _count_error(self, kind: str) -> None:
         self.count("errors", 1, kind)

@@ -24,8 +24,8 @@ from typing import Any, ClassVar
 
 import orjson
 
+from rx_agui.patch import Fails, Unsure, apply_patch
 from rx_agui.replay._lanes import CHUNKS, Lanes
-from rx_agui.replay._patch import Fails, Unsure, apply_patch
 
 __all__ = ["Call", "Fold", "Message", "Text"]
 

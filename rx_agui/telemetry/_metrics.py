@@ -15,12 +15,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from threading import Lock
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
+from opentelemetry.context import Context
 from opentelemetry.metrics import (
     CallbackOptions,
-    Histogram,
     MeterProvider,
     Observation,
     get_meter,
@@ -30,7 +30,7 @@ from rx_agui.probe import Tally, Watch
 from rx_agui.telemetry._instruments import HISTOGRAMS, OBSERVABLES, PIPELINE
 from rx_agui.telemetry._scope import SCHEMA_URL, SCOPE, VERSION
 
-__all__ = ["Label", "Meters"]
+__all__ = ["Label", "Meters", "Series"]
 
 Label = tuple[str, str]
 Attributes = tuple[Label, ...]
@@ -43,6 +43,17 @@ Sums = dict[str, dict[Attributes, float]]
 _MANY: Final = 32
 
 _ACTIVE: Final = "rx_agui.session.active"
+
+
+#: Values are recorded later, where some other span is current: it is not theirs.
+_NOWHERE: Final = Context()
+
+
+class Series(NamedTuple):
+    """One histogram, with one set of attributes."""
+
+    record: Callable[[float, dict[str, str], Context], None]
+    attributes: dict[str, str]
 
 
 class Meters:
@@ -67,8 +78,8 @@ class Meters:
         self._ended[_ACTIVE] = {}
         self._snapshot: Sums = {}
         self._seen: set[str] = set(self._ended)  # by whom the snapshot was
-        self._kept: deque[tuple[Histogram, float, dict[str, str]]] = deque()
-        self._attributes: dict[Attributes, dict[str, str]] = {}
+        self._kept: deque[tuple[Series, float]] = deque()
+        self._series: dict[tuple[str, Attributes], Series] = {}
         meter = get_meter(SCOPE, VERSION, provider, SCHEMA_URL)
         for seen in OBSERVABLES:
             make = (
@@ -85,7 +96,7 @@ class Meters:
             "{transition}",
             "Changes of a breaker's state.",
         )
-        self.histograms: dict[str, Histogram] = {
+        self.histograms = {
             word: meter.create_histogram(
                 histogram.name,
                 histogram.unit,
@@ -129,21 +140,32 @@ class Meters:
 
     def record(self, word: str, value: float, *labels: Label) -> None:
         """One value of a histogram."""
-        attributes = self._attributes.get(labels)
-        if attributes is None:  # names of pipelines, reasons, errors: there are few
-            attributes = self._attributes[labels] = dict(labels)
-        self._kept.append((self.histograms[word], value, attributes))
-        if len(self._kept) >= _MANY:
+        self.keep(self.series(word, *labels), value)
+
+    def series(self, word: str, *labels: Label) -> Series:
+        """What to `keep` values of a histogram under, with these attributes."""
+        key = word, labels
+        found = self._series.get(key)
+        if found is None:  # names of pipelines, reasons, errors: there are few
+            record = self.histograms[word].record
+            found = self._series[key] = Series(record, dict(labels))
+        return found
+
+    def keep(self, series: Series, value: float) -> None:
+        """One value more. It is recorded with others, when there are many."""
+        kept = self._kept
+        kept.append((series, value))
+        if len(kept) >= _MANY:
             self._record_kept()
 
     def _record_kept(self) -> None:
         """Record what was kept. Who collects does so first, and misses nothing."""
         while self._kept:
             try:
-                histogram, value, attributes = self._kept.popleft()
+                (record, attributes), value = self._kept.popleft()
             except IndexError:  # another thread is at it as well
                 return
-            histogram.record(value, attributes)
+            record(value, attributes, _NOWHERE)
 
     # -- collection ---------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from rx_agui import probe
 from rx_agui.errors import ConfigError, require_at_least, require_one_of
 from rx_agui.probe import Probe, Send, Tally, Watch
 from rx_agui.telemetry._instruments import ERROR, PIPELINE
-from rx_agui.telemetry._metrics import Label, Meters
+from rx_agui.telemetry._metrics import Label, Meters, Series
 from rx_agui.telemetry._scope import SCHEMA_URL, SCOPE, VERSION
 from rx_agui.telemetry._spans import (
     Origin,
@@ -129,6 +129,10 @@ class Telemetry(Probe):
         if meter_provider is not None:
             note.meters = Meters.of(meter_provider)
             note.meters.start(watch)
+            if self.metrics == "full":
+                pipeline = PIPELINE, watch.pipeline
+                note.age = note.meters.series("event.delivery.duration", pipeline)
+                note.write = note.meters.series("sink.write.duration", pipeline)
         if tracer_provider is not None:
             note.tracer = trace.get_tracer(SCOPE, VERSION, tracer_provider, SCHEMA_URL)
             span = begin_stream(note.tracer, watch, contexts.get_current())
@@ -147,7 +151,7 @@ class Telemetry(Probe):
 
     def sending(self, send: Send) -> None:
         note: _Note = send.watch.notes[self]
-        if send.trigger and note.meters is not None and self.metrics == "full":
+        if send.trigger and note.meters is not None and note.age is not None:
             self._measure_batch(note.meters, send)
         wanted = note.tells_sends and send.watch.propagates
         if not wanted or not _BUDGET.spend(self._traced_per_second):
@@ -163,9 +167,8 @@ class Telemetry(Probe):
     def sent(self, send: Send) -> None:
         watch = send.watch
         note: _Note = watch.notes[self]
-        if send.error is None:
-            age = (send.ended - send.begun) / 1e9
-            self._record(watch, "event.delivery.duration", age)
+        if send.error is None and note.meters is not None and note.age is not None:
+            note.meters.keep(note.age, (send.ended - send.begun) / 1e9)
             if send.ended == watch.first_sent:
                 first = (send.ended - watch.begun) / 1e9
                 self._record(watch, "session.time_to_first_event", first)
@@ -202,7 +205,11 @@ class Telemetry(Probe):
         self._record(watch, "sequence.reorder.duration", seconds)
 
     def wrote(self, watch: Watch, duration: int, error: BaseException | None) -> None:
-        self._record(watch, "sink.write.duration", duration / 1e9, *_error(error))
+        note: _Note = watch.notes[self]
+        if error is None and note.meters is not None and note.write is not None:
+            note.meters.keep(note.write, duration / 1e9)
+        else:
+            self._record(watch, "sink.write.duration", duration / 1e9, *_error(error))
 
     def transitioned(self, watch: Watch, name: str, before: str, after: str) -> None:
         note: _Note = watch.notes[self]
@@ -239,10 +246,21 @@ class Telemetry(Probe):
 class _Note:
     """What is known of one stream."""
 
-    __slots__ = ("inside", "meters", "span", "tells_sends", "tracer", "under_way")
+    __slots__ = (
+        "age",
+        "inside",
+        "meters",
+        "span",
+        "tells_sends",
+        "tracer",
+        "under_way",
+        "write",
+    )
 
     def __init__(self) -> None:
         self.meters: Meters | None = None
+        self.age: Series | None = None  # None: no histograms, or no metrics at all
+        self.write: Series | None = None
         self.tracer: Any = None
         self.span: Any = None
         self.inside: Any = None  # the context of its children

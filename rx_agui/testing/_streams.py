@@ -93,12 +93,12 @@ class _Stream:
         if self.chance.random() < 0.8:
             self._snapshot()
         wanted = len(self.events) + events
-        again: Callable[[], None] | None = None
+        move = _Stream._go_on
         while len(self.events) < wanted:
             # Where nothing follows its like, nothing merges.
-            if again is None or self.chance.random() < 0.4:
-                (again,) = self.chance.choices(self._MOVES, self._WEIGHTS)  # type: ignore[arg-type]
-            again(self)  # type: ignore[call-arg]
+            if self.chance.random() < 0.4:
+                (move,) = self.chance.choices(self._MOVES, self._WEIGHTS)
+            move(self)
         for _, end in list(self._open.values()):
             end()
         for subagent in list(self._subagents):

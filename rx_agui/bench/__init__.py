@@ -1,0 +1,44 @@
+"""How fast it is, beside what one would take instead: on this machine, now.
+
+    rx-agui bench                 the table of the README, in under a minute
+    rx-agui bench --growth DIR    how costs grow, with plots; a few minutes
+
+_measure                          processor time, in turns; medians and spread
+_workloads                        what is sent: deltas, arguments, snapshots, a run
+_pipelines                        who sends it: we, RxPY's operators, a bare loop
+_serving                          who serves it: we, Starlette, sse-starlette, FastAPI
+_watching                         what telemetry adds, beside the bare SDK
+_latency, _idle, _growth          one event's way; those who wait; what becomes of many
+_rows, _plot                      the table, and pictures
+
+tests/benchmarks measures the same with pytest-benchmark, and guards it.
+"""
+
+from rx_agui.bench._growth import GROWTHS, Curve, Growth
+from rx_agui.bench._idle import Idle, bytes_per_subscription, idle_streams, subscribing
+from rx_agui.bench._latency import Latency, latency_of_send
+from rx_agui.bench._measure import Spread, in_turns, ratio, seconds
+from rx_agui.bench._plot import bars, curves
+from rx_agui.bench._rows import ROWS, Measured, Row, markdown
+
+__all__ = [
+    "GROWTHS",
+    "ROWS",
+    "Curve",
+    "Growth",
+    "Idle",
+    "Latency",
+    "Measured",
+    "Row",
+    "Spread",
+    "bars",
+    "bytes_per_subscription",
+    "curves",
+    "idle_streams",
+    "in_turns",
+    "latency_of_send",
+    "markdown",
+    "ratio",
+    "seconds",
+    "subscribing",
+]

@@ -1,0 +1,332 @@
+"""The table: what was promised, and what this machine says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ag_ui.encoder import EventEncoder
+
+from rx_agui.bench._idle import bytes_per_subscription, idle_streams, subscribing
+from rx_agui.bench._latency import latency_of_send
+from rx_agui.bench._measure import Spread, ratio
+from rx_agui.bench._pipelines import bare, ours, rxpys
+from rx_agui.bench._serving import PEERS, Server, application
+from rx_agui.bench._workloads import Event, arguments, deltas, objects, run, snapshots
+from rx_agui.codec import encode
+
+__all__ = ["ROWS", "Measured", "Row", "markdown"]
+
+EVENTS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a row says here and now."""
+
+    figure: Spread
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        group: What rows are shown together.
+        what: What is measured.
+        unit: "×", "µs", "B", "KB" or "%".
+        least, most: What was promised; one of them, or neither where it only informs.
+        measure: Measures it. Raises MissingExtra where somebody else is not installed.
+    """
+
+    group: str
+    what: str
+    unit: str
+    measure: Callable[[], Measured]
+    least: float | None = None
+    most: float | None = None
+
+    def reached(self, measured: Measured) -> bool | None:
+        """Whether the promise was kept; None if nothing was."""
+        value = measured.figure.median
+        if self.least is not None:
+            return value >= self.least
+        return None if self.most is None else value <= self.most
+
+    @property
+    def promise(self) -> str:
+        """In words."""
+        if self.least is not None:
+            return f"≥ {figure(self.least, self.unit)}"
+        return "" if self.most is None else f"≤ {figure(self.most, self.unit)}"
+
+
+def figure(value: float, unit: str) -> str:
+    """A number as people read it.
+
+    >>> figure(5.234, "×"), figure(43.9, "µs"), figure(3954.2, "B")
+    ('5.2 ×', '44 µs', '3,954 B')
+    """
+    digits = 0 if value >= 100 or unit == "B" else 1 if value >= 2 else 2
+    if unit == "µs" and value >= 10:
+        digits = 0
+    return f"{value:,.{digits}f} {unit}"
+
+
+def markdown(rows: Iterable[tuple[Row, Measured]]) -> str:
+    """The table, for a README."""
+    lines = ["| | here | spread | promised |", "|---|---|---|---|"]
+    for row, measured in rows:
+        spread = measured.figure
+        low, high = (
+            figure(value, row.unit).removesuffix(f" {row.unit}")
+            for value in (spread.least, spread.most)
+        )
+        between = f"{low} to {high}" if low != high else ""
+        note = f" ({measured.note})" if measured.note else ""
+        here = f"**{figure(spread.median, row.unit)}**"
+        lines.append(f"| {row.what}{note} | {here} | {between} | {row.promise} |")
+    return "\n".join(lines)
+
+
+# -- how each is measured ---------------------------------------------------------
+
+
+def _ignore(_: bytes) -> None: ...
+
+
+def _written(send: Callable[..., object], *args: Any, **settings: Any) -> int:
+    sizes: list[int] = []
+    send(*args, lambda data: sizes.append(len(data)), **settings)
+    return sum(sizes)
+
+
+def _beside_rxpy(events: list[Event], size: int = 100) -> Measured:
+    times = ratio(
+        lambda: rxpys(events, _ignore, size=size),
+        lambda: ours(events, _ignore, size=size),
+    )
+    bytes_ = _written(ours, events, size=size) / _written(rxpys, events, size=size)
+    return Measured(times, f"{bytes_:.2f} × its bytes")
+
+
+def _beside_rxpy_generated() -> Measured:
+    events = deltas(EVENTS)
+    source: Any = lambda: (event for event in events)  # noqa: E731  # a factory
+    times = ratio(
+        lambda: rxpys(source(), _ignore),
+        lambda: ours(source, _ignore),
+    )
+    return Measured(times)
+
+
+def _beside_a_loop(
+    events: list[Event], size: int = 100, algorithm: str = "gzip", level: int = 1
+) -> Measured:
+    settings = {"size": size, "algorithm": algorithm, "level": level}
+    times = ratio(
+        lambda: bare(events, _ignore, **settings),  # type: ignore[arg-type]
+        lambda: ours(events, _ignore, **settings),  # type: ignore[arg-type]
+    )
+    return Measured(times)
+
+
+def _encoding() -> Measured:
+    events, encoder = objects(5_000), EventEncoder()
+
+    def theirs() -> None:
+        for event in events:
+            encoder.encode(event)
+
+    def own() -> None:
+        for event in events:
+            encode(event)
+
+    event = events[0]
+    same = f"data: {encode(event).decode()}\n\n" == encoder.encode(event)
+    return Measured(ratio(theirs, own), "" if same else "and not the same bytes")
+
+
+def _beside_server(peer: str) -> Measured:
+    events = objects(5_000)
+    with Server(application(events)) as we, Server(PEERS[peer](events)) as they:
+        return Measured(ratio(they.read, we.read))
+
+
+def _added(what: str) -> Measured:
+    from rx_agui.bench._watching import Dropping, Encoding, metrics, spans
+
+    if what in ("counters", "full"):
+        added = metrics(what)
+    else:
+        exporter = Encoding() if what == "encoded" else Dropping()
+        added = spans(exporter, 20.0 if what == "budget" else None)
+    if what == "counters":
+        return Measured(added.added, f"on / off {added.on_off:.2f}")
+    note = f"{added.added.median:.0f} µs a payload; on / off {added.on_off:.2f}"
+    bare = added.bare.median
+    times = added.times_bare, added.added.least / bare, added.added.most / bare
+    return Measured(Spread(*times), note)
+
+
+def _latency(kind: str, which: str) -> Measured:
+    latency = latency_of_send(kind, 20_000)
+    value = getattr(latency, which)
+    pauses = f"p99.9 {latency.p999:.0f}, collections {latency.collections}"
+    return Measured(Spread.of([value]), pauses if which == "p99" else "")
+
+
+def _bytes() -> Measured:
+    return Measured(Spread.of([bytes_per_subscription()]))
+
+
+def _subscribing() -> Measured:
+    return Measured(subscribing())
+
+
+def _idle() -> Measured:
+    idle = idle_streams(2_000, 0.5)
+    each = Spread.of([idle.bytes_each / 1024])
+    return Measured(
+        each,
+        f"{idle.cpu:.1%} CPU for {idle.streams:,}, {idle.threads} threads, "
+        f"{idle.timers} timers",
+    )
+
+
+_PIPELINE = "The whole pipeline"
+_SERVING = "Served over HTTP"
+_ONE = "One event, one stream"
+_WATCHED = "Watched by OpenTelemetry"
+
+ROWS = (
+    Row(
+        _PIPELINE,
+        "deltas of text, batch 100, gzip 6: as fast as RxPY's own operators with zlib 6",
+        "×",
+        lambda: _beside_rxpy(deltas(EVENTS)),
+        least=5,
+    ),
+    Row(
+        _PIPELINE,
+        "the same, from a generator that may block",
+        "×",
+        _beside_rxpy_generated,
+        least=3,
+    ),
+    Row(
+        _PIPELINE,
+        "arguments of a tool, batch 100",
+        "×",
+        lambda: _beside_rxpy(arguments(EVENTS)),
+    ),
+    Row(
+        _PIPELINE, "a run with everything", "×", lambda: _beside_rxpy(run(EVENTS // 2))
+    ),
+    Row(
+        _PIPELINE,
+        "snapshots of 135 KB, batch 1",
+        "×",
+        lambda: _beside_rxpy(snapshots(100, 135_000), 1),
+    ),
+    Row(
+        _PIPELINE,
+        "deltas, batch 100, gzip 1: as fast as a bare loop with the same codec",
+        "×",
+        lambda: _beside_a_loop(deltas(EVENTS)),
+        least=0.4,
+    ),
+    Row(
+        _SERVING,
+        "deliveries per CPU second beside EventEncoder and StreamingResponse",
+        "×",
+        partial(_beside_server, "EventEncoder and StreamingResponse"),
+    ),
+    Row(
+        _SERVING,
+        "beside sse-starlette",
+        "×",
+        partial(_beside_server, "sse-starlette"),
+    ),
+    Row(
+        _SERVING, "beside FastAPI's SSE", "×", partial(_beside_server, "FastAPI's SSE")
+    ),
+    Row(
+        _ONE,
+        "encoding an AG-UI object: as fast as EventEncoder, the same bytes",
+        "×",
+        _encoding,
+        least=3,
+    ),
+    Row(
+        _ONE,
+        "`send` to bytes at the writer, in a thread, p50",
+        "µs",
+        partial(_latency, "thread", "p50"),
+        most=20,
+    ),
+    Row(
+        _ONE,
+        "the same, p99",
+        "µs",
+        partial(_latency, "thread", "p99"),
+        most=100,
+    ),
+    Row(
+        _ONE,
+        "`asend` to bytes, on asyncio, p50",
+        "µs",
+        partial(_latency, "asyncio", "p50"),
+        most=20,
+    ),
+    Row(
+        _ONE,
+        "the same, p99",
+        "µs",
+        partial(_latency, "asyncio", "p99"),
+        most=100,
+    ),
+    Row(
+        _ONE, "subscribing to five operators and disposing", "µs", _subscribing, most=50
+    ),
+    Row(_ONE, "memory of that subscription", "B", _bytes, most=4096),
+    Row(_ONE, "resident memory of an idle stream", "KB", _idle, most=40),
+    Row(
+        _WATCHED,
+        "counters add to a payload",
+        "µs",
+        partial(_added, "counters"),
+        most=12,
+    ),
+    Row(
+        _WATCHED,
+        "histograms too: beside three records of the bare SDK",
+        "×",
+        partial(_added, "full"),
+        most=2,
+    ),
+    Row(
+        _WATCHED,
+        "20 payloads a second traced: beside seven spans of the bare SDK",
+        "×",
+        partial(_added, "budget"),
+        most=0.25,
+    ),
+    Row(
+        _WATCHED,
+        "every payload traced, exporter drops: beside seven bare spans",
+        "×",
+        partial(_added, "dropped"),
+        most=1.5,
+    ),
+    Row(
+        _WATCHED,
+        "every payload traced, OTLP encoded: beside seven bare spans",
+        "×",
+        partial(_added, "encoded"),
+        most=1.3,
+    ),
+)

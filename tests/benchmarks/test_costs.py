@@ -1,0 +1,78 @@
+"""One event's way, those who wait, and what becomes of many.
+
+Ordinary runs do it shortly, and assert no time: only that costs are flat where they are
+promised to be, within a factor that a busy machine does not reach.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks.bounds import STRICT, at_most, n
+from rx_agui.bench import (
+    GROWTHS,
+    Growth,
+    bytes_per_subscription,
+    idle_streams,
+    latency_of_send,
+    subscribing,
+)
+from rx_agui.bench._idle import _five
+
+
+@pytest.mark.parametrize("kind", ["thread", "asyncio"])
+def test_from_send_to_bytes(kind: str) -> None:
+    latency = latency_of_send(kind, 50_000 if STRICT else 500)
+
+    print(f"from send to bytes, {kind}: {latency}")
+    assert 0 < latency.p50 <= latency.p90 <= latency.p99 <= latency.p999
+    assert latency.p999 <= latency.worst
+    if STRICT:
+        assert latency.p50 <= 20
+        assert latency.p99 <= 100
+
+
+@pytest.mark.benchmark(group="subscribe to five operators and dispose")
+def test_subscribing(benchmark: Any) -> None:
+    five = _five()
+    rounds = n(benchmark, 1_000)
+
+    def run() -> None:
+        for _ in range(rounds):
+            five.subscribe(lambda _: None).dispose()
+
+    benchmark(run)
+
+
+def test_a_subscription_of_five_operators_is_cheap() -> None:
+    cost = subscribing()
+
+    print(f"subscribe and dispose, µs: {cost}")
+    if STRICT:
+        assert cost.median <= 50
+
+
+def test_a_subscription_of_five_operators_holds_at_most_4_kb() -> None:
+    """Of memory, which is the same on every machine."""
+    assert bytes_per_subscription(100) <= 4096
+
+
+def test_streams_that_wait_have_no_thread_and_no_timer() -> None:
+    idle = idle_streams(10_000 if STRICT else 500, 2.0 if STRICT else 0.1)
+
+    print(f"idle: {idle}")
+    assert idle.threads == 0
+    assert idle.timers == 0
+    assert idle.bytes_each <= 40 * 1024
+    if STRICT:
+        assert idle.cpu <= 0.01
+
+
+@pytest.mark.parametrize("growth", GROWTHS, ids=lambda growth: growth.name)
+def test_costs_stay_flat(growth: Growth) -> None:
+    curve = growth.curve(short=not STRICT, rounds=3)
+
+    print(f"{growth.name}: {curve.growth:.2f} {curve.points}")
+    assert curve.growth <= at_most(growth.most)
