@@ -4,19 +4,25 @@ events.pipe(flow_control(), sequence(), batch(), compress(), chunk()).subscribe(
 """
 
 from rx_agui import telemetry as telemetry
+from rx_agui.backoff import Backoff
 from rx_agui.errors import (
     AlreadySubscribed,
     BackpressureTimeout,
+    CircuitOpen,
     CompressionError,
     ConfigError,
     Corrupt,
+    DeliveryError,
     DrainTimeout,
     FlowControlError,
     Gap,
     Incomplete,
+    Lost,
     MissingExtra,
+    NotSent,
     NotSubscribed,
     Overflow,
+    Overloaded,
     PayloadError,
     PayloadTooLarge,
     ProcessingError,
@@ -36,13 +42,18 @@ from rx_agui.metrics import FlowMetrics, SequenceMetrics, StreamMeter, StreamMet
 from rx_agui.operators import (
     batch,
     chunk,
+    circuit_breaker,
     compress,
+    conflate,
     decompress,
+    degrade,
     flow_control,
     reassemble,
     resequence,
     sequence,
+    split,
     unbatch,
+    validate,
 )
 from rx_agui.pipeline import pipeline
 from rx_agui.sse import format_sse_chunk, write_sse_chunk
@@ -50,11 +61,14 @@ from rx_agui.writer import SSEWriter
 
 __all__ = [
     "AlreadySubscribed",
+    "Backoff",
     "BackpressureTimeout",
+    "CircuitOpen",
     "CompressionError",
     "ConfigError",
     "Corrupt",
     "Credit",
+    "DeliveryError",
     "DrainTimeout",
     "FlowControlError",
     "FlowMetrics",
@@ -62,9 +76,12 @@ __all__ = [
     "Gap",
     "Gate",
     "Incomplete",
+    "Lost",
     "MissingExtra",
+    "NotSent",
     "NotSubscribed",
     "Overflow",
+    "Overloaded",
     "PayloadError",
     "PayloadTooLarge",
     "Permit",
@@ -85,8 +102,11 @@ __all__ = [
     "WouldBlock",
     "batch",
     "chunk",
+    "circuit_breaker",
     "compress",
+    "conflate",
     "decompress",
+    "degrade",
     "flow_control",
     "format_sse_chunk",
     "from_async_iterable",
@@ -95,7 +115,9 @@ __all__ = [
     "reassemble",
     "resequence",
     "sequence",
+    "split",
     "unbatch",
+    "validate",
     "write_sse_chunk",
 ]
 

@@ -4,10 +4,12 @@
     /run                   a run in profile agui, for every AG-UI client
     /run?profile=chunk     a run in profile chunk, for clients of rx_agui
 
-A pure ASGI app, and the shortest way from an async generator to a browser that
-this library has: read `_stream` to see all there is to it.
+Every GET is a run of its own. A POST with a RunAgentInput, as clients of AG-UI send it,
+is the run that its runId names: sent twice, it joins. Who is cut off comes back with the
+last id it has taken.
 
-A reader who leaves cancels the agent. One who reads slowly slows it down.
+A pure ASGI app. What it takes to stream a run is one SSEResponse: see `_run`. Who reads
+slowly slows the agent down; when nobody reads it for some seconds, it is cancelled.
 """
 
 from __future__ import annotations
@@ -20,13 +22,12 @@ from itertools import count
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+import orjson
+
+from rx_agui.asgi import Shutdown, SSEResponse, grace
 from rx_agui.errors import require_positive
-from rx_agui.flow import from_async_iterable
-from rx_agui.operators import batch, chunk, compress, flow_control, sequence
-from rx_agui.operators._stage import Operator
-from rx_agui.sse import comment
+from rx_agui.replay import MemoryLog
 from rx_agui.testing import simulated_run
-from rx_agui.writer import SSEWriter
 
 __all__ = ["PROFILES", "Demo", "how_to_look"]
 
@@ -37,24 +38,19 @@ Headers = list[tuple[bytes, bytes]]
 
 logger = logging.getLogger("rx_agui.demo")
 
-#: What a run goes through. Someone who watches chunks wants to see some: so they are
+#: What is set for each. Someone who watches chunks wants to see some: so events are
 #: gathered for half a second, which gives each something to compress.
-PROFILES: Final = {
-    "agui": [flow_control(), sequence(), batch()],
-    "chunk": [
-        flow_control(),
-        sequence(),
-        batch(batch_timeout=0.5),
-        compress(min_size=256),
-        chunk(),
-    ],
+PROFILES: Final[dict[str, dict[str, Any]]] = {
+    "agui": {"profile": "agui"},
+    "chunk": {"profile": "chunk", "batch_timeout": 0.5},
 }
 
-_STREAM: Headers = [
-    (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"no-cache, no-transform"),  # who compresses may hold it back
-    (b"x-accel-buffering", b"no"),  # or else nginx may
-]
+#: Seconds a run waits for a reader to come back. Enough to cut the line by hand.
+_PATIENCE = 3.0
+
+#: Seconds runs have to end when the demo is stopped.
+_DEADLINE = 0.5
+
 _TEXT: Headers = [(b"content-type", b"text/plain; charset=utf-8")]
 
 
@@ -75,7 +71,7 @@ The same compressed, for clients of rx_agui, and what they make of it:
 
 
 class Demo:
-    """The app. Every request is a run of its own.
+    """The app.
 
     Args:
         rate: Events a second, as long as the reader keeps up.
@@ -90,85 +86,93 @@ class Demo:
         self._pause = 1 / rate
         self._words = words
         self._runs = count(1)
-        self._stopping = asyncio.Event()
+        self._log = MemoryLog()
+        self._shutdown = Shutdown(_DEADLINE)
 
     def stop(self) -> None:
         """End every run, by a RUN_ERROR that says why."""
-        self._stopping.set()
+        self._shutdown.begin()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(f"the demo speaks http, not {scope['type']}")
-        status, headers, text = _answer(scope)
+        answer = _answer(scope)
+        if answer is None:
+            await self._run(scope, receive, send)
+            return
+        status, headers, text = answer
         await send(
             {"type": "http.response.start", "status": status, "headers": headers}
         )
-        if headers is _STREAM and scope["method"] != "HEAD":
-            await self._stream(PROFILES[_profile(scope)], receive, send)
-        else:
-            body = b"" if scope["method"] == "HEAD" else text.encode()
-            await send({"type": "http.response.body", "body": body})
+        body = b"" if scope["method"] == "HEAD" else text.encode()
+        await send({"type": "http.response.body", "body": body})
 
-    async def _stream(
-        self, operators: list[Operator], receive: Receive, send: Send
-    ) -> None:
-        async def write(data: bytes) -> None:
-            await send({"type": "http.response.body", "body": data, "more_body": True})
+    async def _run(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Stream a run: all it takes."""
+        asked = await _asked(scope, receive)
+        response = SSEResponse(
+            lambda: self._agent(next(self._runs), asked),
+            log=self._log,
+            stream=asked.get("runId"),
+            on_disconnect=grace(_PATIENCE),
+            shutdown=self._shutdown,
+            name="demo",
+            **PROFILES[_profile(scope)],
+        )
+        await response(scope, receive, send)
 
-        run = next(self._runs)
-        await write(comment(f"run-{run}, simulated"))  # the first byte goes at once
-        writer = SSEWriter(write)
-        agent = from_async_iterable(lambda: self._agent(run))
-        subscription = agent.pipe(*operators).subscribe(writer)
-        written = asyncio.wrap_future(writer.done)
-        left = asyncio.ensure_future(_disconnected(receive))
-        try:
-            await asyncio.wait((written, left), return_when=asyncio.FIRST_COMPLETED)
-            if written.done():
-                await written
-                await send({"type": "http.response.body", "body": b""})
-        finally:
-            subscription.dispose()
-            written.cancel()
-            left.cancel()
-
-    async def _agent(self, run: int) -> AsyncIterator[dict[str, Any]]:
+    async def _agent(self, run: int, asked: dict[str, str]) -> AsyncIterator[Any]:
         """One event after the other, as a model types."""
         events, how = 0, "lost its reader"
+        run_id = asked.get("runId", f"run-{run}")
+        thread_id = asked.get("threadId", "thread-1")
         try:
-            for event in simulated_run(self._words, seed=run, run_id=f"run-{run}"):
-                if await self._stops_within(self._pause):
-                    yield {"type": "RUN_ERROR", "message": "the demo was stopped"}
-                    how = "was stopped"
-                    return
+            for event in simulated_run(
+                self._words, seed=run, run_id=run_id, thread_id=thread_id
+            ):
+                await asyncio.sleep(self._pause)
                 yield event
                 events += 1
             how = "finished"
         finally:
-            logger.info("run-%d %s after %d events", run, how, events)
-
-    async def _stops_within(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._stopping.wait()
-        except TimeoutError:
-            return False
+            if how != "finished" and self._shutdown.draining:
+                how = "was stopped"
+            logger.info("%s %s after %d events", run_id, how, events)
 
 
-def _answer(scope: Message) -> tuple[HTTPStatus, Headers, str]:
-    """What a request gets; of a stream, what comes before it."""
+def _answer(scope: Message) -> tuple[HTTPStatus, Headers, str] | None:
+    """What a request gets; None: a run."""
     match scope["path"], scope["method"]:
         case "/", "GET" | "HEAD":
             return HTTPStatus.OK, _TEXT, how_to_look(_url(scope))
         case "/run", "GET" | "HEAD" | "POST":  # HttpAgent of @ag-ui/client POSTs
             profile = _profile(scope)
             if profile in PROFILES:
-                return HTTPStatus.OK, _STREAM, ""
+                return None
             why = f"profile must be one of {', '.join(PROFILES)}, got {profile!r}\n"
             return HTTPStatus.BAD_REQUEST, _TEXT, why
         case "/" | "/run", _:
             return HTTPStatus.METHOD_NOT_ALLOWED, [*_TEXT, (b"allow", b"GET")], ""
     return HTTPStatus.NOT_FOUND, _TEXT, "here are / and /run\n"
+
+
+async def _asked(scope: Message, receive: Receive) -> dict[str, str]:
+    """The runId and threadId of a RunAgentInput, if there is one."""
+    if scope["method"] != "POST":
+        return {}
+    body, more = b"", True
+    while more and len(body) < 1024 * 1024:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    try:
+        asked = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    if type(asked) is not dict:
+        return {}
+    ids = ("runId", "threadId")
+    return {id: str(asked[id]) for id in ids if asked.get(id)}
 
 
 def _profile(scope: Message) -> str:
@@ -182,8 +186,3 @@ def _url(scope: Message) -> str:
     headers: dict[bytes, bytes] = dict(scope["headers"])
     host = headers.get(b"host", b"127.0.0.1:8000").decode("latin-1")
     return f"{scope['scheme']}://{host}"
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -13,6 +13,9 @@
     │   ├── Incomplete           pieces of a payload never came
     │   ├── Corrupt              a payload is not what was sent
     │   └── PayloadTooLarge      a limit in bytes was reached
+    ├── DeliveryError            a payload did not reach the sink
+    │   ├── NotSent              nothing of it has gone out: it may be sent again
+    │   └── Lost                 it may have: its events are given up, not sent twice
     ├── ReplayError              a log cannot give what a reader asks for
     │   ├── Trimmed              it no longer reaches back that far
     │   └── UnknownStream        nobody has opened it, or it is too long ago
@@ -20,6 +23,8 @@
         ├── BackpressureTimeout  no credit came home within `timeout` seconds
         ├── Overflow             the queue is full and the policy is to refuse
         ├── WouldBlock           waiting here would stop the very thing waited for
+        ├── CircuitOpen          the sink keeps failing and is left alone for a while
+        ├── Overloaded           the reader is too far behind for anything but the end
         ├── NotSubscribed        nobody listens to this Gate yet
         ├── AlreadySubscribed    this source has its one subscriber
         ├── StreamClosed         the stream has ended; nothing more can be sent
@@ -37,16 +42,21 @@ from collections.abc import Collection
 __all__ = [
     "AlreadySubscribed",
     "BackpressureTimeout",
+    "CircuitOpen",
     "CompressionError",
     "ConfigError",
     "Corrupt",
+    "DeliveryError",
     "DrainTimeout",
     "FlowControlError",
     "Gap",
     "Incomplete",
+    "Lost",
     "MissingExtra",
+    "NotSent",
     "NotSubscribed",
     "Overflow",
+    "Overloaded",
     "PayloadError",
     "PayloadTooLarge",
     "ProcessingError",
@@ -161,6 +171,44 @@ class PayloadTooLarge(PayloadError):
         self.limit = limit
 
 
+class DeliveryError(StreamError):
+    """A payload did not reach the sink."""
+
+
+class NotSent(DeliveryError, ConnectionError):
+    """Nothing of a payload has gone out: it may be sent again.
+
+    Raised by a `write`, or given to `Permit.release`, by a sink that knows this. Of any
+    other error nobody knows whether the reader has the bytes.
+
+    Attributes:
+        tried: False if the sink did not come to it, because an earlier one failed.
+    """
+
+    def __init__(self, reason: str = "not sent", *, tried: bool = True) -> None:
+        super().__init__(reason)
+        self.tried = tried
+
+
+class Lost(DeliveryError):
+    """Events whose write failed. They may have arrived, so they are not sent again.
+
+    Attributes:
+        events: How many they are.
+        first, last: The numbers they cover; 0 if they have none.
+    """
+
+    def __init__(
+        self, events: int, first: int, last: int, cause: BaseException
+    ) -> None:
+        which = f", numbers {first} to {last}," if last else ""
+        super().__init__(f"{events} events{which} are given up: {cause!r}")
+        self.events = events
+        self.first = first
+        self.last = last
+        self.__cause__ = cause
+
+
 class ReplayError(StreamError, LookupError):
     """A log cannot give what a reader asks for."""
 
@@ -208,6 +256,23 @@ class Overflow(FlowControlError):
 
 class WouldBlock(FlowControlError):
     """There is no credit, and waiting here would stop what would bring it."""
+
+
+class CircuitOpen(FlowControlError, ConnectionError):
+    """The sink keeps failing, and is left alone for `retry_in` more seconds."""
+
+    def __init__(self, retry_in: float, name: str = "sink") -> None:
+        super().__init__(f"{name} keeps failing: try again in {retry_in:g} s")
+        self.retry_in = retry_in
+        self.name = name
+
+
+class Overloaded(FlowControlError):
+    """The reader is `age` seconds behind: only what ends or frames a run is let in."""
+
+    def __init__(self, age: float) -> None:
+        super().__init__(f"the reader is {age:.3g} s behind")
+        self.age = age
 
 
 class NotSubscribed(FlowControlError):

@@ -33,7 +33,7 @@ class Frame:
         crc32: Of the payload before compression; None until someone needed it.
         permit: The credit that comes home when the frame has been written.
         trigger: What made a batch leave: size, timeout, bytes, stalled,
-            completed or error. Empty for what was never batched.
+            adaptive, completed or error. Empty for what was never batched.
         trace: The stream's telemetry, or None when nobody listens.
     """
 

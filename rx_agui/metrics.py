@@ -294,7 +294,9 @@ class _Sums:
         for reading in readings:
             name, more, levels = reading.name, reading.more, reading.levels
             self.counts[name, "emitted"] += reading.emitted
-            self.counts[name, "dropped"] += sum(reading.dropped.values())
+            # What a writer gave back is tried again, or dropped by who got it back.
+            lost = sum(reading.dropped.values()) - reading.dropped.get("given_back", 0)
+            self.counts[name, "dropped"] += lost
             for (word, label), n in more.items():
                 self.counts[name, word] += n
                 self.words[word, label] += n

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from time import time_ns
 from typing import Any
@@ -26,6 +28,7 @@ from typing import Any
 from rx_agui.clock import Clock, LoopClock, Timer, clock_for, running_loop
 from rx_agui.errors import (
     ConfigError,
+    NotSent,
     StreamClosed,
     StreamError,
     require_at_least,
@@ -36,13 +39,16 @@ from rx_agui.operators._stage import Sink, as_frame
 from rx_agui.probe import Send, Tally, Watch
 from rx_agui.sse import format_frame, format_sse_chunk
 
-__all__ = ["Done", "SSEWriter"]
+__all__ = ["Done", "SSEWriter", "Write"]
 
 Write = Callable[[bytes], Awaitable[object] | object]
 
 #: Seconds a write that never waits may keep an event loop before others run.
 _SLICE = 0.001
 
+
+#: What stands before the slash of an id: clients send it back in a header.
+_FITS_AN_ID = re.compile(r"[!-.0-~]*")
 
 _DISPOSED = "the subscription was disposed of before everything was written"
 
@@ -77,6 +83,9 @@ class SSEWriter(Sink):
             or returns something to await, it is awaited before the next write.
         flush_interval: Seconds that bytes may wait for more to go out with them. 0
             writes at once when idle, which gathers whatever comes during a write.
+        stream: Makes ids `<stream>/<number>`, by which a reader who was cut off asks a
+            log for the rest. ASCII without a slash: see `urllib.parse.quote`. Without
+            it an id is the bare number, which says that there is no coming back.
         loop: Where to await `write`. The default is the loop that runs here and now.
 
     Attributes:
@@ -85,7 +94,9 @@ class SSEWriter(Sink):
 
     What `write` raises never leaves `on_next`. It ends the stream, by way of the
     permits, and is what `done` carries. Without `flow_control` there are no permits
-    and the source cannot be told; then what follows is dropped.
+    and the source cannot be told; then what follows is dropped. Behind a
+    `circuit_breaker` the stream goes on: what was in the write is given up, or tried
+    again if `write` raised NotSent, and the breaker decides when the next is made.
 
     Raises:
         ConfigError: `write` is async, no loop was given, and none runs here.
@@ -96,10 +107,14 @@ class SSEWriter(Sink):
         write: Write,
         *,
         flush_interval: float = 0.0,
+        stream: str = "",
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         require_at_least(0.0, flush_interval=flush_interval)
+        if not _FITS_AN_ID.fullmatch(stream):
+            raise ConfigError("stream", stream, must="printable ASCII without a slash")
         self.done = Done()
+        self._stem = f"{stream}/" if stream else ""
         self._write = write
         self._flush_interval = flush_interval
         self._loop = loop or running_loop()
@@ -130,13 +145,15 @@ class SSEWriter(Sink):
         else:
             send = None
         events = _events_of(value)
+        permit = value.permit if isinstance(value, Frame | StreamChunk) else NO_PERMIT
         if self._failed is not None:
             self._lose(events)
+            if permit.is_answered:  # by somebody who would take it for written
+                permit.hold().release(self._failed)
             return
-        permit = value.permit if isinstance(value, Frame | StreamChunk) else NO_PERMIT
         permit.hold()
         try:
-            data = _format(value)
+            data = _format(value, self._stem)
         except Exception as error:  # neither an event nor a payload
             self._lose(events)
             if send is not None:
@@ -151,7 +168,7 @@ class SSEWriter(Sink):
                 self._outlived = permit.is_abandoned
         if failed:
             self._lose(events)
-            permit.release()
+            permit.release(self._failed if permit.is_answered else None)
         elif self._flush_interval and not self._is_busy:
             self._park(permit.credit)
         else:
@@ -244,6 +261,8 @@ class SSEWriter(Sink):
             try:
                 result = self._write(work.data)
             except Exception as error:
+                if self._give_back(error, work):
+                    continue
                 self._fail(error, work)
                 return
             if result is not None and inspect.isawaitable(result):
@@ -284,13 +303,9 @@ class SSEWriter(Sink):
         try:
             yield_at = time.monotonic() + _SLICE
             if result is not None and work is not None:
-                await result
-                self._written(work)
+                await self._write_async(work, result)
             while (work := self._next_work()) is not None:
-                written = self._write(work.data)
-                if inspect.isawaitable(written):
-                    await written
-                self._written(work)
+                await self._write_async(work)
                 work = None
                 # A write that never waits would keep the loop for as long as the
                 # credit it gives back brings more.
@@ -303,6 +318,20 @@ class SSEWriter(Sink):
             raise
         except Exception as error:
             self._fail(error, work)
+
+    async def _write_async(
+        self, work: _Work, result: Awaitable[object] | None = None
+    ) -> None:
+        """Write what a write was begun for, or begin one."""
+        try:
+            written = self._write(work.data) if result is None else result
+            if inspect.isawaitable(written):
+                await written
+        except Exception as error:
+            if not self._give_back(error, work):
+                raise
+        else:
+            self._written(work)
 
     def _next_work(self) -> _Work | None:
         """All that waits as one; None when idle. In the same step we are no longer busy."""
@@ -357,6 +386,28 @@ class SSEWriter(Sink):
         tally.busy += duration
         work.tell(None)
         work.release(None)
+
+    def _give_back(self, error: Exception, work: _Work) -> bool:
+        """A write failed: whether others answer for all that was in it, and we go on.
+
+        What waits behind it goes back with it. It must not be written before what
+        failed is tried again, or given up.
+        """
+        with self._mutex:
+            permits = (*work.permits, *self._waiting.permits)
+            if self._failed or not all(permit.is_answered for permit in permits):
+                return False
+            waiting, self._waiting = self._waiting, _Work()
+            self._under_way = 0
+            self._tally.count_drop("given_back", work.events + waiting.events)
+        duration = work.end()
+        self._tally.count("operator.time", duration)
+        self._tally.count("errors", 1, type(error).__qualname__)
+        if self._watch is not None:
+            self._watch.wrote(duration, error)
+        work.release(error)
+        waiting.release(NotSent("the write before it failed", tried=False))
+        return True
 
     # -- the end ---------------------------------------------------------------
 
@@ -473,16 +524,18 @@ class _SinkTally(Tally):
         return {"operator.buffer.usage": held}
 
 
-def _format(value: Any) -> bytes:
+def _format(value: Any, stem: str) -> bytes:
     if type(value) is StreamChunk:
+        if stem and value.event_id:
+            value = replace(value, event_id=stem + value.event_id)
         return format_sse_chunk(value)
     frame = as_frame(value)
     if frame.encoding == IDENTITY:
-        return format_frame(frame)
+        return format_frame(frame, stem)
     chunk = StreamChunk(
         data=frame.data,
         event_type="chunk",
-        event_id=str(frame.last) if frame.last else "",
+        event_id=f"{stem}{frame.last}" if frame.last else "",
         encoding=frame.encoding,
         sequence_num=frame.first,
         events=frame.events,

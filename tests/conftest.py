@@ -6,11 +6,13 @@ import logging
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from nginx import NGINX, nginx_before
 
 from rx_agui.operators import _stage
 from rx_agui.telemetry import _probe
@@ -65,6 +67,14 @@ def ag_ui_client(request: pytest.FixtureRequest) -> str:
     """The npm package of an unmodified AG-UI client."""
     package: str = request.param
     return package
+
+
+@pytest.fixture(scope="session")
+def nginx() -> Callable[..., AbstractContextManager[str]]:
+    """`with nginx(upstream, http="gzip on;", location="...") as url`: see nginx.py."""
+    if NGINX is None:
+        pytest.skip("no nginx to be had: nginx 1.19.5 or later")
+    return nginx_before
 
 
 @pytest.fixture

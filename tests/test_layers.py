@@ -26,11 +26,12 @@ LAYERS = """
     pipeline
     operators
     telemetry metrics
-    codec sse
+    codec patch sse
     config frame
     flow
     clock
     workers
+    backoff
     errors probe
 """
 

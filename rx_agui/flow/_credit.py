@@ -30,12 +30,12 @@ from contextlib import suppress
 from math import inf
 from threading import TIMEOUT_MAX
 from time import time_ns
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from rx_agui.clock import running_loop
 from rx_agui.errors import BackpressureTimeout, StreamClosed, require_positive
 
-__all__ = ["NO_PERMIT", "Credit", "Parker", "Passage", "Permit"]
+__all__ = ["NO_PERMIT", "Bar", "Credit", "Parker", "Passage", "Permit"]
 
 Wake = Callable[[], object]
 
@@ -55,16 +55,43 @@ class Parker(Protocol):
         """Send them on as they are: no more can come before they have gone."""
 
 
+class Bar:
+    """Why nobody gets a credit for a while, though some may be free.
+
+    Attributes:
+        refusal: Makes what is raised at who comes with an event in hand. Who comes
+            before the event does, such as a source that is pulled, waits instead.
+        spares: Whether an event is let in all the same.
+    """
+
+    __slots__ = ("refusal", "spares")
+
+    def __init__(
+        self,
+        refusal: Callable[[], Exception],
+        spares: Callable[[Any], bool] = lambda _: False,
+    ) -> None:
+        self.refusal = refusal
+        self.spares = spares
+
+
 class Waiter:
-    """Someone who waits for one credit."""
+    """Someone who waits for one credit.
 
-    __slots__ = ("accepted", "granted", "since", "wake")
+    Attributes:
+        event: What it is for; None: not known yet, or accepted already.
+        refused: What to raise, if a bar came down meanwhile.
+    """
 
-    def __init__(self, wake: Wake, accepted: bool) -> None:
+    __slots__ = ("accepted", "event", "granted", "refused", "since", "wake")
+
+    def __init__(self, wake: Wake, accepted: bool, event: Any) -> None:
         self.since = time_ns()
         self.wake = wake
         self.accepted = accepted
+        self.event = event
         self.granted = False
+        self.refused: Exception | None = None
 
 
 #: Who waits where nobody ever had to.
@@ -90,6 +117,7 @@ class Credit:
 
     __slots__ = (
         "_at_home",
+        "_bars",
         "_parkers",
         "_recent",
         "_reserve",
@@ -138,6 +166,7 @@ class Credit:
         self._waiters = _NOBODY
         self._parkers: list[Parker] = []
         self._at_home: list[Wake] = []
+        self._bars: list[Bar] = []
 
     # -- taking -------------------------------------------------------------
 
@@ -163,22 +192,46 @@ class Credit:
             return self._take_from_reserve()
         return True
 
-    def acquire_or(self, wake: Wake, *, accepted: bool = False) -> Waiter | None:
+    def acquire_despite(self, event: Any) -> bool:
+        """Take a credit for an event that the bars spare, if there is one.
+
+        Raises:
+            FlowControlError: What a bar has to say. Nothing is raised without one.
+        """
+        with self.lock:
+            if not self._bars:
+                return False
+            refused = self._refused_by_bar(event)
+            if refused is not None:
+                raise refused
+            if self.closed or self._reserve <= 0:
+                return False
+            self._reserve -= 1
+            return True
+
+    def acquire_or(
+        self, wake: Wake, *, accepted: bool = False, event: Any = None
+    ) -> Waiter | None:
         """Take a credit (None), or queue for one: `wake` is called once it is ours.
 
         It is also called when the stream closes; then `waiter.granted` is False.
 
         Args:
             accepted: It is for an event that was accepted: closing does not undo it.
+            event: What it is for, which a bar may refuse; None: not known yet.
         """
         with self.lock:
             if self.abandoned or (self.closed and not accepted):
                 raise self.refusal()
             self._gather_tokens()
-            if self._reserve > 0:
+            if self._bars and event is not None:
+                refused = self._refused_by_bar(event)
+                if refused is not None:
+                    raise refused
+            if self._reserve > 0 and (not self._bars or event is not None):
                 self._reserve -= 1
                 return None
-            waiter = Waiter(wake, accepted)
+            waiter = Waiter(wake, accepted, event)
             if self._waiters is _NOBODY:
                 self._waiters = deque()
             self._waiters.append(waiter)
@@ -188,7 +241,7 @@ class Credit:
         with self.lock:
             if self.closed:
                 raise self.refusal()
-            if self._reserve <= 0:
+            if self._reserve <= 0 or self._bars:
                 return False
             handful = int(min(self._reserve, _HANDFUL))
             self._reserve -= handful
@@ -204,6 +257,8 @@ class Credit:
         with self.lock:
             if self.closed:
                 raise self.refusal()
+            if self._bars:
+                return 0
             self._gather_tokens()
             n = int(min(max(self._reserve, 0), most))
             self._reserve -= n
@@ -229,17 +284,21 @@ class Credit:
         if granted:
             self.give(1)
 
-    def wait(self, timeout: float | None) -> None:
+    def wait(self, timeout: float | None, event: Any = None) -> None:
         """Block this thread until a credit is ours.
+
+        Args:
+            event: What it is for, which a bar may refuse.
 
         Raises:
             BackpressureTimeout: None came home within `timeout` seconds.
             StreamClosed: The stream ended meanwhile; or the error that ended it.
+            FlowControlError: What a bar has to say.
         """
         if self.acquire():
             return
         came = threading.Event()
-        waiter = self.acquire_or(came.set)
+        waiter = self.acquire_or(came.set, event=event)
         if waiter is None:
             return
         try:
@@ -249,11 +308,15 @@ class Credit:
             raise
         self._settle(waiter, in_time, timeout)
 
-    async def awaited(self) -> None:
+    async def awaited(self, event: Any = None) -> None:
         """Await a credit. Cancellation gives back what was granted meanwhile.
+
+        Args:
+            event: What it is for, which a bar may refuse.
 
         Raises:
             StreamClosed: The stream ended meanwhile; or the error that ended it.
+            FlowControlError: What a bar has to say.
         """
         if self.acquire():
             return
@@ -268,7 +331,7 @@ class Credit:
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(wake)
 
-        waiter = self.acquire_or(wake)
+        waiter = self.acquire_or(wake, event=event)
         if waiter is None:
             return
         try:
@@ -291,6 +354,8 @@ class Credit:
             if granted:
                 self.give(1)
             raise self.refusal()
+        if waiter.refused is not None:
+            raise waiter.refused
         if not granted:
             raise BackpressureTimeout(timeout or 0.0, self.size)
 
@@ -304,9 +369,8 @@ class Credit:
                 return
             woken: list[Wake] = []
             waits: list[int] = []
-            while self._waiters and self._reserve > 0:
+            while self._reserve > 0 and (waiter := self._next_waiter()) is not None:
                 self._reserve -= 1
-                waiter = self._waiters.popleft()
                 waiter.granted = True
                 woken.append(waiter.wake)
                 waits.append(self._note_wait(waiter))
@@ -317,6 +381,16 @@ class Credit:
             self._tell_wait(wait, "admitted")
         for wake in woken:  # never under the lock
             wake()
+
+    def _next_waiter(self) -> Waiter | None:
+        """Who has waited longest, of those that no bar keeps out. Under the lock."""
+        if not self._bars:
+            return self._waiters.popleft() if self._waiters else None
+        for waiter in self._waiters:
+            if waiter.event is not None and self._refused_by_bar(waiter.event) is None:
+                self._waiters.remove(waiter)
+                return waiter
+        return None
 
     def _note_wait(self, waiter: Waiter) -> int:
         """Somebody waits no longer, however that ends: for how long. Under the lock."""
@@ -349,6 +423,38 @@ class Credit:
                 self._at_home.append(wake)
                 return
         wake()
+
+    # -- keeping out ----------------------------------------------------------
+
+    def bar(self, bar: Bar) -> None:
+        """Let nobody in for now. Those who wait with an event in hand are refused."""
+        with self.lock:
+            self._bars.append(bar)
+            self._gather_tokens()
+            refused = []
+            for waiter in tuple(self._waiters):
+                if waiter.event is not None and not bar.spares(waiter.event):
+                    self._waiters.remove(waiter)
+                    waiter.refused = bar.refusal()
+                    refused.append((waiter, self._note_wait(waiter)))
+        for waiter, wait in refused:
+            self._tell_wait(wait, "cancelled")
+            waiter.wake()
+
+    def unbar(self, bar: Bar) -> None:
+        """Let everybody in again, if no other bar is left."""
+        with self.lock:
+            if bar not in self._bars:
+                return
+            self._bars.remove(bar)
+        self.give(0)
+
+    def _refused_by_bar(self, event: Any) -> Exception | None:
+        """What the first bar says that does not spare the event. Under the lock."""
+        for bar in self._bars:
+            if not bar.spares(event):
+                return bar.refusal()
+        return None
 
     # -- ending -------------------------------------------------------------
 
@@ -465,6 +571,12 @@ class Permit:
         return self._credit.abandoned
 
     @property
+    def is_answered(self) -> bool:
+        """Whether somebody above deals with a failure, so that the stream goes on."""
+        parts = self._parts
+        return bool(parts) and all(part.is_answered for part in parts)
+
+    @property
     def is_given_up(self) -> bool:
         """Whether the frame was reported as lost, and must not be written any more."""
         credit = self.credit
@@ -545,6 +657,10 @@ class Passage(Permit):
     def is_abandoned(self) -> bool:
         return self._credit.abandoned
 
+    @property
+    def is_answered(self) -> bool:
+        return self._above.is_answered
+
     def hold(self) -> Permit:
         self._above.hold()
         return self
@@ -578,10 +694,18 @@ class _NoPermit(Permit):
     def is_abandoned(self) -> bool:
         return False
 
+    @property
+    def is_answered(self) -> bool:
+        return False
+
     def hold(self) -> Permit:
         return self
 
     def release(self, error: Exception | None = None) -> None: ...
+
+    def _fail(self, error: Exception) -> None: ...
+
+    def _let_go(self, home: dict[Credit, int]) -> None: ...
 
     def __repr__(self) -> str:
         return "NO_PERMIT"

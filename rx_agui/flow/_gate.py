@@ -28,10 +28,12 @@ from rx_agui.clock import Timer, running_loop
 from rx_agui.errors import (
     AlreadySubscribed,
     DrainTimeout,
+    FlowControlError,
     NotSubscribed,
     StreamClosed,
     WouldBlock,
 )
+from rx_agui.flow._credit import Credit
 from rx_agui.flow._paced import Link, Paced
 
 __all__ = ["Gate"]
@@ -81,6 +83,8 @@ class Gate(Paced):
         Raises:
             BackpressureTimeout: The reader made no room in time; the event was not
                 let in, and may be sent again.
+            CircuitOpen, Overloaded: A `circuit_breaker` or `degrade` behind the gate
+                refuses; the event was not let in.
             WouldBlock: There is no room, and this thread runs the event loop or is
                 inside this stream's own `on_next`. At once, whatever the timeout.
             ValidationError: The event cannot be encoded.
@@ -90,13 +94,13 @@ class Gate(Paced):
         link = self._enter()
         try:
             prepared = link.prepare(event)
-            if not link.waits:
-                link.offer(prepared)
+            if not link.waits and link.offer(prepared):
                 return
-            if not link.credit.acquire():
+            credit = link.credit
+            if not credit.acquire() and not credit.acquire_despite(prepared):
                 self._refuse_to_block(link)
                 wait = link.timeout if timeout == _AS_CONFIGURED else timeout
-                link.credit.wait(wait)
+                credit.wait(wait, prepared)
             link.admit(prepared)
         finally:
             self._leave()
@@ -113,29 +117,29 @@ class Gate(Paced):
         link = self._enter()
         try:
             prepared = link.prepare(event)
-            if not link.waits:
-                link.offer(prepared)
+            if not link.waits and link.offer(prepared):
                 return
-            await link.credit.awaited()
+            await link.credit.awaited(prepared)
             link.admit(prepared)
         finally:
             self._leave()
 
     def try_send(self, event: Any) -> bool:
-        """Let an event in if there is room now. Whether there was.
+        """Let an event in if there is room now, and nothing refuses it. Whether it was.
 
         Raises:
-            As `send`, but never BackpressureTimeout or WouldBlock.
+            As `send`, but never BackpressureTimeout, CircuitOpen, Overloaded or
+            WouldBlock.
         """
         link = self._enter()
         try:
             prepared = link.prepare(event)
             if not link.waits:
-                link.offer(prepared)
-            elif link.credit.acquire():
-                link.admit(prepared)
-            else:
+                return link.offer(prepared)
+            credit = link.credit
+            if not credit.acquire() and not self._is_spared(credit, prepared):
                 return False
+            link.admit(prepared)
             return True
         finally:
             self._leave()
@@ -278,6 +282,12 @@ class Gate(Paced):
             link = self._link
         if last and link is not None:
             self._complete(link)
+
+    def _is_spared(self, credit: Credit, prepared: Any) -> bool:
+        try:
+            return credit.acquire_despite(prepared)
+        except FlowControlError:
+            return False
 
     def _may_block(self) -> bool:
         link = self._link

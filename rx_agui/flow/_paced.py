@@ -70,8 +70,11 @@ class Link(Protocol):
         The first so many. 0: somebody has to look at them one by one.
         """
 
-    def offer(self, prepared: Any) -> None:
-        """Let one event in if there is room; if not, the policy decides."""
+    def offer(self, prepared: Any) -> bool:
+        """Let one event in if there is room; if not, the policy decides.
+
+        False: it says that this one has to wait for a credit after all.
+        """
 
     def refuse(self, error: StreamError) -> None:
         """Tell that one event could not be prepared."""
@@ -174,7 +177,9 @@ class _Unpaced:
     def admit_many(self, events: list[Any]) -> int:
         return 0
 
-    offer = admit
+    def offer(self, prepared: Any) -> bool:
+        self.admit(prepared)
+        return True
 
     def refuse(self, error: StreamError) -> None:
         self.fail(error)

@@ -23,6 +23,7 @@ The contract is that of RxPY's `buffer_with_time_or_count`, with its faults mend
 from __future__ import annotations
 
 from math import inf
+from threading import get_ident
 from time import time_ns
 from typing import cast
 
@@ -31,8 +32,9 @@ from reactivex.abc import SchedulerBase
 from rx_agui.clock import Timer
 from rx_agui.codec import decode
 from rx_agui.errors import StreamError, WireError, require_positive, require_whole
-from rx_agui.flow import NO_PERMIT, Credit, Permit
+from rx_agui.flow import NO_PERMIT, Credit, Permit, Receipt
 from rx_agui.frame import IDENTITY, Frame
+from rx_agui.operators._pace import LINGER, Pace
 from rx_agui.operators._stage import (
     Entrance,
     Errors,
@@ -46,12 +48,18 @@ from rx_agui.probe import Send, Watch
 
 __all__ = ["batch", "unbatch"]
 
+#: How many times as long an event may be held when `degrade` enlarges batches. A reader
+#: who is a second behind already does not feel a fifth of it.
+_PATIENCE = 4
+
 
 def batch(
     batch_size: int = 50,
     batch_timeout: float = 0.05,
     *,
+    max_batch_size: int = 500,
     max_bytes: int | None = 1024 * 1024,
+    adaptive: bool = False,
     errors: Errors = None,
     scheduler: SchedulerBase | None = None,
 ) -> Operator:
@@ -74,9 +82,14 @@ def batch(
     Args:
         batch_size: Events in a full batch. 1 passes each event on by itself.
         batch_timeout: Seconds the first event of a batch may be held.
+        max_batch_size: Events in a batch at most, where the size moves: with `adaptive`,
+            or when `degrade` enlarges batches.
         max_bytes: Bytes a batch may have; only an event that is larger goes beyond,
             alone. 1 MiB is cut and encoded in a millisecond or so: without a bound
             (None) fifty snapshots of a megabyte would keep an event loop for twenty.
+        adaptive: Let the size follow the rate and the sink, between 1 and
+            `max_batch_size`: a lone event leaves at once, a flood fills batches.
+            `batch_size` says nothing then.
         errors: Told of events that cannot be encoded, if this operator is the first;
             the stream goes on without them. Without it they end the stream.
         scheduler: Whose time to use. The default is the subscription's.
@@ -84,13 +97,21 @@ def batch(
     Raises:
         ConfigError: A setting makes no sense.
     """
+    counts = {"batch_size": batch_size, "max_batch_size": max_batch_size}
     require_positive(batch_size=batch_size, batch_timeout=batch_timeout)
-    require_whole(batch_size=batch_size)
+    require_positive(max_batch_size=max_batch_size)
+    require_whole(**counts)
     if max_bytes is not None:
         require_positive(max_bytes=max_bytes)
         require_whole(max_bytes=max_bytes)
     return lift(
-        _Batch, batch_size, batch_timeout, max_bytes, errors, scheduler=scheduler
+        _AdaptiveBatch if adaptive else _Batch,
+        batch_size,
+        batch_timeout,
+        max_batch_size,
+        max_bytes,
+        errors,
+        scheduler=scheduler,
     )
 
 
@@ -116,11 +137,13 @@ class _Batch(Stage):
         "_limit",
         "_lines",
         "_loans",
+        "_most",
         "_opened",
         "_permits",
         "_size",
         "_timeout",
         "_timer",
+        "_usual",
         "_waiting",
     )
     word = "batch"
@@ -131,12 +154,15 @@ class _Batch(Stage):
         line: Line,
         size: int,
         timeout: float,
+        most: int,
         max_bytes: int | None,
         errors: Errors,
     ) -> None:
         super().__init__(line, errors)
         self._size = size
         self._timeout = timeout
+        self._most = most
+        self._usual = size, timeout
         self._limit: float = inf if max_bytes is None else max_bytes
         self._timer: Timer | None = None
         self._due = 0.0
@@ -144,6 +170,17 @@ class _Batch(Stage):
         self._credit: Credit | None = None
         self._folded: tuple[Stage, ...] = ()
         self._begin()
+
+    def ease(self, step: str, taken: bool) -> None:
+        """Make larger batches, that may wait for longer, while `degrade` says so."""
+        if step != "batch":
+            return
+        self._size, self._timeout = self._usual
+        if taken:
+            self._size = max(self._size, self._most)
+            self._timeout *= _PATIENCE
+        if self.waiting >= self._size:
+            self._leave("size")
 
     def _begin(self) -> None:
         self._lines: list[bytes] = []  # events that never were frames; see `gather`
@@ -391,6 +428,96 @@ class _Batch(Stage):
             self._timer = None
 
 
+class _AdaptiveBatch(_Batch):
+    """Its size follows the rate and the sink; see rx_agui.operators._pace."""
+
+    __slots__ = ("_first_came", "_pace", "_soon", "_under_way")
+
+    def __init__(
+        self,
+        line: Line,
+        size: int,
+        timeout: float,
+        most: int,
+        max_bytes: int | None,
+        errors: Errors,
+    ) -> None:
+        super().__init__(line, 1, timeout, most, max_bytes, errors)
+        self._pace = Pace(most, timeout, line.clock.now())
+        self._under_way = 0  # payloads the sink has
+        self._first_came = 0.0
+        self._soon: Timer | None = None
+
+    def ease(self, step: str, taken: bool) -> None:
+        if step == "batch":
+            timeout = self._usual[1]
+            self._timeout = timeout * _PATIENCE if taken else timeout
+            self._pace.linger = timeout if taken else timeout * LINGER
+
+    def _open(self, credit: Credit | None, events: int) -> None:
+        self._first_came = now = self.line.clock.now()
+        self._size = self._most if self._under_way else self._pace.aim(now)
+        super()._open(credit, events)
+        if events < self._size and not self._under_way:
+            self._linger(self._pace.linger)
+
+    def _leave(self, trigger: str) -> None:
+        events = self.waiting
+        if not events:
+            return
+        self._pace.left(events, self.line.clock.now())
+        if trigger == "size" and events < self._most:
+            trigger = "adaptive"
+        super()._leave(trigger)
+
+    def _permit_for_all(self) -> Permit:
+        permit = super()._permit_for_all()
+        self._under_way += 1
+        receipt = Receipt(permit, self._acknowledged)
+        permit.release()  # the receipt holds it now
+        return receipt
+
+    def _acknowledged(self, _: Exception | None) -> None:
+        """The sink is done with a payload. On any thread."""
+        if not self.line.turn.is_owned_by(get_ident()):
+            self.line.at_home(self._is_idle)
+            return
+        self._under_way -= 1
+        if self.waiting and not self._under_way:
+            self.line.post(self._go)
+
+    def _is_idle(self, _: object) -> None:
+        self._under_way -= 1
+        if not self._under_way:
+            self._go(None)
+
+    def _go(self, _: object) -> None:
+        """The sink is idle: let it have what waits, unless more is just about to come."""
+        if not self.waiting or self._under_way:
+            return
+        now = self.line.clock.now()
+        self._size = self._pace.aim(now)
+        left = self._first_came + self._pace.linger - now
+        if self.waiting >= self._size or left <= 1e-6:  # what clocks lose in rounding
+            self._leave("adaptive")
+        else:
+            self._linger(left)
+
+    def _linger(self, seconds: float) -> None:
+        if self._soon is None:
+            self._soon = self.after(seconds, self._lingered)
+
+    def _lingered(self, _: object) -> None:
+        self._soon = None
+        self._go(None)
+
+    def _cancel(self) -> None:
+        super()._cancel()
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+
+
 class _Unbatch(Stage):
     __slots__ = ()
     word = "unbatch"
@@ -421,7 +548,8 @@ def _join(frames: list[Frame]) -> Frame:
     """One payload of many: their lines, and what they cover."""
     first = frames[0]
     if len(frames) == 1:
-        return first
+        # Not itself: who let it in looks at its permit again when we return.
+        return first.copy(permit=NO_PERMIT)
     payload = Frame(
         b"\n".join([frame.data for frame in frames]),
         NO_PERMIT,

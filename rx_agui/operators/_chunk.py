@@ -34,7 +34,7 @@ from rx_agui.operators._codecs import crc32
 from rx_agui.operators._stage import Errors, Line, Operator, Stage, as_frame, lift
 from rx_agui.probe import Send
 
-__all__ = ["chunk", "reassemble"]
+__all__ = ["Carried", "chunk", "reassemble"]
 
 #: Payloads whose pieces may still come twice after the payload was whole.
 _REMEMBERED = 1024
@@ -164,7 +164,7 @@ def _pieces(frame: Frame, max_size: int) -> Iterator[bytes]:
         start = end
 
 
-class _Carried(Frame):
+class Carried(Frame):
     """A piece as it comes in: whoever lets it in writes a permit on it, not on yours."""
 
     __slots__ = ("piece",)
@@ -220,10 +220,10 @@ class _Reassemble(Stage):
 
     def frame_of(self, item: Any) -> Any:
         is_piece = type(item) is StreamChunk and (item.compressed or not item.is_whole)
-        return _Carried(item) if is_piece else super().frame_of(item)
+        return Carried(item) if is_piece else super().frame_of(item)
 
     def next(self, frame: Frame) -> None:
-        if isinstance(frame, _Carried):
+        if isinstance(frame, Carried):
             self._take_piece(frame)
         else:
             self.passed += frame.events
@@ -233,7 +233,7 @@ class _Reassemble(Stage):
     def levels(self) -> dict[str, int]:
         return {"operator.buffer.usage": self._size}
 
-    def _take_piece(self, carried: _Carried) -> None:
+    def _take_piece(self, carried: Carried) -> None:
         piece = carried.piece
         key = piece.sequence_num, piece.total_chunks, piece.crc32
         if key in self._settled:
@@ -259,7 +259,7 @@ class _Reassemble(Stage):
         elif self._timer is None:
             self._timer = self.after(self._timeout, self._ring)
 
-    def _complete(self, key: Key, carried: _Carried) -> None:
+    def _complete(self, key: Key, carried: Carried) -> None:
         partial = self._settle(key)
         pieces = [partial.pieces[index] for index in range(key[1])]
         if len({(p.events, p.encoding, p.numbers) for p in pieces}) > 1:

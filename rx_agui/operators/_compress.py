@@ -89,8 +89,8 @@ def compress(
     elif type(level) is not int or level not in codec.levels:
         low, high = codec.levels[0], codec.levels[-1]
         raise ConfigError("level", level, f"from {low} to {high} for {algorithm}")
-    pack = codec.packer(level)
-    return lift(_Compress, algorithm, pack, min_size, workers, ordered, errors)
+    packs = codec.packer(level), codec.packer(min(level, codec.cheapest))
+    return lift(_Compress, algorithm, packs, min_size, workers, ordered, errors)
 
 
 def decompress(*, max_size: int = 16 * 1024 * 1024, errors: Errors = None) -> Operator:
@@ -136,6 +136,7 @@ class _Compress(Stage):
         "_min_size",
         "_ordered",
         "_pack",
+        "_packs",
         "_pending",
         "_queued",
         "_workers",
@@ -146,7 +147,7 @@ class _Compress(Stage):
         self,
         line: Line,
         algorithm: str,
-        pack: Pack,
+        packs: tuple[Pack, Pack],
         min_size: int,
         workers: int,
         ordered: bool,
@@ -154,13 +155,19 @@ class _Compress(Stage):
     ) -> None:
         super().__init__(line, errors)
         self._algorithm = algorithm
-        self._pack = pack
+        self._packs = packs  # as set, and at its cheapest
+        self._pack = packs[0]
         self._min_size = min_size
         self._workers = self._idle = workers
         self._ordered = ordered
         self._pending = _NOTHING  # in order of arrival
         self._queued = _NOTHING  # those no worker has begun
         self._ending: tuple[Exception | None] | None = None
+
+    def ease(self, step: str, taken: bool) -> None:
+        """Take less time for it, while `degrade` says so."""
+        if step == "compress":
+            self._pack = self._packs[taken]
 
     def next(self, frame: Frame) -> None:
         self.taken += frame.events

@@ -125,9 +125,10 @@ class Entrance:
         """Encode and let in the first of several together: how many; 0 is none."""
         return 0
 
-    def offer(self, prepared: Any) -> None:
+    def offer(self, prepared: Any) -> bool:
         """Let one event in if there is room; if not, the policy decides."""
         self.line.hand_in(self._take, prepared)
+        return True
 
     def refuse(self, error: StreamError) -> None:
         """Tell that one event could not be prepared."""

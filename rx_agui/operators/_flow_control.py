@@ -23,7 +23,9 @@ from reactivex.abc import SchedulerBase
 from rx_agui.codec import encode, encode_many
 from rx_agui.errors import (
     BackpressureTimeout,
+    CircuitOpen,
     Overflow,
+    Overloaded,
     StreamError,
     require_one_of,
     require_positive,
@@ -32,13 +34,36 @@ from rx_agui.errors import (
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.flow._credit import Waiter
 from rx_agui.frame import Frame, StreamChunk
-from rx_agui.operators._stage import Entrance, Errors, Line, Operator, Stage, lift
+from rx_agui.operators._conflate import MergingQueue
+from rx_agui.operators._stage import (
+    Entrance,
+    Errors,
+    Gatherer,
+    Line,
+    Operator,
+    Stage,
+    lift,
+)
 from rx_agui.probe import Send
 
-__all__ = ["flow_control"]
+__all__ = ["Window", "flow_control"]
 
 #: What to do with an event for which there is neither credit nor a place to wait.
-OVERFLOWS: Final = ("wait", "error", "drop_oldest", "drop_newest", "latest")
+OVERFLOWS: Final = (
+    "wait",
+    "error",
+    "drop_oldest",
+    "drop_newest",
+    "latest",
+    "conflate",
+)
+
+#: Why an event is dropped whose sender is told so.
+_REASONS: Final[dict[type, str]] = {
+    BackpressureTimeout: "backpressure_timeout",
+    CircuitOpen: "circuit_open",
+    Overloaded: "overloaded",
+}
 
 
 def flow_control(
@@ -73,11 +98,14 @@ def flow_control(
             never wait; refuse once the queue is full. "drop_oldest" and
             "drop_newest": never wait; drop from the full queue's head, or what
             comes. "latest": keep only the newest that waits. Dropping deltas makes
-            text wrong without a trace: choose it for streams of snapshots.
+            text wrong without a trace: choose it for streams of snapshots. "conflate":
+            never wait; what queues is merged, as `conflate()` does it, so that a slow
+            reader gets fewer and larger events, and nothing is lost. Only when the queue
+            is full of what cannot merge: as "wait".
         errors: Told of events that could not be encoded or let in; the stream goes
             on without them. Without it, a ValidationError or Overflow ends the
-            stream behind what was let in, and BackpressureTimeout is raised out of
-            `on_next` at whoever sends, who may send again.
+            stream behind what was let in, and BackpressureTimeout, CircuitOpen and
+            Overloaded are raised out of `on_next` at whoever sends, who may send again.
         scheduler: Whose time to use. The default is the subscription's.
 
     Raises:
@@ -125,7 +153,7 @@ class _FlowControl(Stage):
         errors: Errors,
     ) -> None:
         super().__init__(line, errors)
-        line.entrance = _Window(line, self, size, buffer_size, timeout, overflow)
+        line.entrance = Window(line, self, size, buffer_size, timeout, overflow)
 
     @property
     def credit(self) -> Credit:
@@ -138,18 +166,15 @@ class _FlowControl(Stage):
 
     @property
     def waiting(self) -> int:
-        return sum([frame.events for frame in self._queued()])
-
-    def _queued(self) -> list[Frame]:
-        window = cast(_Window, self.line.entrance)
+        window = cast(Window, self.line.entrance)
         with window._mutex:
-            return list(window._queue)
+            return sum([frame.events for frame in window._queue])
 
     @property
     def levels(self) -> dict[str, int]:
-        window = cast(_Window, self.line.entrance)
+        window = cast(Window, self.line.entrance)
         return {
-            "operator.buffer.usage": sum([len(frame.data) for frame in self._queued()]),
+            "operator.buffer.usage": window.queued_bytes(),
             "flow_control.inflight": window.credit.in_flight,
             "flow_control.limit": window.credit.size or 0,
             "flow_control.queue.size": len(window._queue),
@@ -175,7 +200,7 @@ class _FlowControl(Stage):
         self.end(error)
 
 
-class _Window(Entrance):
+class Window(Entrance):
     """The entrance of a line with flow_control: nobody gets in without a credit.
 
     It stands above the stages that are piped before flow_control, since whoever waits
@@ -184,14 +209,18 @@ class _Window(Entrance):
 
     __slots__ = (
         "_asked",
+        "_conflates",
+        "_encode",
         "_ending",
         "_errors",
         "_first",
         "_gather",
         "_gatherer",
         "_is_watched",
+        "_judges",
         "_limit",
         "_lost",
+        "_merged",
         "_mutex",
         "_origin",
         "_overflow",
@@ -219,7 +248,11 @@ class _Window(Entrance):
         self._overflow = overflow
         self._limit = 1 if overflow == "latest" else buffer_size
         self._mutex = Lock()  # of the queue: senders fill it, the turn empties it
-        self._queue = _NOTHING
+        self._conflates = overflow == "conflate"
+        self._queue: deque[Frame] | MergingQueue = (
+            MergingQueue() if self._conflates else _NOTHING
+        )
+        self._merged = 0  # into others that wait, and not yet counted in turn
         self._lost: Counter[str] | None = None  # dropped, and not yet counted in turn
         self._errors: Counter[str] | None = None
         self._asked = False  # whether somebody has asked to be served
@@ -235,11 +268,11 @@ class _Window(Entrance):
         self.mark(frame)
         try:
             if self.waits and not self._queue and not self._may_not_wait():
-                self.credit.wait(self.timeout)
-            elif not self._has_room_for(frame):
+                self.credit.wait(self.timeout, frame)
+            elif not self._takes(frame):
                 return
-        except BackpressureTimeout as error:
-            self._lose("backpressure_timeout", frame, error)
+        except (BackpressureTimeout, CircuitOpen, Overloaded) as error:
+            self._lose(_REASONS[type(error)], frame, error)
             if self._stage.tell is None:
                 raise
             self._stage.tell(error)
@@ -250,11 +283,25 @@ class _Window(Entrance):
             if not self.credit.closed:
                 raise  # else it came too late, and whoever ended the stream said why
         else:
-            self.line.hand_in(self._let_in, frame)
+            self.admit(frame)
+
+    def _takes(self, frame: Frame) -> bool:
+        """Whether there is a credit for it now, if need be by waiting for one."""
+        try:
+            return self._has_room_for(frame)
+        except Overflow:
+            if not self._conflates or self._may_not_wait():
+                raise
+            self.credit.wait(self.timeout, frame)
+            return True
 
     def begin(self, top: Stage) -> None:
         super().begin(top)
+        self._first: Stage | Gatherer
         self._first, self._gatherer = self.line.fold()
+        # Called for every event, so by way of nothing where it is the codec's own.
+        self._judges = type(top).encode is not Stage.encode
+        self._encode: Callable[[Any], bytes] = top.encode if self._judges else encode
         watch = self.line.watch
         self._is_watched = watch is not None
         self._origin: Callable[[], Any] | None = None
@@ -270,9 +317,17 @@ class _Window(Entrance):
         elif watch is None:
             self.prepare = top.frame_of
 
+    def reroute(self, gatherer: Gatherer) -> None:
+        """Let what comes go there, where stages are folded. In turn."""
+        self._first = self._gatherer = gatherer
+        self._gather = gatherer.gather
+
     def admit(self, prepared: Any) -> None:
         line = self.line
         turn = line.turn
+        if self._conflates:
+            self._admit_behind(prepared)
+            return
         if type(prepared) is bytes and not turn.inbox:
             # line.hand_in and _let_in, written out: this is done for every event.
             try:
@@ -299,8 +354,9 @@ class _Window(Entrance):
         line.hand_in(self._let_in, prepared)
 
     def admit_many(self, events: list[Any]) -> int:
-        is_linked = self._origin is not None and self._origin() is not None
-        if self._gatherer is None or is_linked:
+        if self._gatherer is None or self._judges or self._conflates:
+            return 0
+        if self._origin is not None and self._origin() is not None:
             return 0
         lines = encode_many(events)
         n = len(lines)
@@ -310,28 +366,55 @@ class _Window(Entrance):
 
     def _prepare_bytes(self, event: Any) -> Any:
         if type(event) is dict:
-            return encode(event)
+            return self._encode(event)
         if isinstance(event, Frame | StreamChunk):
             return self.top.frame_of(event)
-        return encode(event)
+        return self._encode(event)
 
     def _prepare_linked(self, event: Any) -> Any:
         """The same, but an event that comes from a span keeps that beside it."""
         origin = self._origin and self._origin()
         if origin is None:
-            return encode(event) if type(event) is dict else self._prepare_bytes(event)
+            return (
+                self._encode(event)
+                if type(event) is dict
+                else self._prepare_bytes(event)
+            )
         frame = self.top.frame_of(event)
         frame.trace = origin
         return frame
 
-    def offer(self, prepared: Any) -> None:
+    def offer(self, prepared: Any) -> bool:
         """Let a frame in, or keep it waiting, or drop one.
+
+        Returns:
+            False: there is no room, and the policy is to wait for a credit.
 
         Raises:
             Overflow: The queue is full and the policy is to refuse.
         """
-        if self._has_room_for(prepared):
+        try:
+            has_room = self._has_room_for(prepared)
+        except Overflow:
+            if self._conflates:
+                return False
+            raise
+        if has_room:
             self.line.hand_in(self._let_in, prepared)
+        return True
+
+    def _admit_behind(self, prepared: Any) -> None:
+        """Let a frame in, for which a credit was taken, behind those that wait."""
+        if not self._queue:
+            self.line.hand_in(self._let_in, prepared)
+            return
+        frame = Frame(prepared) if type(prepared) is bytes else prepared
+        with self._mutex:
+            self._merged += (
+                cast(MergingQueue, self._queue).append(frame, room=True) or 0
+            )
+        self.credit.give(1)  # the first of those who wait goes with it
+        self._wake()
 
     def _has_room_for(self, prepared: Any) -> bool:
         """Take a credit for it; or else keep it waiting, or drop one."""
@@ -346,19 +429,31 @@ class _Window(Entrance):
 
     # -- the queue of those who may not wait -----------------------------------------
 
+    @property
+    def queued(self) -> float:
+        """The share of the queue that is full."""
+        return len(self._queue) / self._limit
+
     def _enqueue(self, frame: Frame) -> None:
         dropped: Frame | None = None
         with self._mutex:
-            if len(self._queue) >= self._limit:
-                if self._overflow in ("wait", "error"):
+            queue, is_full = self._queue, len(self._queue) >= self._limit
+            if isinstance(queue, MergingQueue):
+                merged = queue.append(frame, room=not is_full)
+                if merged is None:
                     raise Overflow(self._limit)
-                drops_newest = self._overflow == "drop_newest"
-                dropped = frame if drops_newest else self._queue.popleft()
-            if dropped is not frame:
-                if self._queue is _NOTHING:
-                    self._queue = deque()
-                self._queue.append(frame)
-                frame.permit.hold()  # of a window further up
+                self._merged += merged
+            else:
+                if is_full:
+                    if self._overflow in ("wait", "error"):
+                        raise Overflow(self._limit)
+                    drops_newest = self._overflow == "drop_newest"
+                    dropped = frame if drops_newest else queue.popleft()
+                if dropped is not frame:
+                    if queue is _NOTHING:
+                        self._queue = queue = deque()
+                    queue.append(frame)
+                    frame.permit.hold()  # of a window further up
         if dropped is frame:
             self._lose("overflow_newest", frame)
         elif dropped is not None:
@@ -459,6 +554,13 @@ class _Window(Entrance):
 
     # -- the end -----------------------------------------------------------------------
 
+    def queued_bytes(self) -> int:
+        """Bytes of what waits for credit."""
+        with self._mutex:
+            if isinstance(self._queue, MergingQueue):
+                return self._queue.size
+            return sum([len(frame.data) for frame in self._queue])
+
     def abandon(self) -> int:
         lost = self.credit.in_flight + len(self._queue)
         self.credit.give_up()
@@ -476,8 +578,10 @@ class _Window(Entrance):
         self._lose_queue("cancelled")
 
     def _lose_queue(self, reason: str) -> None:
+        lost: list[Frame] = []
         with self._mutex:
-            lost, self._queue = self._queue, _NOTHING
+            while self._queue:
+                lost.append(self._queue.popleft())
         for frame in lost:
             frame.permit.release()
             self._lose(reason, frame)
@@ -499,6 +603,9 @@ class _Window(Entrance):
         with self._mutex:
             lost, self._lost = self._lost, None
             errors, self._errors = self._errors, None
+            merged, self._merged = self._merged, 0
+        self._stage.taken += merged
+        self._stage.merged += merged
         for kind, n in (errors or {}).items():
             self._stage.count("errors", n, kind)
         for reason, events in (lost or {}).items():

@@ -42,6 +42,9 @@ class Gatherer(Protocol):
     def gather_many(self, lines: list[bytes], credit: Credit) -> None:
         """Several came together, each with a credit."""
 
+    def next(self, frame: Frame) -> None:
+        """A frame came after all."""
+
 
 #: The source of a line that has none yet, or none any more.
 _NONE: Final = Disposable()

@@ -192,6 +192,14 @@ class Stage(probe.Tally):
 
     # -- at the edges -----------------------------------------------------------------
 
+    def encode(self, event: Any) -> bytes:
+        """The event's JSON. On any thread.
+
+        Raises:
+            ValidationError: It cannot be encoded.
+        """
+        return encode(event)
+
     def frame_of(self, item: Any) -> Any:
         """What came, as a frame of our own. On any thread.
 

@@ -46,10 +46,28 @@ class ReplayLog(Protocol):
         """
 
     async def append(self, stream: str, frame: Frame) -> None:
-        """Keep a numbered payload. Numbers go up, and leave nothing out."""
+        """Keep a numbered payload. Numbers go up, and leave nothing out.
+
+        The log takes the bytes and the numbers; whose permit it is stays with the one
+        who sends it.
+
+        Raises:
+            ReplayError: It does not follow on the last one, has no number, or is
+                compressed.
+            StreamClosed: The stream was closed.
+            UnknownStream: Nobody has opened it, or it is too long ago.
+        """
 
     async def close(self, stream: str) -> None:
         """No more will come. Readers of the tail end behind the last event."""
+
+    async def forget(self, stream: str) -> None:
+        """Drop the stream, as if nobody had ever opened it.
+
+        For a run that failed before its first event: it was answered with a status of
+        its own, and the same request may be made again. Readers of its tail get
+        `UnknownStream`. Nothing happens if nobody knows it.
+        """
 
     async def position(self, stream: str) -> Position | None:
         """How far it has come; None if nobody knows it (any more)."""
@@ -57,11 +75,14 @@ class ReplayLog(Protocol):
     def tail(self, stream: str, after: int = 0) -> AsyncIterator[Frame]:
         """Every event behind number `after`, exactly once: what is kept, then live.
 
-        Ends when the stream is closed. A payload that spans `after` is cut.
+        Ends when the stream is closed. A payload that spans `after` is cut. What comes
+        out is the reader's own: the bytes are shared, the frames are not. It may be
+        left at any moment, and leaves nothing behind.
 
-        Raises:
-            Trimmed: The log no longer reaches back that far, or a reader was so slow
-                that it was overtaken.
+        Raises, where the first event is asked for:
+            Trimmed: The log no longer reaches back that far, or not yet that far
+                forward (`after` is of another run of the same name), or a reader was so
+                slow that it was overtaken.
             UnknownStream: Nobody has opened it, or it is too long ago.
         """
 
@@ -71,7 +92,8 @@ class ReplayLog(Protocol):
         One payload of ordinary events (RUN_STARTED, snapshots, one START and one delta
         for each construct that is still open ...), of which only the last line has a
         number: the last it covers. So a cut inside it neither loses nor repeats it.
-        It exists however much was trimmed. Without events it is empty.
+        It exists however much was trimmed. Without events it is empty. `join` gives it
+        and the tail behind it.
 
         Raises:
             UnknownStream: Nobody has opened it, or it is too long ago.

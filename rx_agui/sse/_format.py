@@ -36,13 +36,15 @@ T = TypeVar("T")
 _BREAKS_A_FIELD = re.compile("[\r\n\0]")
 
 
-def format_frame(frame: Frame) -> bytes:
+def format_frame(frame: Frame, stem: str = "") -> bytes:
     r"""A frame that is not compressed, in profile agui.
+
+    Numbers are written behind `stem`: "run-7/" makes the id of number 41 "run-7/41".
 
     >>> format_frame(Frame(b'{"type":"A"}\n{"type":"B"}', events=2, first=7, last=8))
     b'id: 7\ndata: {"type":"A"}\n\nid: 8\ndata: {"type":"B"}\n\n'
     """
-    return _format_lines(frame.data, frame.line_numbers())
+    return _format_lines(frame.data, frame.line_numbers(), stem.encode())
 
 
 def format_sse_chunk(chunk: StreamChunk) -> bytes:

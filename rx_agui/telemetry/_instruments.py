@@ -231,6 +231,11 @@ OBSERVABLES: Final = (
         _counted("session.replayed.events"),
     ),
     Observable(
+        "rx_agui.degrade.level", "1",
+        "How many steps of sending less are taken; of all streams.",
+        _level("degrade.level"), _UPDOWN,
+    ),
+    Observable(
         "rx_agui.circuit_breaker.status", "1",
         "1 for the state a breaker is in, 0 for the others.", _states, _UPDOWN,
     ),

@@ -33,6 +33,8 @@ _FACTS = {
     "output_size": "rx_agui.compress.output.size",
     "outcome": "rx_agui.compress.outcome",
     "count": "rx_agui.chunk.count",
+    "merged": "rx_agui.conflate.merged",
+    "state": "rx_agui.circuit_breaker.state",
 }
 
 

@@ -19,8 +19,12 @@ The lanes, of which a drawing has those it needs:
     taken    when the events of `pull` must be taken
     refused  which events the gate must refuse
     errors   what the observer given as `errors=errors` must be told
-    ack      the sink keeps what it gets; `!` releases the oldest, `#` fails it
+    ack      the sink keeps what it gets; `!` releases the oldest, `#` fails it, and
+             `~` fails it before any of it has gone out
     credit   how many credits must be free at the end of each second
+    state    what a circuit breaker must be in then: closed, open or half-open
+    level    at which level `degrade` must be then
+    other    what the fallback of a circuit breaker, `fallback=other`, must be given
     work     how many seconds each job of a worker takes, one digit a job
     dispose  `!` is when the subscription is disposed of
 
@@ -58,6 +62,9 @@ _LANES = frozenset(
         "errors",
         "ack",
         "credit",
+        "state",
+        "level",
+        "other",
         "work",
         "dispose",
     ]

@@ -16,8 +16,9 @@ from reactivex.abc import DisposableBase, ObserverBase
 from reactivex.disposable import Disposable
 
 from rx_agui import operators
+from rx_agui.backoff import Backoff
 from rx_agui.codec import encode
-from rx_agui.errors import StreamError
+from rx_agui.errors import NotSent, StreamError
 from rx_agui.flow import Credit, Gate, Permit, from_iterable
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.operators._compress import ALGORITHMS
@@ -38,13 +39,15 @@ class Played:
         lanes: The same lanes as the drawing's that say what must happen.
         tallies: Of each operator, from the source down.
         credit: The window, where there is a `flow_control`.
+        notes: Of each lane with a sign for each second, what was noted: credits free,
+            a breaker's state, a level.
     """
 
     drawing: Drawing
     lanes: dict[str, list[Mark]] = field(default_factory=dict)
     tallies: list[Tally] = field(default_factory=list)
     credit: Credit | None = None
-    free: str = ""
+    notes: dict[str, str] = field(default_factory=dict)
 
     def differences(self) -> str:
         """Drawn above played for each lane that differs; empty if all is true."""
@@ -56,9 +59,13 @@ class Played:
                     f"{lane:9}{write(drawn)}   drawn",
                     f"{'':9}{write(marks)}   played",
                 ]
-        drawn_credit = self.drawing.lanes.get("credit", "")
-        if not self.free.startswith(drawn_credit):
-            rows += [f"credit   {drawn_credit}   drawn", f"{'':9}{self.free}   played"]
+        for lane, noted in self.notes.items():
+            drawn_notes = self.drawing.lanes[lane]
+            if not noted.startswith(drawn_notes):
+                rows += [
+                    f"{lane:9}{drawn_notes}   drawn",
+                    f"{'':9}{noted}   played",
+                ]
         return "\n".join(rows)
 
 
@@ -87,9 +94,12 @@ class _Player(Probe):
         self.scheduler = MarbleScheduler([float(digit) for digit in work])
         self.played = Played(drawing)
         self.held: deque[Permit] = deque()
-        for lane in ("out", "taken", "refused", "errors"):
+        for lane in ("out", "taken", "refused", "errors", "other"):
             if lane in drawing.lanes:
                 self.played.lanes[lane] = []
+        for lane in _NOTED:
+            if lane in drawing.lanes:
+                self.played.notes[lane] = ""
 
     def play(self) -> Played:
         drawing, scheduler = self.drawing, self.scheduler
@@ -144,8 +154,9 @@ class _Player(Probe):
             scheduler.at(
                 second, scheduler.soon, lambda: scheduler.soon(subscription.dispose)
             )
-        for second in range(len(self.drawing.lanes.get("credit", ""))):
-            scheduler.at(second + 0.5, self._note_credit)
+        for lane in self.played.notes:
+            for second in range(len(self.drawing.lanes[lane])):
+                scheduler.at(second + 0.5, self._note, lane)
 
     def _drawn(self, lane: str) -> list[Mark]:
         return self.drawing.marks(lane)
@@ -158,11 +169,10 @@ class _Player(Probe):
 
     def _ack(self, sign: str) -> None:
         if self.held:
-            self.held.popleft().release(StreamError("#") if sign == "#" else None)
+            self.held.popleft().release(_FATES[sign])
 
-    def _note_credit(self) -> None:
-        credit = self.played.credit
-        self.played.free += "?" if credit is None else str(credit.free)
+    def _note(self, lane: str) -> None:
+        self.played.notes[lane] += _NOTED[lane](self.played)
 
     # -- what comes out ---------------------------------------------------------
 
@@ -173,6 +183,9 @@ class _Player(Probe):
 
     def _ended(self) -> None:
         self._mark("out", "|")
+
+    def _diverted(self, item: Any) -> None:
+        self._mark("other", _letter(self.drawing, item))
 
     def _told(self, error: StreamError) -> None:
         name = type(error).__name__
@@ -212,7 +225,7 @@ class _Player(Probe):
 
     def _setting(self, node: ast.expr) -> object:
         if isinstance(node, ast.Name):
-            known = {"errors": self._told, **_FUNCTIONS}
+            known = {"errors": self._told, "other": self._diverted, **_FUNCTIONS}
             if node.id not in known:
                 raise ValueError(f"{node.id} is none of {', '.join(known)}")
             return known[node.id]
@@ -290,7 +303,7 @@ def _piece(frame: Frame, index: int, total: int) -> StreamChunk:
 def _letter(drawing: Drawing, item: Any) -> str:
     """The letter that stands for what came out."""
     seen = _seen(drawing, item)
-    drawn = {mark.sign for mark in drawing.marks("out")}
+    drawn = {mark.sign for lane in ("out", "other") for mark in drawing.marks(lane)}
     for letter, meaning in drawing.meanings.items():
         if letter in drawn and _agree(meaning, seen):
             return letter
@@ -344,10 +357,41 @@ def _agree(drawn: Meaning, seen: Meaning) -> bool:
     )
 
 
+def _credit(played: Played) -> str:
+    return "?" if played.credit is None else str(played.credit.free)
+
+
+def _state(played: Played) -> str:
+    """The first letter of the state a breaker is in."""
+    for tally in played.tallies:
+        for (_, state), is_in in tally.states.items():
+            if is_in:
+                return state[0]
+    return "?"
+
+
+def _level(played: Played) -> str:
+    found = (tally.levels.get("degrade.level") for tally in played.tallies)
+    return str(next((level for level in found if level is not None), "?"))
+
+
 def _digit(event: Mapping[str, Any]) -> int:
     """The number of an event whose letter is a digit."""
     return int(event["type"])
 
 
+#: Lanes on which the end of each second is noted, and what of it.
+_NOTED: Final[dict[str, Callable[[Played], str]]] = {
+    "credit": _credit,
+    "state": _state,
+    "level": _level,
+}
+
+#: How the sink lets go of what it has.
+_FATES: Final = {"!": None, "#": StreamError("#"), "~": NotSent("~")}
+
 #: What a setting may name.
-_FUNCTIONS: Final[dict[str, object]] = {"digit": _digit}
+_FUNCTIONS: Final[dict[str, object]] = {
+    "digit": _digit,
+    "twice": Backoff(2.0, jitter=0),  # 2 seconds, 4, 8 and so on
+}

@@ -459,13 +459,14 @@ def test_a_batch_carries_the_credit_of_its_events_until_it_is_written() -> None:
         frame.permit.hold()
         held.append(frame)
 
-    from_iterable(pulled).pipe(flow_control(4), batch(2, 60.0)).subscribe(keep)
+    line = from_iterable(pulled).pipe(flow_control(4), batch(2, 60.0)).subscribe(keep)
     assert taken == [0, 1, 2, 3]
     assert [frame.permit.credits for frame in held] == [2, 2]
 
     held[0].permit.release()
 
     assert taken == [0, 1, 2, 3, 4, 5]
+    line.dispose()
 
 
 # -- unbatch ----------------------------------------------------------------------------

@@ -21,13 +21,18 @@ from rx_agui import (
     StreamChunk,
     batch,
     chunk,
+    circuit_breaker,
     compress,
+    conflate,
     decompress,
+    degrade,
     flow_control,
     reassemble,
     resequence,
     sequence,
+    split,
     unbatch,
+    validate,
 )
 from rx_agui.operators._stage import as_frame
 from rx_agui.testing import RULES, Candidate, Rule
@@ -55,6 +60,7 @@ def made_by(*operators: Operator) -> Callable[[int], list[Any]]:
     return inputs
 
 
+cut_pieces = made_by(sequence(), chunk(20))
 pieces = made_by(sequence(), compress(min_size=1, level=9), chunk())
 numbered = made_by(sequence())
 pairs = made_by(batch(1), ops.map(lambda f: Frame(f.data + b"\n" + f.data, events=2)))
@@ -80,12 +86,26 @@ OPERATORS = [
     Candidate("sequence by number", lambda: sequence(number=value), failing=lambda: sequence(number=broken)),
     Candidate("batch", lambda: batch(3, 0.002), telling=lambda e: batch(3, 0.002, errors=e)),
     Candidate("batch of one", lambda: batch(1)),
+    Candidate("batch that adapts", lambda: batch(50, 0.002, adaptive=True), telling=lambda e: batch(50, 0.002, adaptive=True, errors=e)),
     Candidate("batch by bytes", lambda: batch(50, 0.002, max_bytes=100)),
+    Candidate("conflate", conflate, telling=lambda e: conflate(errors=e)),
+    Candidate("conflate of payloads", conflate, pairs),
+    Candidate("conflate behind batch", lambda: compose(batch(3, 0.002), conflate())),
+    Candidate("flow_control that merges", lambda: flow_control(overflow="conflate")),
+    Candidate("split", split, telling=lambda e: split(errors=e)),
+    Candidate("split of what has no pieces", lambda: split(10)),
     Candidate("compress", lambda: compress(min_size=1), telling=lambda e: compress(errors=e)),
     Candidate("compress by workers", lambda: compress(min_size=1, workers=3)),
     Candidate("three in company", lambda: compose(flow_control(), sequence(), batch(3, 0.002))),
     Candidate("chunk", chunk, telling=lambda e: chunk(errors=e)),
     Candidate("chunk in pieces", lambda: chunk(10)),
+    Candidate("circuit_breaker", circuit_breaker, telling=lambda e: circuit_breaker(errors=e)),
+    Candidate("circuit_breaker of pieces", circuit_breaker, cut_pieces),
+    Candidate("degrade", degrade, telling=lambda e: degrade(errors=e)),
+    Candidate("degrade in company", lambda: compose(flow_control(), degrade(), sequence(), batch(3, 0.002))),
+    Candidate("validate", validate, telling=lambda e: validate(errors=e)),
+    Candidate("validate behind another", lambda: compose(flow_control(), validate())),
+    Candidate("validate in company", lambda: compose(validate(), flow_control(), sequence(), batch(3, 0.002))),
     Candidate("reassemble", reassemble, zipped_pieces),
     Candidate("decompress", decompress, zipped),
     Candidate("resequence", resequence, numbered),

@@ -41,11 +41,11 @@ def test_nothing_is_no_setting_and_nobody_counts_by_halves(
 
 
 @pytest.mark.parametrize("value", ["", "WAIT", "drop", None, True, 1, nan, ["wait"]])
-def test_overflow_is_one_of_five_words(value: Any) -> None:
+def test_overflow_is_one_of_six_words(value: Any) -> None:
     with pytest.raises(ConfigError) as refused:
         flow_control(overflow=value)
 
-    words = "wait, error, drop_oldest, drop_newest, latest"
+    words = "wait, error, drop_oldest, drop_newest, latest, conflate"
     assert str(refused.value) == f"overflow must be one of {words}, got {value!r}"
 
 

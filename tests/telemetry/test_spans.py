@@ -25,9 +25,11 @@ from told import Told
 from rx_agui import (
     Frame,
     Gate,
+    NotSent,
     SSEWriter,
     batch,
     chunk,
+    circuit_breaker,
     compress,
     decompress,
     flow_control,
@@ -162,6 +164,33 @@ def test_a_span_says_what_its_operator_did(told: Told) -> None:
     for span in told.spans():
         assert span.status.status_code is StatusCode.UNSET
         assert span.kind is SpanKind.INTERNAL
+
+
+def test_a_payload_that_was_sent_again_went_well_and_one_given_up_did_not(
+    told: Told,
+) -> None:
+    errors = iter([NotSent("busy"), None, OSError("gone")])
+
+    def write(data: bytes) -> None:
+        error = next(errors, None)
+        if error is not None:
+            raise error
+
+    breaker = circuit_breaker(backoff=0.001, errors=lambda _: None)
+    events = rx.of(*EVENTS[:3])
+    run(told.telemetry(), events, flow_control(), sequence(), breaker, write=write)
+
+    sends = sorted(told.spans("send chat"), key=lambda span: span.start_time or 0)
+    assert [span.status.status_code for span in sends] == [
+        *(StatusCode.UNSET, StatusCode.ERROR, StatusCode.UNSET),
+    ]
+    steps = [[child.name for child in told.children(send)] for send in sends]
+    assert all("circuit_breaker" in names for names in steps)
+    states = {
+        (span.attributes or {})["rx_agui.circuit_breaker.state"]
+        for span in told.spans("circuit_breaker")
+    }
+    assert states == {"closed"}
 
 
 def test_a_payload_in_pieces_has_one_child_per_operator_all_the_same(

@@ -1,0 +1,238 @@
+"""Draw docs/adaptive.svg: what `batch(adaptive=True)` makes of events as they come.
+
+python docs/draw_adaptive.py
+
+The batch is the real one, played in virtual time, between arrivals as agents make them
+and a sink that takes its time. So the picture is the same whenever it is drawn.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html import escape
+from math import log10
+from pathlib import Path
+from random import Random
+
+from reactivex.subject import Subject
+
+from rx_agui import Frame, batch
+from rx_agui.testing import MarbleScheduler
+
+ROOT = Path(__file__).parent.parent
+
+#: Of the picture, and of one of its fields.
+WIDTH, HEIGHT = 1040, 560
+LEFT, RIGHT, FIELD, GAP, TOP = 84, 1016, 190, 44, 92
+
+STYLE = """
+  svg { font: 13px ui-sans-serif, system-ui, "Segoe UI", Helvetica, Arial, sans-serif }
+  .card { fill: #ffffff; stroke: #d8dee4 } .name { fill: #1f2328 }
+  .title { font-size: 15px; font-weight: 600 }
+  .note { fill: #59636e; font-size: 11.5px }
+  .grid { stroke: #d8dee4; stroke-width: 1 } .phase { stroke: #afb8c1; stroke-dasharray: 2 4 }
+  .quick { fill: #0969da } .slow { fill: #bf8700 }
+  @media (prefers-color-scheme: dark) {
+    .card { fill: #0d1117; stroke: #30363d } .name { fill: #e6edf3 }
+    .note { fill: #9198a1 } .grid { stroke: #262c36 } .phase { stroke: #3d444d }
+    .quick { fill: #4493f8 } .slow { fill: #d29922 }
+  }
+"""
+
+#: What an agent does, and until which second.
+PHASES = (
+    ("now and then", 1.5),
+    ("a model types, in bursts", 3.5),
+    ("faster and faster", 5.0),
+    ("20,000 a second", 5.6),
+    ("a model types", 7.0),
+)
+
+
+@dataclass
+class Sink:
+    """What one sink got: seconds, size and delay of each batch.
+
+    Args:
+        call, event: Seconds a payload takes, and each event in it.
+    """
+
+    name: str
+    call: float
+    event: float
+    batches: list[tuple[float, int, float]] = field(default_factory=list)
+
+
+def sinks() -> tuple[Sink, Sink]:
+    """A reader nearby, and one far away."""
+    return (
+        Sink("quick", call=0.0005, event=0.000_002),
+        Sink("slow", call=0.03, event=0.000_02),
+    )
+
+
+def arrivals() -> Iterator[float]:
+    """When events come, in seconds, as in PHASES."""
+    chance = Random(1)
+    lone, typed, rising, flood, again = (until for _, until in PHASES)
+    now = 0.2
+    while now < lone:
+        yield now
+        now += chance.uniform(0.1, 0.4)
+    yield from bursts(chance, lone, typed)
+    now = typed
+    while now < rising:
+        yield now
+        now += 1 / (100 * 200 ** ((now - typed) / (rising - typed)))
+    while now < flood:
+        yield now
+        now += 1 / 20_000
+    yield from bursts(chance, flood + 0.1, again)
+
+
+def bursts(chance: Random, begin: float, end: float) -> Iterator[float]:
+    """Tokens as a model's service sends them: a few in one packet, then a pause."""
+    now = begin
+    while now < end:
+        for _ in range(chance.choice((1, 1, 2, 3, 6))):
+            yield now
+            now += 0.0001
+        now += chance.uniform(0.02, 0.06)
+
+
+def play(sink: Sink) -> None:
+    """Send what comes through an adaptive batch, to this sink."""
+    clock = MarbleScheduler()
+    source: Subject[dict[str, object]] = Subject()
+    waiting: deque[Frame] = deque()
+    came: deque[float] = deque()
+
+    def take(frame: Frame) -> None:
+        now = clock.to_seconds(clock.now)
+        delays = [now - came.popleft() for _ in range(frame.events)]
+        sink.batches.append((now, frame.events, max(delays)))
+        frame.permit.hold()
+        waiting.append(frame)
+        if len(waiting) == 1:
+            work()
+
+    def work() -> None:
+        lasts = sink.call + sink.event * waiting[0].events
+        clock.at(clock.to_seconds(clock.now) + lasts, done)
+
+    def done() -> None:
+        waiting[0].permit.release()  # which may bring the next
+        waiting.popleft()
+        if waiting:
+            work()
+
+    def send(n: int) -> None:
+        came.append(clock.to_seconds(clock.now))
+        source.on_next({"type": "CUSTOM", "name": "n", "value": n})
+
+    source.pipe(batch(adaptive=True)).subscribe(take, scheduler=clock)
+    for n, moment in enumerate(arrivals()):
+        clock.at(moment, send, n)
+    clock.play()
+
+
+# -- as a picture ----------------------------------------------------------------
+
+
+def main() -> None:
+    """Play both sinks, and draw."""
+    path = Path(sys.argv[1]) if sys.argv[1:] else ROOT / "docs" / "adaptive.svg"
+    path.write_text(drawn(), "utf-8")
+    print(path)
+
+
+def drawn() -> str:
+    """The picture."""
+    both = sinks()
+    for sink in both:
+        play(sink)
+    shown = "\n".join([*frame(both), *sizes(both), *delays(both)])
+    return f"""\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"
+     aria-label="Sizes and delays of adaptive batches, for two sinks">
+<style>{STYLE}</style>
+{shown}
+</svg>
+"""
+
+
+def x(second: float) -> float:
+    """Where this second is."""
+    return LEFT + second / PHASES[-1][1] * (RIGHT - LEFT)
+
+
+def y(value: float, low: float, high: float, top: float) -> float:
+    """Where this value is, on a scale of powers of ten."""
+    share = (log10(max(value, low)) - log10(low)) / (log10(high) - log10(low))
+    return top + FIELD - share * FIELD
+
+
+def frame(both: tuple[Sink, Sink]) -> Iterator[str]:
+    yield f'<rect class="card" x="0.5" y="0.5" width="{WIDTH - 1}" height="{HEIGHT - 1}" rx="10"/>'
+    yield text(
+        "name title", 24, 32, "batch(adaptive=True): a lone event leaves at once"
+    )
+    left = 24.0
+    for sink in both:
+        yield f'<circle class="{sink.name}" cx="{left + 4}" cy="51" r="4"/>'
+        said = f"a {sink.name} sink: {sink.call * 1000:g} ms a payload, {sink.event * 1e6:g} µs an event"
+        yield text("note", left + 14, 55, said)
+        left += 330
+    bottom = TOP + 2 * FIELD + GAP
+    begun = 0.0
+    for name, until in PHASES:
+        yield text("note", (x(begun) + x(until)) / 2, TOP - 12, name, anchor="middle")
+        begun = until
+        yield f'<path class="phase" d="M{x(until):.1f} {TOP - 24}V{bottom}"/>'
+    for second in range(8):
+        yield text("note", x(second), bottom + 18, f"{second} s", anchor="middle")
+
+
+def scale(
+    top: float, low: float, high: float, name: str, marks: dict[float, str]
+) -> Iterator[str]:
+    yield text("name", LEFT + 8, top + 22, name)
+    for value, label in marks.items():
+        at = y(value, low, high, top)
+        yield f'<path class="grid" d="M{LEFT} {at:.1f}H{RIGHT}"/>'
+        yield text("note", LEFT - 8, at + 4, label, anchor="end")
+
+
+def sizes(both: tuple[Sink, Sink]) -> Iterator[str]:
+    marks = {1.0: "1", 10.0: "10", 100.0: "100", 500.0: "500"}
+    yield from scale(TOP, 1, 500, "events in each batch", marks)
+    for sink in both:
+        for now, events, _ in sink.batches:
+            yield dot(sink, now, y(events, 1, 500, TOP))
+
+
+def delays(both: tuple[Sink, Sink]) -> Iterator[str]:
+    top = TOP + FIELD + GAP
+    marks = {1e-4: "0", 1e-3: "1 ms", 5e-3: "5 ms", 5e-2: "50 ms"}
+    yield from scale(top, 1e-4, 0.1, "how long its first event was held", marks)
+    for sink in both:
+        for now, _, delay in sink.batches:
+            yield dot(sink, now, y(delay, 1e-4, 0.1, top))
+
+
+def dot(sink: Sink, second: float, at: float) -> str:
+    return f'<circle class="{sink.name}" cx="{x(second):.1f}" cy="{at:.1f}" r="1.6"/>'
+
+
+def text(look: str, at: float, y: float, words: str, *, anchor: str = "start") -> str:
+    return (
+        f'<text class="{look}" x="{at:.1f}" y="{y:.1f}" text-anchor="{anchor}">'
+        f"{escape(words)}</text>"
+    )
+
+
+if __name__ == "__main__":
+    main()

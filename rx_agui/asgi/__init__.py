@@ -1,0 +1,20 @@
+"""HTTP out: one response for any ASGI application.
+
+response     SSEResponse: what it takes, and which way a request goes
+coding       Content-Encoding, negotiated and streamed
+connection   one body: written, kept alive, given up
+session      one reader: from the first byte to the last
+alone        a run that belongs to its request
+producer     a run that is kept in a log, and belongs to nobody
+answer       which answer a reader of a log gets
+kept         a reader of a log
+lagging      fewer, larger events for a reader that lags
+shutdown     a server that stops lets its streams end well
+ending       every run gets its terminal event
+"""
+
+from rx_agui.asgi._policy import CANCEL, CONTINUE, Grace, grace
+from rx_agui.asgi._response import SSEResponse
+from rx_agui.asgi._shutdown import Shutdown
+
+__all__ = ["CANCEL", "CONTINUE", "Grace", "SSEResponse", "Shutdown", "grace"]

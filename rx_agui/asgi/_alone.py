@@ -1,0 +1,169 @@
+"""A run that is nobody's but this request's: no log, so nobody can come back to it.
+
+    agent ──▶ flow_control ──▶ sequence ──▶ batch ──▶ ending ──▶ one reader
+
+A reader who stops reading stops the agent, within the window. One who leaves cancels
+it, unless the policy is to let it go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from rx_agui.asgi._connection import COMPLETED, Connection, Outcome
+from rx_agui.asgi._ending import Course, ending
+from rx_agui.asgi._feed import Chain, Feed, resolved
+from rx_agui.asgi._request import Receive
+from rx_agui.asgi._session import Session, Witness
+from rx_agui.asgi._settings import Settings
+from rx_agui.operators import batch, chunk, compress, flow_control, sequence
+from rx_agui.operators._stage import Operator
+
+__all__ = ["CLEANUP", "bare_chain", "outgoing", "serve_alone"]
+
+_log = logging.getLogger("rx_agui")
+
+#: Seconds an agent has to clean up, after its end or when it is cancelled.
+CLEANUP = 10.0
+
+#: Runs that go on without their request; the event loop alone would forget them.
+_going_on: set[asyncio.Task[None]] = set()
+
+
+def bare_chain(settings: Settings) -> tuple[Operator, ...]:
+    """What bare events go through."""
+    return (
+        flow_control(settings.window),
+        sequence(),
+        batch(settings.batch_size, settings.batch_timeout),
+    )
+
+
+def outgoing(settings: Settings) -> tuple[Operator, ...]:
+    """What payloads go through, last, in the profile that was asked for."""
+    return (compress(), chunk()) if settings.profile == "chunk" else ()
+
+
+async def serve_alone(
+    source: Any,
+    stream: str,
+    connection: Connection,
+    settings: Settings,
+    receive: Receive,
+    status: int,
+    headers: list[tuple[bytes, bytes]],
+) -> None:
+    """Run the source for this one reader.
+
+    Raises:
+        Refused: It failed before its first event.
+    """
+    course = Course(stream, expose=settings.expose_errors, numbered=True)
+    policy = settings.without_readers(logged=False)
+    witness = Witness()
+    session = Session(
+        connection, course, witness, settings, outlives_reader=policy.seconds > 0
+    )
+    run = _Run(source, course, session, settings)
+    try:
+        outcome = await session.begin(receive, status, headers)
+        await session.say_goodbye(outcome)
+    except BaseException:  # refused, or the server calls us off
+        await run.stop("client_disconnect")
+        raise
+    finally:
+        session.leave()
+    await run.ends(outcome, policy.seconds)
+
+
+class _Run:
+    """The source at work."""
+
+    def __init__(
+        self, source: Any, course: Course, session: Session, settings: Settings
+    ) -> None:
+        self._source = source
+        self._course = course
+        self._session = session
+        self._chain = Chain(
+            settings.name,
+            session.witness,
+            bare_chain(settings),
+            ending(course),
+            outgoing(settings),
+        )
+        self._feed: Feed | None = None
+        self._starting = asyncio.ensure_future(self._start())
+
+    async def _start(self) -> None:
+        writer = self._session.writer
+        try:
+            self._feed = Feed(await resolved(self._source), self._chain)
+            self._feed.subscribe(writer)
+        except Exception as error:
+            writer.on_next(self._course.fails(error))
+            writer.on_completed()
+
+    async def ends(self, outcome: Outcome, grace: float) -> None:
+        """The connection has ended. What becomes of the run?"""
+        course = self._course
+        if course.failed:
+            self._session.witness.says("error", course.error)
+        if outcome is COMPLETED:
+            if not await self._comes_to_rest(CLEANUP):
+                _log.warning(
+                    "%s: its agent is still at work %g s after its end, number %d, and "
+                    "is cancelled",
+                    course,
+                    CLEANUP,
+                    course.last,
+                )
+                await self.stop("completed")
+            return
+        _log.info("%s: %s, at number %d", course, outcome.why, course.last)
+        if outcome.reason == "client_disconnect" and grace > 0:
+            self._session.is_alone = True
+            going_on = asyncio.ensure_future(self._goes_on(grace))
+            _going_on.add(going_on)
+            going_on.add_done_callback(_going_on.discard)
+            return
+        await self.stop(outcome.reason)
+
+    async def _goes_on(self, grace: float) -> None:
+        if not await self._comes_to_rest(grace):
+            _log.info(
+                "%s: nobody has read it for %g s; it is cancelled at number %d",
+                self._course,
+                grace,
+                self._course.last,
+            )
+        await self.stop("client_disconnect")
+
+    async def _comes_to_rest(self, seconds: float) -> bool:
+        """Whether the source ends by itself in so many seconds."""
+        done = asyncio.wrap_future(self._session.writer.done)
+        waiting = {asyncio.shield(done)}
+        timeout = None if seconds == float("inf") else seconds
+        return not (await asyncio.wait(waiting, timeout=timeout))[1]
+
+    async def stop(self, reason: str) -> None:
+        """Cancel it, and wait until it has cleaned up."""
+        self._session.witness.says(reason)
+        self._starting.cancel()
+        feed = self._feed
+        if feed is None:
+            return
+        self._course.over = True
+        feed.dispose()
+        self._session.writer.disposed()
+        try:
+            async with asyncio.timeout(CLEANUP):
+                await feed.closed.wait()
+        except TimeoutError:
+            _log.warning(
+                "%s: its agent was cancelled %g s ago and is still at work",
+                self._course,
+                CLEANUP,
+            )

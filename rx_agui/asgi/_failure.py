@@ -1,0 +1,80 @@
+"""A run that ends without its end: what its readers are told, and what is not.
+
+    raise HTTPException(404, "no such thread")   ──▶ 404 before the first event; behind it
+                                                     RUN_ERROR, code HTTP_404
+    raise KeyError("api_key")                    ──▶ 500; RUN_ERROR, code AGENT_ERROR
+    a generator that just stops                  ──▶ RUN_ERROR, code INCOMPLETE
+
+A reader is never told what was raised unless the application asks for it: exceptions
+carry paths, addresses and secrets. The log is told everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from rx_agui.errors import StreamError
+
+__all__ = ["Failure", "ReaderGone", "RunCancelled", "failure_of", "run_error"]
+
+_CANCELLED: Final = "The run was cancelled."
+_FAILED: Final = "The agent failed."
+_INCOMPLETE: Final = "The run ended before it was finished."
+
+
+class ReaderGone(StreamError):
+    """Bytes could not be written: whoever read them is gone, or is stuck."""
+
+
+class RunCancelled(StreamError):
+    """The agent was cancelled, and not by us: from within, or with its event loop."""
+
+
+class Failure(NamedTuple):
+    """What a reader is told.
+
+    Attributes:
+        status: Of the HTTP response, if none has begun.
+        message, code: Of the RUN_ERROR otherwise.
+        headers: What an HTTPException wants to be sent along.
+    """
+
+    status: int
+    message: str
+    code: str
+    headers: Mapping[str, str] | None = None
+
+
+def failure_of(error: BaseException | None, *, expose: bool = False) -> Failure:
+    """What to tell of an error; None: the source just stopped.
+
+    >>> failure_of(KeyError("api_key"))
+    Failure(status=500, message='The agent failed.', code='AGENT_ERROR', headers=None)
+    >>> failure_of(KeyError("api_key"), expose=True).message
+    "KeyError('api_key')"
+    """
+    if error is None:
+        return Failure(500, _INCOMPLETE, "INCOMPLETE")
+    if isinstance(error, RunCancelled):
+        return Failure(500, _CANCELLED, "CANCELLED")
+    status: Any = getattr(error, "status_code", None)
+    if type(status) is int and 400 <= status < 600:
+        detail: Any = getattr(error, "detail", None)  # made to be told
+        message = detail if isinstance(detail, str) else _FAILED
+        return Failure(
+            status, message, f"HTTP_{status}", getattr(error, "headers", None)
+        )
+    message = (
+        (str(error) if isinstance(error, StreamError) else repr(error))
+        if expose
+        else _FAILED
+    )
+    return Failure(500, message, "AGENT_ERROR")
+
+
+def run_error(message: str, code: str) -> bytes:
+    """The event, as one line of JSON."""
+    return orjson.dumps({"type": "RUN_ERROR", "message": message, "code": code})

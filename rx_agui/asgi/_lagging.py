@@ -1,0 +1,83 @@
+"""Fewer, larger events for a reader that lags: what has come meanwhile goes as one.
+
+log       a b c d e f
+writes    [a    ] [b c d    ] [e f ]     a write took long; what came goes together
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from rx_agui.asgi._settings import Settings
+from rx_agui.frame import Frame
+from rx_agui.operators._batch import _join
+from rx_agui.operators._stage import Operator
+
+__all__ = ["LAGGING", "conflate_for", "gathered"]
+
+#: What a payload says that was gathered of several: see Frame.trigger.
+LAGGING = "lagging"
+
+#: Payloads and bytes that go together at most.
+_PAYLOADS, _BYTES = 64, 256 * 1024
+
+#: Seconds within which a payload was there already, and not waited for.
+_AT_ONCE = 0.0005
+
+
+def conflate_for(settings: Settings) -> tuple[Operator, ...]:
+    """What merges events, for whom."""
+    return ()
+
+
+async def gathered(
+    tail: AsyncIterator[Frame], lags: bool
+) -> AsyncGenerator[Frame, None]:
+    """The payloads of a tail; those that are there already as one, if `lags`.
+
+    Nothing is looked for ahead of a reader that keeps up: it costs nothing more.
+    """
+    loop = asyncio.get_running_loop()
+    ahead: asyncio.Task[Frame | None] | None = None
+    try:
+        while True:
+            asked = loop.time()
+            first = await (_next(tail) if ahead is None else ahead)
+            ahead = None
+            if first is None:
+                return
+            if not lags or loop.time() - asked > _AT_ONCE:
+                yield first
+                continue
+            frames, size = [first], len(first.data)
+            while len(frames) < _PAYLOADS and size < _BYTES:
+                ahead = loop.create_task(_next(tail))
+                await asyncio.sleep(0)
+                if not ahead.done() or ahead.exception() is not None:
+                    break  # what it raises is raised behind what has come
+                more = ahead.result()
+                if more is None:
+                    break  # `ahead` says so again
+                ahead = None
+                frames.append(more)
+                size += len(more.data)
+            yield _all(frames)
+    finally:
+        if ahead is not None:
+            ahead.cancel()
+        close = getattr(tail, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def _next(tail: AsyncIterator[Frame]) -> Frame | None:
+    return await anext(tail, None)
+
+
+def _all(frames: list[Frame]) -> Frame:
+    if len(frames) == 1:
+        return frames[0]
+    payload = _join(frames)
+    payload.trigger = LAGGING
+    return payload

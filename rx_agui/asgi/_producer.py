@@ -1,0 +1,392 @@
+"""A run that is kept in a log: whoever asked first started it, and it is nobody's.
+
+    agent ──▶ flow_control ──▶ sequence ──▶ batch ──▶ ending ──▶ recorder ──▶ log
+                   ▲                                                 │
+                   └──── credit: when the fastest reader has written it
+
+It is held back by its fastest reader: at most the window lies between the two. A slower
+one reads from the log, at its own pace. Without any reader its policy decides: see `grace`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from math import inf
+from typing import Any, ClassVar
+from uuid import uuid4
+from weakref import WeakKeyDictionary
+
+from rx_agui.asgi._alone import CLEANUP, bare_chain
+from rx_agui.asgi._ending import Course, ending
+from rx_agui.asgi._feed import Chain, Feed, resolved
+from rx_agui.asgi._session import Witness
+from rx_agui.asgi._settings import Settings
+from rx_agui.clock import running_loop
+from rx_agui.flow import Permit
+from rx_agui.frame import Frame
+from rx_agui.operators import decompress, reassemble
+from rx_agui.operators._stage import Sink
+from rx_agui.probe import Send
+from rx_agui.replay import ReplayLog
+
+__all__ = ["Reader", "Run"]
+
+_log = logging.getLogger("rx_agui")
+
+#: Seconds between two marks of when events came, and how many are kept: four minutes.
+_BETWEEN_MARKS, _MARKS = 0.25, 1000
+
+
+class Reader:
+    """One reader of a run, in this process.
+
+    Attributes:
+        written: The last number that it has been sent.
+    """
+
+    __slots__ = ("_run", "since", "written")
+
+    def __init__(self, run: Run, since: float, written: int) -> None:
+        self._run = run
+        self.since = since
+        self.written = written
+
+    def wrote(self, number: int) -> None:
+        """Everything up to this number has been sent to it."""
+        self.written = max(self.written, number)
+        self._run.paces()
+
+    def lag(self, now: float) -> float:
+        """Seconds since it could have been sent what comes next for it."""
+        came = self._run.came(self.written + 1)
+        return 0.0 if came is None else now - max(came, self.since)
+
+    def leaves(self, *, returns: bool = False) -> None:
+        """It reads no more. Whether it was sent away, and will come back."""
+        self._run.leaves(self, returns=returns)
+
+
+class Run:
+    """The producer of one stream.
+
+    Attributes:
+        course: How far it has come.
+        opened: Its name, once the log has it; None if somebody else runs a stream of
+            that name, so that this one was given up, or if it failed before its first
+            event.
+        over: When everything is in the log.
+        working: Until its source has been closed, too.
+    """
+
+    _of_log: ClassVar[WeakKeyDictionary[ReplayLog, dict[str, Run]]] = (
+        WeakKeyDictionary()
+    )
+    _alive: ClassVar[set[Run]] = set()
+
+    @classmethod
+    def of(cls, log: ReplayLog, stream: str) -> Run | None:
+        """The run that fills this stream, if it is in this process."""
+        return cls._of_log.get(log, {}).get(stream)
+
+    @classmethod
+    def alive(cls) -> Iterator[Run]:
+        """All that are under way in this process."""
+        return iter(tuple(cls._alive))
+
+    def __init__(
+        self, source: Any, log: ReplayLog, stream: str | None, settings: Settings
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.course = Course(stream or "", expose=settings.expose_errors, numbered=True)
+        self.opened: asyncio.Future[str | None] = self.loop.create_future()
+        self.over = asyncio.Event()
+        self._source = source
+        self._log = log
+        self._stream = stream
+        self._policy = settings.without_readers(logged=True)
+        is_patient = self._policy.seconds < inf
+        self._allowance: float = settings.window * _WINDOWS if is_patient else inf
+        self._furthest = 0  # what any reader has been sent
+        self._witness = Witness()
+        self._chain = Chain(
+            settings.name,
+            self._witness,
+            bare_chain(settings),
+            ending(self.course),
+            ready=(reassemble(), decompress()),
+        )
+        self._feed: Feed | None = None
+        self._readers: set[Reader] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: deque[tuple[Frame, Permit]] = deque()
+        self._stored: deque[tuple[int, Permit]] = deque()
+        self._marks: deque[tuple[int, float]] = deque(maxlen=_MARKS)
+        self._ended = False
+        self._is_cancelled = False
+        self._last_word: Frame | None = None
+        self._numbers = False  # whether nobody but us does
+        self.last = 0
+        self._came = asyncio.Event()
+        self._alive.add(self)
+        if (
+            stream is not None
+        ):  # the log has it already: who asks is told so from now on
+            self._is_opened_as(stream)
+        self.working = self.loop.create_task(self._work())
+
+    def _is_opened_as(self, stream: str) -> None:
+        self._stream = self.course.stream = stream
+        self._of_log.setdefault(self._log, {})[stream] = self
+
+    # -- what the source does ---------------------------------------------------------
+
+    async def _work(self) -> None:
+        """Start the source, and keep what it says, to its end."""
+        self._starting = self.loop.create_task(self._start())
+        try:
+            await self._record()
+        except Exception as error:
+            await self._log_failed(error)
+        finally:
+            self._is_over()
+        self._starting.cancel()
+        if self._feed is not None:
+            await self._cleans_up(self._feed)
+
+    async def _start(self) -> None:
+        recorder = _Recorder(self)
+        self.course.ended = recorder.on_completed
+        try:
+            self._feed = Feed(await resolved(self._source), self._chain)
+            self._feed.subscribe(recorder)
+        except Exception as error:
+            recorder.on_next(self.course.fails(error))
+            recorder.on_completed()
+
+    def takes(self, frame: Frame, permit: Permit) -> None:
+        """A payload came; its permit is held."""
+        if self._ended:  # in a thread that had not heard yet
+            permit.release()
+            return
+        self._waiting.append((frame, permit))
+        self._came.set()
+
+    def ends(self) -> None:
+        """No more will come."""
+        self._ended = True
+        self._came.set()
+
+    async def _record(self) -> None:
+        while True:
+            while self._waiting:
+                frame, permit = self._waiting.popleft()
+                if not await self._is_open_for(frame):
+                    permit.release()
+                    return
+                await self._keep(frame, permit)
+            if self._ended:
+                await self._close()
+                return
+            self._came.clear()
+            await self._came.wait()
+
+    async def _is_open_for(self, frame: Frame) -> bool:
+        """Whether the stream is ours to fill. The first payload may have to name it."""
+        if self.opened.done():
+            return True
+        course = self.course
+        if course.refusal() is not None:
+            if self._stream is not None:
+                await self._log.forget(self._stream)
+            self.opened.set_result(None)
+            return False
+        if self._stream is None:
+            name = course.stream or uuid4().hex
+            if not await self._log.open(name):
+                _log.info(
+                    "stream %s is known already: this run of it is given up", name
+                )
+                self._gives_up()
+                self.opened.set_result(None)
+                return False
+            self._is_opened_as(name)
+        self.opened.set_result(self._stream)
+        return True
+
+    async def _keep(self, frame: Frame, permit: Permit) -> None:
+        stream = self._stream
+        assert stream is not None
+        send = frame.trace
+        if not frame.last:  # it went through operators, but not through `sequence`
+            self._numbers = True
+        if self._numbers or frame is self._last_word:
+            frame = frame.copy()
+            frame.first = self.last + 1
+            frame.last = self.last + frame.events
+        await self._log.append(stream, frame)
+        self.last = frame.last
+        now = self.loop.time()
+        if not self._marks or now - self._marks[-1][1] >= _BETWEEN_MARKS:
+            self._marks.append((frame.first, now))
+        if isinstance(send, Send):
+            send.done()
+        self._stored.append((frame.last, permit))
+        self.paces()
+
+    async def _close(self) -> None:
+        if self.opened.done() and self._stream is not None:
+            await self._log.close(self._stream)
+
+    async def _log_failed(self, error: Exception) -> None:
+        """The log does not take it. There is nothing to read any more."""
+        _log.error(
+            "%s: the log failed behind number %d (%r): the run is cancelled",
+            self.course,
+            self.last,
+            error,
+            exc_info=error,
+        )
+        self.course.error = error
+        self._gives_up()
+        if not self.opened.done():
+            self.opened.set_exception(error)
+            self.opened.exception()  # somebody may hear of it, and nobody need
+        with suppress(Exception):
+            await self._close()
+
+    def _is_over(self) -> None:
+        self.over.set()
+        self._alive.discard(self)
+        streams = self._of_log.get(self._log, {})
+        if self._stream is not None and streams.get(self._stream) is self:
+            del streams[self._stream]
+        if self._timer is not None:
+            self._timer.cancel()
+        for _, permit in (*self._stored, *self._waiting):
+            permit.release()
+        self._stored.clear()
+        self._waiting.clear()
+
+    async def _cleans_up(self, feed: Feed) -> None:
+        """Wait for the source's own end, behind the end of its run; but not for ever."""
+        try:
+            async with asyncio.timeout(CLEANUP):
+                await feed.closed.wait()
+        except TimeoutError:
+            _log.warning(
+                "%s: its agent is still at work %g s after its end, number %d, and is "
+                "cancelled",
+                self.course,
+                CLEANUP,
+                self.last,
+            )
+            feed.dispose()
+
+    # -- who reads ------------------------------------------------------------------------
+
+    def attach(self, written: int) -> Reader:
+        """Somebody reads from behind this number."""
+        reader = Reader(self, self.loop.time(), written)
+        self._readers.add(reader)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return reader
+
+    def leaves(self, reader: Reader, *, returns: bool) -> None:
+        """One reads no more."""
+        self._readers.discard(reader)
+        if self._readers or self.over.is_set():
+            self.paces()
+            return
+        seconds = self._policy.seconds
+        if returns:  # it was sent away, and will be back in a moment
+            seconds = max(seconds, _RETURN)
+        if seconds == 0:
+            self.cancel("nobody reads it any more", "CANCELLED")
+        elif seconds < inf:
+            why = f"nobody has read it for {seconds:g} s"
+            self._timer = self.loop.call_later(
+                seconds, lambda: self.cancel(why, "CANCELLED")
+            )
+        self.paces()
+
+    def paces(self) -> None:
+        """Give back the credit of what the fastest reader has been sent."""
+        for reader in self._readers:
+            self._furthest = max(self._furthest, reader.written)
+        limit = self._furthest if self._readers else self._furthest + self._allowance
+        while self._stored and self._stored[0][0] <= limit:
+            self._stored.popleft()[1].release()
+
+    def came(self, number: int) -> float | None:
+        """When this number came, about; None if it has not."""
+        if number > self.last:
+            return None
+        came = None
+        for first, when in self._marks:
+            if came is not None and first > number:
+                break
+            came = when
+        return came
+
+    # -- its end ---------------------------------------------------------------------------
+
+    def cancel(self, why: str, code: str) -> None:
+        """End it, by an event like any other run's end."""
+        if self._is_cancelled or self.over.is_set() or self.course.over:
+            return
+        _log.info("%s: %s; it is cancelled at number %d", self.course, why, self.last)
+        self._gives_up()
+        self._last_word = self.course.is_cancelled(why, code)
+        self.takes(self._last_word, self._last_word.permit)
+        self.ends()
+
+    def _gives_up(self) -> None:
+        self._is_cancelled = True
+        self._starting.cancel()
+        self._witness.says("client_disconnect")
+        if self._feed is not None:
+            self._feed.dispose()
+
+
+#: Windows that a run may be ahead of its last reader while it waits for one: more than
+#: any model says in a minute, and what a log keeps, so that the reader gets all of it.
+_WINDOWS = 10
+
+#: Seconds a run waits for a reader whom we sent away ourselves.
+_RETURN = 15.0
+
+
+class _Recorder(Sink):
+    """Where payloads leave the stream, for the log."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def on_next(self, value: Any) -> None:
+        send = value.trace
+        if isinstance(send, Send):
+            send.claimed = True
+        self._at_home(self._run.takes, value, value.permit.hold())
+
+    def on_error(self, error: Exception) -> None:
+        # `ending` makes an event of every error; this is that a write failed, and ours do not.
+        _log.error("%s: %r", self._run.course, error)
+        self._at_home(self._run.ends)
+
+    def on_completed(self) -> None:
+        self._at_home(self._run.ends)
+
+    def _at_home(self, do: Any, *args: Any) -> None:
+        """On the loop of the run: an Observable may speak from any thread."""
+        loop = self._run.loop
+        if running_loop() is loop:
+            do(*args)
+            return
+        with suppress(RuntimeError):  # the loop is closed, and the run with it
+            loop.call_soon_threadsafe(do, *args)

@@ -1,0 +1,93 @@
+"""What a request asks for: read from its ASGI scope, and nowhere else.
+
+Last-Event-ID: run-7/41         or ?last_event_id=run-7/41
+Accept: text/event-stream;resume=1, text/event-stream
+?join=1                         a reader who wants to see a run, and not to start one
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, quote, unquote
+
+__all__ = ["Cursor", "Message", "Receive", "Request", "Send", "event_id_stem"]
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+#: A number with more is nobody's.
+_DIGITS = 19
+
+
+class Cursor(NamedTuple):
+    """How far a reader has come: the last id it has taken.
+
+    Attributes:
+        stream: Which stream it names; None if it is no `<stream>/<number>`.
+        number: The last event it has; 0: none.
+    """
+
+    stream: str | None
+    number: int
+
+    @classmethod
+    def read(cls, event_id: str) -> Cursor:
+        """The cursor that an id is.
+
+        >>> Cursor.read("run%2F7/41")
+        Cursor(stream='run/7', number=41)
+        >>> Cursor.read("41")
+        Cursor(stream=None, number=0)
+        """
+        stem, slash, digits = event_id.rpartition("/")
+        readable = digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS
+        if not (slash and stem and readable):
+            return cls(None, 0)
+        return cls(unquote(stem), int(digits))
+
+
+def event_id_stem(stream: str) -> str:
+    """What stands before the slash of the ids of a stream: ASCII, without a slash."""
+    return quote(stream, safe="")
+
+
+class Request:
+    """One HTTP request, as far as it concerns us.
+
+    Attributes:
+        cursor: Where to go on; None: the reader has seen nothing.
+        resumes: Whether the client comes back by itself when its connection ends.
+        join: The value of `?join=`; empty: it may start a run.
+    """
+
+    def __init__(self, scope: Message) -> None:
+        headers: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            name = name.lower()
+            headers[name] = headers[name] + b", " + value if name in headers else value
+        self.method: str = scope["method"]
+        self.path: str = scope.get("path", "")
+        self._headers = headers
+        query_string: bytes = scope.get("query_string", b"")
+        query = parse_qs(query_string.decode("latin-1"), keep_blank_values=True)
+        # An EventSource asks again with the URL it was made with, so its header is newer.
+        event_id = self.header(b"last-event-id") or query.get("last_event_id", [""])[-1]
+        self.cursor = Cursor.read(event_id) if event_id else None
+        join = query.get("join", [""])[-1]
+        self.join = "" if join == "0" else join
+        self.resumes = self.cursor is not None or _says_resume(self.header(b"accept"))
+
+    def header(self, name: bytes) -> str | None:
+        """A header's value; None if it was not sent."""
+        value = self._headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+
+def _says_resume(accept: str | None) -> bool:
+    for item in (accept or "").lower().split(","):
+        kind, *parameters = (part.strip() for part in item.split(";"))
+        if kind == "text/event-stream" and "resume=1" in parameters:
+            return True
+    return False

@@ -1,0 +1,264 @@
+"""The response: settings, headers, and which way a request goes."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+
+from rx_agui.asgi._alone import serve_alone
+from rx_agui.asgi._answer import LIVE
+from rx_agui.asgi._coding import Encoder, encoder, negotiated, offered
+from rx_agui.asgi._connection import Connection
+from rx_agui.asgi._failure import failure_of
+from rx_agui.asgi._feed import is_source
+from rx_agui.asgi._kept import Viewer, answered
+from rx_agui.asgi._policy import Grace
+from rx_agui.asgi._request import Message, Receive, Request, Send
+from rx_agui.asgi._session import Refused
+from rx_agui.asgi._settings import Settings
+from rx_agui.asgi._shutdown import Shutdown
+from rx_agui.errors import ConfigError
+from rx_agui.frame import IDENTITY
+from rx_agui.replay import ReplayLog
+
+if TYPE_CHECKING:
+    from starlette.responses import Response as _Base
+else:
+    try:
+        # FastAPI makes `{}` of whatever is no Response of Starlette's.
+        from starlette.responses import Response as _Base
+    except ImportError:
+        _Base = object
+
+__all__ = ["SSEResponse"]
+
+_log = logging.getLogger("rx_agui")
+
+Headers = list[tuple[bytes, bytes]]
+
+#: Which answer a reader of a log gets; see _answer.py.
+REPLAY = b"rx-agui-replay"
+
+
+class SSEResponse(_Base):
+    """Streams AG-UI events to one HTTP request, as Server-Sent Events."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        log: ReplayLog | None = None,
+        stream: str | None = None,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        background: Any = None,
+        window: int = 100,
+        batch_size: int = 50,
+        batch_timeout: float = 0.05,
+        profile: Literal["agui", "chunk"] = "agui",
+        conflate: Literal["never", "lagging", "always"] = "lagging",
+        codings: Sequence[str] | None = None,
+        compression_level: int = 6,
+        status_grace: float = 0.1,
+        keep_alive: float | None = 15.0,
+        retry: float = 1.0,
+        send_timeout: float | None = 60.0,
+        max_staleness: float | None = 60.0,
+        max_duration: float | None = None,
+        on_disconnect: Grace | None = None,
+        expose_errors: bool = False,
+        shutdown: Shutdown | None = None,
+        name: str = "default",
+    ) -> None:
+        if not is_source(source):
+            must = "events: an (async) iterable, an Observable, or what makes one"
+            raise ConfigError("source", source, must)
+        self._source = source
+        self._log = log
+        self._stream = stream
+        self._shutdown = shutdown
+        self._settings = Settings(
+            window=window,
+            batch_size=batch_size,
+            batch_timeout=batch_timeout,
+            profile=profile,
+            conflate=conflate,
+            codings=offered(codings),
+            compression_level=compression_level,
+            status_grace=status_grace,
+            keep_alive=keep_alive,
+            retry=retry,
+            send_timeout=send_timeout,
+            max_staleness=max_staleness,
+            max_duration=max_duration,
+            on_disconnect=on_disconnect,
+            expose_errors=expose_errors,
+            name=name,
+        )
+        # As Starlette's do, whether it is there or not.
+        self.status_code = status_code
+        self.background = background
+        self.raw_headers: Headers = _raw(headers or {})
+        _set_default(self.raw_headers, b"content-type", self.media_type.encode())
+        _set_default(self.raw_headers, b"cache-control", b"no-cache, no-transform")
+        _set_default(self.raw_headers, b"x-accel-buffering", b"no")
+        if self._settings.codings:
+            _add_to(self.raw_headers, b"vary", b"Accept-Encoding")
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer a request: an ASGI application."""
+        if scope["type"] != "http":
+            raise ConfigError("scope", scope["type"], must="http")
+        request = Request(scope)
+        try:
+            await self._answer(request, receive, send)
+        except Refused as refused:
+            await self._refuse(refused.error, scope, send)
+        if self.background is not None:
+            await self.background()
+
+    async def _answer(self, request: Request, receive: Receive, send: Send) -> None:
+        settings = self._settings
+        accepted = request.header(b"accept-encoding")
+        coding = negotiated(accepted, settings.codings)
+        if coding is None:
+            have = ", ".join((*settings.codings, IDENTITY))
+            why = f"none of {have} is acceptable to Accept-Encoding: {accepted}\n"
+            await self._say(send, 406, why)
+            return
+        headers = list(self.raw_headers)
+        if coding != IDENTITY:
+            headers.append((b"content-encoding", coding.encode()))
+        if request.method == "HEAD":
+            await _send_whole(send, self.status_code, headers, b"")
+            self._unused()
+            return
+
+        def make_encoder() -> Encoder:
+            return encoder(coding, settings.compression_level)
+
+        if self._shutdown is not None and self._shutdown.draining:
+            after = str(self._shutdown.retry_after)
+            await self._say(
+                send, 503, "the server shuts down\n", {"retry-after": after}
+            )
+        elif self._log is not None:
+            await self._serve_kept(
+                self._log, request, headers, make_encoder, receive, send
+            )
+        elif request.cursor is not None or request.join:
+            await self._say(
+                send, 410, "this stream is not kept: there is no coming back\n"
+            )
+        else:
+            connection = Connection(send, make_encoder, settings)
+            with self._until_shutdown(connection, resumes=False):
+                await serve_alone(
+                    self._source,
+                    self._stream or "",
+                    connection,
+                    settings,
+                    receive,
+                    self.status_code,
+                    headers,
+                )
+
+    async def _serve_kept(
+        self,
+        log: ReplayLog,
+        request: Request,
+        headers: Headers,
+        make_encoder: Callable[[], Encoder],
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        settings = self._settings
+        answer, run = await answered(request, self._source, log, self._stream, settings)
+        if answer.replay != LIVE:
+            self._unused()
+        if answer.status == 204:
+            await _send_whole(send, 204, [(b"cache-control", b"no-store")], b"")
+            return
+        if answer.status != 200:
+            await self._say(send, answer.status, f"{answer.why}\n")
+            return
+        headers.append((REPLAY, answer.replay.encode()))
+        _add_to(headers, b"access-control-expose-headers", b"Rx-Agui-Replay")
+        if run is not None and self._shutdown is not None:
+            self._shutdown.enrol(run)
+        connection = Connection(send, make_encoder, settings)
+        viewer = Viewer(answer, run, log, connection, settings, resumes=request.resumes)
+        with self._until_shutdown(connection, resumes=request.resumes):
+            await viewer.serve(receive, self.status_code, headers)
+
+    def _until_shutdown(
+        self, connection: Connection, *, resumes: bool
+    ) -> AbstractContextManager[None]:
+        if self._shutdown is None:
+            return nullcontext()
+        return self._shutdown.enrolled(connection, resumes=resumes)
+
+    async def _refuse(self, error: BaseException, scope: Message, send: Send) -> None:
+        """The source failed before its first event."""
+        if "starlette.exception_handlers" in scope:
+            raise error  # the application has its own way to answer this
+        failure = failure_of(error, expose=self._settings.expose_errors)
+        headers: Headers = [
+            (b"content-type", b"application/json"),
+            (b"cache-control", b"no-store"),
+            *_raw(failure.headers or {}),
+        ]
+        body = orjson.dumps({"detail": failure.message})
+        await _send_whole(send, failure.status, headers, body)
+
+    async def _say(
+        self, send: Send, status: int, why: str, more: Mapping[str, str] | None = None
+    ) -> None:
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"cache-control", b"no-store"),
+            *_raw(more or {}),
+        ]
+        await _send_whole(send, status, headers, why.encode())
+        self._unused()
+
+    def _unused(self) -> None:
+        """The source was never asked for anything."""
+        if inspect.iscoroutine(self._source):
+            self._source.close()  # else Python warns
+
+
+async def _send_whole(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    if body:
+        headers = [*headers, (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _raw(headers: Mapping[str, str]) -> Headers:
+    return [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in headers.items()
+    ]
+
+
+def _set_default(headers: Headers, name: bytes, value: bytes) -> None:
+    if all(name != known for known, _ in headers):
+        headers.append((name, value))
+
+
+def _add_to(headers: Headers, name: bytes, value: bytes) -> None:
+    """Add to a header that is a list."""
+    for index, (known, values) in enumerate(headers):
+        if known == name:
+            if value.lower() not in values.lower():
+                headers[index] = name, values + b", " + value
+            return
+    headers.append((name, value))

@@ -1,0 +1,179 @@
+"""One reader of one stream, from the first byte to the last.
+
+    feed ──▶ ... ──▶ ending ──▶ writer ──▶ connection ──▶ send
+                                  ▲             │
+             CANCEL, grace, ... ──┴── outcome ──┘
+
+The end of the run and the end of the connection are kept apart: what ends a run is an
+event, which has a number and goes to everybody; what ends a connection goes to nobody
+who can come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from rx_agui import probe
+from rx_agui.asgi._connection import COMPLETED, GONE, Connection, Outcome
+from rx_agui.asgi._ending import Course
+from rx_agui.asgi._failure import ReaderGone, run_error
+from rx_agui.asgi._request import Receive
+from rx_agui.asgi._settings import Settings
+from rx_agui.errors import Trimmed
+from rx_agui.frame import Frame
+from rx_agui.probe import Probe, Watch
+from rx_agui.sse import format_frame
+from rx_agui.writer import SSEWriter, Write
+
+__all__ = ["Refused", "Session", "Witness"]
+
+_log = logging.getLogger("rx_agui")
+
+
+class Refused(Exception):
+    """The source failed before its first event: there is still time for a status."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class Witness(Probe):
+    """Knows the stream that telemetry sees, to say why it ends. It watches nothing."""
+
+    def __init__(self) -> None:
+        self.watch: Watch | None = None
+
+    def is_awake(self) -> bool:
+        return any(probe._is_awake(other) for other in probe.listeners)
+
+    def started(self, watch: Watch) -> None:
+        self.watch = watch
+
+    def says(self, reason: str, error: BaseException | None = None) -> None:
+        """Why the stream will have ended, when it ends. The first who says so is right."""
+        watch = self.watch
+        if watch is not None and not watch.reason:
+            watch.reason, watch.error = reason, error
+
+
+class Session:
+    """Writes what comes to a connection, until one of the two ends.
+
+    Args:
+        course: How far the run has come, as far as this reader is concerned.
+        resumes: Whether the client comes back by itself, and to something.
+        outlives_reader: Whether what writes here goes on when the reader is gone.
+        refusal: What the source raised before its first event, if it did.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        course: Course,
+        witness: Witness,
+        settings: Settings,
+        *,
+        stem: str = "",
+        resumes: bool = False,
+        outlives_reader: bool = False,
+        refusal: Callable[[], BaseException | None] | None = None,
+    ) -> None:
+        self.connection = connection
+        self.course = course
+        self.witness = witness
+        self.resumes = resumes
+        self.outlives_reader = outlives_reader
+        self._refusal = refusal or course.refusal
+        self._settings = settings
+        #: Whether the run goes on without its reader, held back by nobody.
+        self.is_alone = False
+        self.writer = _Writer(connection, self._write, stem)
+        self._written = asyncio.wrap_future(self.writer.done)
+        self._written.add_done_callback(self._all_written)
+        self._listening: asyncio.Future[None] | None = None
+        connection.is_last = lambda: course.over
+
+    async def _write(self, data: bytes) -> None:
+        if self.is_alone:
+            return
+        try:
+            await self.connection.write(data)
+        except ReaderGone:
+            if not self.outlives_reader:
+                raise
+
+    def _all_written(self, written: asyncio.Future[None]) -> None:
+        error = None if written.cancelled() else written.exception()
+        if error is None:
+            outcome = COMPLETED
+        elif isinstance(error, Trimmed):
+            told = "The connection was closed: it was read too slowly."
+            outcome = Outcome("timeout", str(error), "READER_TOO_SLOW", told)
+        else:
+            outcome = Outcome("error", f"it could not be written: {error!r}")
+        self.connection.close(outcome)
+
+    async def begin(
+        self, receive: Receive, status: int, headers: list[tuple[bytes, bytes]]
+    ) -> Outcome:
+        """Send the head as soon as there is a first event, or `status_grace` is over.
+
+        Raises:
+            Refused: There is an error instead.
+        """
+        connection = self.connection
+        self._listening = asyncio.ensure_future(connection.listen(receive))
+        await asyncio.wait(
+            (connection.wanted, connection.outcome),
+            timeout=self._settings.status_grace,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        error = self._refusal()
+        if error is not None:
+            raise Refused(error)
+        if not (connection.outcome.done() and connection.outcome.result() is GONE):
+            with suppress(ReaderGone):  # whoever found out has set the outcome
+                await connection.open(status, headers)
+        return await connection.outcome
+
+    async def say_goodbye(self, outcome: Outcome) -> None:
+        """End the body. Who cannot come back is told that this is not the end."""
+        last_word = b""
+        if not (outcome is COMPLETED or self.resumes or self.course.over):
+            last_word = format_frame(Frame(run_error(outcome.told, outcome.code)))
+        elif self.resumes:
+            # All of its readers come back at once otherwise, to one who has just begun.
+            spread = random.uniform(1.0, 3.0) * self._settings.retry
+            last_word = b"retry: %d\n\n" % (spread * 1000)
+        await self.connection.finish(last_word)
+
+    def leave(self) -> None:
+        """Forget the request."""
+        if self._listening is not None:
+            self._listening.cancel()
+
+
+class _Writer(SSEWriter):
+    """Notes when something begins to wait, for who looks how long it has."""
+
+    def __init__(self, connection: Connection, write: Write, stem: str) -> None:
+        super().__init__(write, stream=stem)
+        self._connection = connection
+
+    def is_named(self, stem: str) -> None:
+        """What ids begin with, if nobody knew before the first event."""
+        self._stem = f"{stem}/"
+
+    def counts(self, what: str, n: int) -> None:
+        """Tell telemetry of more than events."""
+        self._tally.count(what, n)
+
+    def on_next(self, value: Any) -> None:
+        self._connection.waits()
+        super().on_next(value)

@@ -1,0 +1,51 @@
+"""For who comes late: the prelude, and the tail right behind it.
+
+log      1 2 3 4 5 6 ▶
+join     [· · · 4] 5 6 ▶       the prelude covers 1 to 4; then every event
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from rx_agui.frame import Frame
+from rx_agui.replay._log import ReplayLog
+
+__all__ = ["join"]
+
+
+async def join(log: ReplayLog, stream: str) -> AsyncIterator[Frame]:
+    """Everything of a stream, for a reader who has seen nothing: first its prelude.
+
+    They meet exactly, since the prelude's number is the tail's cursor. A log that
+    trimmed so much meanwhile that they would not is asked for another prelude; only
+    then something is handed on.
+
+    >>> import asyncio
+    >>> from rx_agui.replay import MemoryLog
+    >>> async def example() -> None:
+    ...     log = MemoryLog()
+    ...     await log.open("run-7")
+    ...     for n, delta in enumerate(["Hel", "lo"], start=1):
+    ...         line = b'{"type":"CUSTOM","name":"word","value":"%b"}' % delta.encode()
+    ...         await log.append("run-7", Frame(line, first=n, last=n))
+    ...     await log.close("run-7")
+    ...     async for frame in join(log, "run-7"):
+    ...         print(frame.events, frame.line_numbers())
+    >>> asyncio.run(example())
+    2 (0, 2)
+
+    Raises:
+        Trimmed: The reader was so slow that it was overtaken.
+        UnknownStream: Nobody has opened it, or it is too long ago.
+    """
+    while True:
+        prelude = await log.prelude(stream)
+        tail = log.tail(stream, prelude.last)
+        position = await log.position(stream)
+        if position is None or position.first <= prelude.last + 1:
+            break
+    if prelude.events:
+        yield prelude
+    async for frame in tail:
+        yield frame

@@ -1,0 +1,209 @@
+"""A run gets its end, once, whatever the agent does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from by_hand import FINISHED, STARTED, Agent, Event, Reader, get, run_of, step
+from virtual import play
+
+from rx_agui import (
+    Frame,
+    batch,
+    chunk,
+    compress,
+    decompress,
+    flow_control,
+    from_iterable,
+    reassemble,
+    sequence,
+    unbatch,
+)
+from rx_agui.asgi import SSEResponse
+from rx_agui.asgi._ending import Course, ending
+from rx_agui.frame import StreamChunk
+from rx_agui.replay import MemoryLog
+
+
+def answer(source: Any, *, kept: bool, **settings: Any) -> Reader:
+    async def main() -> Reader:
+        more: dict[str, Any] = {"log": MemoryLog(), "stream": "s"} if kept else {}
+        return await get(SSEResponse(source, **more, **settings))
+
+    return play(main())
+
+
+kept = pytest.mark.parametrize("kept", [False, True], ids=["alone", "in a log"])
+
+
+@kept
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [("raises", "AGENT_ERROR"), ("is cancelled", "CANCELLED"), ("stops", "INCOMPLETE")],
+)
+def test_a_run_that_has_no_end_of_its_own_gets_one(
+    how: str, code: str, kept: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def agent() -> AsyncIterator[Event]:
+        yield STARTED
+        yield step("a")
+        if how == "raises":
+            raise KeyError("secret")
+        if how == "is cancelled":
+            raise asyncio.CancelledError
+
+    reader = answer(agent, kept=kept)
+
+    error = reader.events[-1]
+    assert (error["type"], error["code"]) == ("RUN_ERROR", code)
+    assert "secret" not in error["message"]
+    assert [id.rpartition("/")[2] for id in reader.ids] == ["1", "2", "3"]
+    assert reader.ended
+    told = [r for r in caplog.records if r.levelno >= logging.ERROR]
+    assert len(told) == 1
+    assert "behind number 2" in told[0].getMessage()
+    assert f"stream {'s' if kept else 'r'}:" in told[0].getMessage()
+
+
+@kept
+def test_an_agent_that_says_nothing_has_failed(kept: bool) -> None:
+    reader = answer(Agent([]), kept=kept)
+
+    assert reader.types == ["RUN_ERROR"]
+    assert reader.events[0]["code"] == "INCOMPLETE"
+
+
+@kept
+@pytest.mark.parametrize("end", [FINISHED, {"type": "RUN_ERROR", "message": "no"}])
+def test_nothing_is_added_to_a_run_that_has_its_end(
+    end: Event, kept: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = [STARTED, step("a"), end]
+    reader = answer(Agent([*events, step("late"), STARTED, end]), kept=kept)
+
+    assert reader.events == events
+    assert "3 events behind the end of the run" in caplog.text
+
+
+@kept
+def test_what_fails_behind_the_end_is_logged_and_not_told(
+    kept: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = Agent(run_of("a"), then=KeyError("cleanup"))
+    reader = answer(agent, kept=kept)
+
+    assert reader.events == run_of("a")
+    assert "behind the end of its run (KeyError('cleanup'))" in caplog.text
+
+
+@kept
+def test_an_agent_may_go_on_behind_the_end_of_its_run(kept: bool) -> None:
+    saved: list[bool] = []
+
+    async def agent() -> AsyncIterator[Event]:
+        for event in run_of("a"):
+            yield event
+        await asyncio.sleep(5)
+        saved.append(True)
+
+    async def main() -> None:
+        more: dict[str, Any] = {"log": MemoryLog(), "stream": "s"} if kept else {}
+        reader = Reader()
+        serving = asyncio.ensure_future(
+            SSEResponse(agent, **more)(reader.scope, reader.receive, reader.send)
+        )
+        await reader.until(lambda: reader.ended)
+        assert asyncio.get_running_loop().time() < 1
+        assert not saved
+        reader.leave()  # as a server says behind the end of a body
+        await serving
+        await asyncio.sleep(6)
+
+    play(main())
+    assert saved == [True]
+
+
+def test_an_event_that_cannot_be_sent_ends_the_run() -> None:
+    reader = answer(
+        [STARTED, {"type": "CUSTOM", "value": object()}, FINISHED], kept=False
+    )
+
+    assert reader.types == ["RUN_STARTED", "RUN_ERROR"]
+    assert reader.ids == ["1", "2"]
+
+
+# -- as a stage --------------------------------------------------------------------------
+
+
+def course() -> Course:
+    return Course("", expose=False, numbered=True)
+
+
+def told(source: Any, *operators: Any) -> list[Any]:
+    got: list[Any] = []
+    from_iterable(source).pipe(*operators).subscribe(got.append)
+    return got
+
+
+def events(items: list[Any]) -> list[Event]:
+    return told(items, reassemble(), decompress(), unbatch())
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 10])
+def test_an_end_within_a_batch_is_the_end_of_the_batch(size: int) -> None:
+    late = [STARTED, step("a"), FINISHED, step("late"), step("later")]
+    frames = told(late, flow_control(), sequence(), batch(size), ending(course()))
+
+    assert events(frames) == late[:3]
+    assert frames[-1].last == 3
+
+
+@pytest.mark.parametrize("size", [50, 10_000])
+@pytest.mark.parametrize("algorithm", ["gzip", "lz4", "none"])
+def test_an_end_within_compressed_chunks_is_seen(algorithm: str, size: int) -> None:
+    late = [STARTED, *(step(f"{n:050}") for n in range(30)), FINISHED, step("late")]
+    through = (
+        flow_control(),
+        sequence(),
+        batch(10),
+        compress(algorithm, min_size=1),
+        chunk(size),
+    )
+    chunks = told(late, *through, ending(course()))
+
+    assert events(chunks) == late[:-1]
+    is_plain = algorithm == "none" and size == 10_000
+    assert isinstance(chunks[0], Frame if is_plain else StreamChunk)
+
+
+def test_chunks_without_an_end_get_one_as_a_plain_event() -> None:
+    cut = [STARTED, *(step(f"{n:050}") for n in range(30))]
+    through = (flow_control(), sequence(), batch(100), compress(min_size=1), chunk(50))
+    chunks = told(cut, *through, ending(course()))
+
+    assert isinstance(chunks[-1], Frame)
+    assert chunks[-1].last == 32
+    assert events(chunks)[:-1] == cut
+    assert events(chunks)[-1]["code"] == "INCOMPLETE"
+
+
+def test_every_credit_comes_home() -> None:
+    late = [
+        STARTED,
+        *(step(f"{n:050}") for n in range(500)),
+        FINISHED,
+        *(step(n) for n in range(500)),
+    ]
+    through = (flow_control(10), sequence(), batch(7), compress(min_size=1), chunk(50))
+
+    assert events(told(late, *through, ending(course()))) == late[:502]
+
+
+def test_text_that_speaks_of_ends_is_no_end() -> None:
+    talk = [STARTED, step('{"type":"RUN_FINISHED"}'), step("RUN_ERROR"), FINISHED]
+
+    assert events(told(talk, sequence(), batch(), ending(course()))) == talk

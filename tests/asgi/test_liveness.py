@@ -1,0 +1,379 @@
+"""Who is silent, who is stuck, who is gone: in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from by_hand import STARTED, Agent, Event, Reader, reading, run_of, step
+from virtual import VirtualLoop, now, play
+
+from rx_agui.asgi import CANCEL, CONTINUE, Grace, SSEResponse, grace
+from rx_agui.asgi._patrol import Patrol
+from rx_agui.errors import ConfigError
+
+
+def typing(*pauses: float) -> Any:
+    """An agent that waits so long before each event, and then says nothing for ever."""
+
+    async def agent() -> AsyncIterator[Event]:
+        yield STARTED
+        for pause in pauses:
+            await asyncio.sleep(pause)
+            yield step(pause)
+        await asyncio.Event().wait()
+
+    return agent
+
+
+# -- keep-alive ----------------------------------------------------------------------------
+
+
+def beats(reader: Reader) -> int:
+    return reader.body.count(b":\n\n")
+
+
+def test_a_comment_goes_when_nothing_else_has_gone_for_a_while() -> None:
+    async def main() -> None:
+        async with reading(SSEResponse(typing(10, 10, 100), keep_alive=15)) as reader:
+            await asyncio.sleep(34)
+            assert beats(reader) == 0
+            await asyncio.sleep(2)  # 15 behind the event of second 20
+            assert beats(reader) == 1
+            await asyncio.sleep(60)
+            assert beats(reader) == 5
+
+    play(main())
+
+
+def test_a_comment_is_encoded_like_all_the_rest() -> None:
+    async def main() -> None:
+        encoded = {"headers": {"Accept-Encoding": "gzip"}}
+        async with reading(SSEResponse(typing(40), keep_alive=15), **encoded) as reader:
+            await asyncio.sleep(41)
+            import zlib
+
+            body = zlib.decompressobj(31).decompress(reader.raw)
+            assert body.count(b":\n\n") == 2
+            assert body.endswith(b'"40"}\n\n')
+
+    play(main())
+
+
+def test_silence_may_be_left_silent() -> None:
+    async def main() -> None:
+        async with reading(SSEResponse(typing(), keep_alive=None)) as reader:
+            await asyncio.sleep(1000)
+            assert beats(reader) == 0
+
+    play(main())
+
+
+def test_a_thousand_idle_connections_have_one_timer() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        async with asyncio.TaskGroup() as group:
+            readers = [Reader() for _ in range(1000)]
+            for reader in readers:
+                response = SSEResponse(typing(), keep_alive=15)
+                group.create_task(response(reader.scope, reader.receive, reader.send))
+            await asyncio.sleep(1)
+            timers = [h for h in loop._scheduled if not h.cancelled()]  # type: ignore[attr-defined]
+            assert len(timers) == 1
+            before = loop.timers
+            await asyncio.sleep(31)
+            assert all(beats(reader) == 2 for reader in readers)
+            assert loop.timers - before < 10
+            for reader in readers:
+                reader.leave()
+        assert Patrol.here()._timer is None
+
+    play(main())
+
+
+def test_a_connection_that_cannot_be_looked_after_does_not_harm_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    looked: list[float] = []
+
+    class Bad:
+        def look(self, now: float) -> float | None:
+            raise ZeroDivisionError
+
+    class Good:
+        def look(self, now: float) -> float | None:
+            looked.append(now)
+            return now + 1
+
+    async def main() -> None:
+        bad, good = Patrol.here().join(Bad(), 1), Patrol.here().join(Good(), 1)
+        await asyncio.sleep(3.5)
+        good.leave()
+        bad.leave()
+        await asyncio.sleep(3)
+
+    play(main())
+    assert looked == [1, 2, 3]
+    assert "could not be looked after" in caplog.text
+
+
+# -- stuck ---------------------------------------------------------------------------------
+
+
+def test_a_send_that_does_not_return_is_called_off_and_the_agent_cancelled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "rx_agui")
+
+    async def main() -> None:
+        agent = Agent([STARTED, *map(step, range(100_000))])
+        response = SSEResponse(agent, send_timeout=20, window=10)
+        reader = Reader()
+        serving = asyncio.ensure_future(
+            response(reader.scope, reader.receive, reader.send)
+        )
+        await reader.until(lambda: len(reader.sent) > 3)
+        reader.pause()
+        begun = now()
+        await serving
+        assert 20 <= now() - begun < 21
+        assert agent.how == "closed"  # it was waiting for credit, at a yield
+        assert not reader.ended
+
+    play(main())
+    assert (
+        "stream r: one send took longer than send_timeout=20 s, at number"
+        in caplog.text
+    )
+
+
+def test_a_keep_alive_that_does_not_return_is_called_off_as_well() -> None:
+    async def main() -> None:
+        response = SSEResponse(typing(), keep_alive=15, send_timeout=20)
+        reader = Reader()
+        serving = asyncio.ensure_future(
+            response(reader.scope, reader.receive, reader.send)
+        )
+        await reader.until(lambda: len(reader.sent) == 3)
+        reader.pause()
+        await serving
+        assert 35 <= now() < 36
+
+    play(main())
+
+
+def test_a_head_that_does_not_go_out_is_called_off_as_well() -> None:
+    async def main() -> None:
+        agent = Agent(run_of("a"))
+        reader = Reader()
+        reader.pause()
+        await SSEResponse(agent, send_timeout=5)(
+            reader.scope, reader.receive, reader.send
+        )
+        assert 5 <= now() < 6
+        assert reader.sent == []
+
+    play(main())
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+def test_a_connection_lasts_no_longer_than_it_may(resumes: bool) -> None:
+    async def main() -> None:
+        asked = {"accept": "text/event-stream;resume=1"} if resumes else {}
+        reader = Reader(headers=asked)
+        response = SSEResponse(typing(), max_duration=100)
+        await response(reader.scope, reader.receive, reader.send)
+        assert 80 <= now() <= 101
+        assert reader.ended
+        # Without a log nobody can come back, whatever they say.
+        assert reader.types == ["RUN_STARTED", "RUN_ERROR"]
+        assert reader.events[-1]["code"] == "MAX_DURATION"
+        assert reader.ids == ["1", ""]  # it is not the run's, so it has no number
+
+    play(main())
+
+
+# -- gone ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", [None, CANCEL])
+def test_a_reader_who_leaves_cancels_the_agent(policy: Grace | None) -> None:
+    async def main() -> None:
+        agent = Agent([STARTED, step("a")])
+        agent.stops_at = 1
+        async with reading(SSEResponse(agent, on_disconnect=policy)) as reader:
+            await reader.until(lambda: b"RUN_STARTED" in reader.body)
+        assert agent.how == "cancelled"
+
+    play(main())
+
+
+def test_the_response_waits_until_the_agent_has_cleaned_up() -> None:
+    cleaned: list[float] = []
+
+    async def agent() -> AsyncIterator[Event]:
+        try:
+            yield STARTED
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(3)
+            cleaned.append(now())
+
+    async def main() -> None:
+        async with reading(SSEResponse(agent)) as reader:
+            await reader.until(lambda: b"RUN_STARTED" in reader.body)
+            left = now()
+        assert cleaned == [round(left + 3, 3)]
+
+    play(main())
+
+
+def test_an_agent_that_does_not_let_itself_be_cancelled_is_not_waited_for_for_ever(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def agent() -> AsyncIterator[Event]:
+        try:
+            yield STARTED
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(3000)
+
+    async def main() -> None:
+        async with reading(SSEResponse(agent)) as reader:
+            await reader.until(lambda: b"RUN_STARTED" in reader.body)
+        assert now() < 30
+
+    play(main())
+    assert "was cancelled 10 s ago and is still at work" in caplog.text
+
+
+def test_a_run_may_go_on_without_its_reader_to_its_end() -> None:
+    async def main() -> None:
+        agent = Agent([STARTED, *map(step, range(1000))])
+        agent.stops_at = 5
+        response = SSEResponse(agent, on_disconnect=CONTINUE, window=10)
+        async with reading(response) as reader:
+            await reader.until(lambda: b'"3"' in reader.body)
+        agent.stops_at = None
+        agent.may_go_on.set()
+        while not agent.how:  # noqa: ASYNC110
+            await asyncio.sleep(1)
+        assert (agent.how, agent.given) == ("finished", 1001)
+
+    play(main())
+
+
+def test_a_run_may_go_on_without_its_reader_for_a_while() -> None:
+    async def main() -> None:
+        response = SSEResponse(agent := _ticking(), on_disconnect=grace(7))
+        async with reading(response) as reader:
+            await reader.until(lambda: b"STEP" in reader.body)
+            left = now()
+        assert now() == left
+        while not agent.how:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        assert 7 <= now() - left < 8
+        assert agent.how == "cancelled"
+
+    play(main())
+
+
+class _ticking:
+    how = ""
+
+    async def __call__(self) -> AsyncIterator[Event]:
+        try:
+            yield STARTED
+            for n in range(10_000):
+                await asyncio.sleep(0.5)
+                yield step(n)
+        except asyncio.CancelledError:
+            self.how = "cancelled"
+            raise
+
+
+@pytest.mark.parametrize("policy", [CANCEL, CONTINUE])
+def test_a_server_that_says_so_by_raising_is_understood(policy: Grace) -> None:
+    """As ASGI 2.4 has it: `send` raises OSError when the reader is gone."""
+
+    async def main() -> None:
+        agent = Agent([STARTED, *map(step, range(500))])
+        reader = Reader()
+
+        async def send(message: Any) -> None:
+            if len(reader.sent) == 3:
+                raise OSError("gone")
+            await reader.send(message)
+
+        response = SSEResponse(agent, on_disconnect=policy, window=10)
+        await response(reader.scope, reader.receive, send)
+        await asyncio.sleep(1)
+        assert agent.how == ("closed" if policy is CANCEL else "finished")
+
+    play(main())
+
+
+def test_a_server_that_calls_the_response_off_cancels_the_agent() -> None:
+    async def main() -> None:
+        agent = Agent([STARTED, step("a")])
+        agent.stops_at = 1
+        reader = Reader()
+        serving = asyncio.ensure_future(
+            SSEResponse(agent)(reader.scope, reader.receive, reader.send)
+        )
+        await reader.until(lambda: b"RUN_STARTED" in reader.body)
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+        assert agent.how == "cancelled"
+
+    play(main())
+
+
+def test_a_reader_who_leaves_before_anything_is_sent_leaves_nothing_behind() -> None:
+    async def main() -> None:
+        agent = Agent(run_of("a"))
+        agent.may_go_on.clear()
+        reader = Reader()
+        reader.leave()
+        await SSEResponse(agent)(reader.scope, reader.receive, reader.send)
+        assert reader.sent == []
+        assert agent.how in ("cancelled", "")
+        await asyncio.sleep(1)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    play(main())
+
+
+# -- held back -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("window", [1, 10, 100])
+def test_a_reader_who_does_not_read_stops_the_agent_within_the_window(
+    window: int,
+) -> None:
+    async def main() -> None:
+        agent = Agent([STARTED, *map(step, range(10_000))])
+        response = SSEResponse(
+            agent, window=window, batch_size=7, send_timeout=None, max_staleness=None
+        )
+        async with reading(response) as reader:
+            await reader.until(lambda: len(reader.sent) > 5)
+            reader.pause()
+            await asyncio.sleep(1000)
+            taken = reader.body.count(b"id: ")
+            assert agent.given <= taken + window + 1
+            given = agent.given
+            await asyncio.sleep(1000)
+            assert agent.given == given
+
+    play(main())
+
+
+def test_a_grace_of_less_than_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError):
+        grace(-1)
