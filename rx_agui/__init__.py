@@ -3,33 +3,45 @@
 events.pipe(flow_control(), sequence(), batch(), compress(), chunk()).subscribe(SSEWriter(write))
 """
 
+import logging
+
 from rx_agui import telemetry as telemetry
 from rx_agui.backoff import Backoff
+from rx_agui.config import StreamConfig
 from rx_agui.errors import (
+    AlreadyStarted,
     AlreadySubscribed,
     BackpressureTimeout,
     CircuitOpen,
     CompressionError,
     ConfigError,
+    ConnectionLost,
     Corrupt,
+    DeadlineExceeded,
     DeliveryError,
     DrainTimeout,
+    Duplicate,
     FlowControlError,
     Gap,
+    Gone,
     Incomplete,
+    Late,
     Lost,
     MissingExtra,
     NotSent,
+    NotStarted,
     NotSubscribed,
     Overflow,
     Overloaded,
     PayloadError,
     PayloadTooLarge,
     ProcessingError,
+    Refused,
     ReplayError,
     SequencingError,
     StreamClosed,
     StreamError,
+    TransportError,
     Trimmed,
     UnknownStream,
     ValidationError,
@@ -38,7 +50,13 @@ from rx_agui.errors import (
 )
 from rx_agui.flow import Credit, Gate, Permit, from_async_iterable, from_iterable
 from rx_agui.frame import Frame, StreamChunk
-from rx_agui.metrics import FlowMetrics, SequenceMetrics, StreamMeter, StreamMetrics
+from rx_agui.metrics import (
+    BufferMetrics,
+    FlowMetrics,
+    SequenceMetrics,
+    StreamMeter,
+    StreamMetrics,
+)
 from rx_agui.operators import (
     batch,
     chunk,
@@ -57,28 +75,38 @@ from rx_agui.operators import (
 )
 from rx_agui.pipeline import pipeline
 from rx_agui.sse import format_sse_chunk, write_sse_chunk
+from rx_agui.stream import EventStream
 from rx_agui.writer import SSEWriter
 
 __all__ = [
+    "AlreadyStarted",
     "AlreadySubscribed",
     "Backoff",
     "BackpressureTimeout",
+    "BufferMetrics",
     "CircuitOpen",
     "CompressionError",
     "ConfigError",
+    "ConnectionLost",
     "Corrupt",
     "Credit",
+    "DeadlineExceeded",
     "DeliveryError",
     "DrainTimeout",
+    "Duplicate",
+    "EventStream",
     "FlowControlError",
     "FlowMetrics",
     "Frame",
     "Gap",
     "Gate",
+    "Gone",
     "Incomplete",
+    "Late",
     "Lost",
     "MissingExtra",
     "NotSent",
+    "NotStarted",
     "NotSubscribed",
     "Overflow",
     "Overloaded",
@@ -86,15 +114,18 @@ __all__ = [
     "PayloadTooLarge",
     "Permit",
     "ProcessingError",
+    "Refused",
     "ReplayError",
     "SSEWriter",
     "SequenceMetrics",
     "SequencingError",
     "StreamChunk",
     "StreamClosed",
+    "StreamConfig",
     "StreamError",
     "StreamMeter",
     "StreamMetrics",
+    "TransportError",
     "Trimmed",
     "UnknownStream",
     "ValidationError",
@@ -122,3 +153,6 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+# Silent unless an application listens: Python would print warnings otherwise.
+logging.getLogger("rx_agui").addHandler(logging.NullHandler())

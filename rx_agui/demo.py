@@ -1,6 +1,7 @@
 """A simulated agent over HTTP, to see a stream without having an agent.
 
-    /                      what to type
+    /                      a page, for browsers; what to type, for others
+    /rx-agui.mjs           the client that the page is made with
     /run                   a run in profile agui, for every AG-UI client
     /run?profile=chunk     a run in profile chunk, for clients of rx_agui
 
@@ -16,7 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from hashlib import sha256
 from http import HTTPStatus
 from itertools import count
 from typing import Any, Final
@@ -24,6 +27,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from rx_agui import browser
 from rx_agui.asgi import Shutdown, SSEResponse, grace
 from rx_agui.errors import require_positive
 from rx_agui.replay import MemoryLog
@@ -53,11 +57,18 @@ _DEADLINE = 0.5
 
 _TEXT: Headers = [(b"content-type", b"text/plain; charset=utf-8")]
 
+_VARY = (b"vary", b"Accept")
+
+#: How a browser asks for a page. curl asks for anything.
+_WANTS_HTML = re.compile(rb"\btext/html\b")
+
 
 def how_to_look(url: str) -> str:
     """What to type to see the streams of a demo at `url`."""
     return f"""\
 A simulated agent runs at {url}
+
+Open that in a browser to watch it, and to cut the line while it is under way.
 
 What every AG-UI client reads:
 
@@ -96,6 +107,10 @@ class Demo:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(f"the demo speaks http, not {scope['type']}")
+        file = _file(scope)
+        if file is not None:
+            await file(scope, receive, send)
+            return
         answer = _answer(scope)
         if answer is None:
             await self._run(scope, receive, send)
@@ -126,11 +141,16 @@ class Demo:
         events, how = 0, "lost its reader"
         run_id = asked.get("runId", f"run-{run}")
         thread_id = asked.get("threadId", "thread-1")
+        said = ""
         try:
             for event in simulated_run(
                 self._words, seed=run, run_id=run_id, thread_id=thread_id
             ):
                 await asyncio.sleep(self._pause)
+                if event["type"] == "TEXT_MESSAGE_CONTENT":
+                    said += event["delta"]
+                if event["type"] == "RUN_FINISHED":
+                    event["result"] = _proof(said)
                 yield event
                 events += 1
             how = "finished"
@@ -140,11 +160,27 @@ class Demo:
             logger.info("%s %s after %d events", run_id, how, events)
 
 
+def _proof(said: str) -> dict[str, Any]:
+    """What a reader needs to know whether everything has come, and nothing twice."""
+    return {"characters": len(said), "sha256": sha256(said.encode()).hexdigest()}
+
+
+def _file(scope: Message) -> browser.BrowserFile | None:
+    """What a browser is given as it is."""
+    if scope["path"] == "/rx-agui.mjs":
+        return browser.module
+    if scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
+        accepted = dict(scope["headers"]).get(b"accept", b"")
+        if _WANTS_HTML.search(accepted):
+            return browser.page
+    return None
+
+
 def _answer(scope: Message) -> tuple[HTTPStatus, Headers, str] | None:
     """What a request gets; None: a run."""
     match scope["path"], scope["method"]:
         case "/", "GET" | "HEAD":
-            return HTTPStatus.OK, _TEXT, how_to_look(_url(scope))
+            return HTTPStatus.OK, [*_TEXT, _VARY], how_to_look(_url(scope))
         case "/run", "GET" | "HEAD" | "POST":  # HttpAgent of @ag-ui/client POSTs
             profile = _profile(scope)
             if profile in PROFILES:
@@ -153,7 +189,7 @@ def _answer(scope: Message) -> tuple[HTTPStatus, Headers, str] | None:
             return HTTPStatus.BAD_REQUEST, _TEXT, why
         case "/" | "/run", _:
             return HTTPStatus.METHOD_NOT_ALLOWED, [*_TEXT, (b"allow", b"GET")], ""
-    return HTTPStatus.NOT_FOUND, _TEXT, "here are / and /run\n"
+    return HTTPStatus.NOT_FOUND, _TEXT, "here are /, /rx-agui.mjs and /run\n"
 
 
 async def _asked(scope: Message, receive: Receive) -> dict[str, str]:

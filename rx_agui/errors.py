@@ -7,7 +7,9 @@
     ├── ProcessingError          a function the user gave to an operator raised
     ├── CompressionError         a codec failed; the payload goes on uncompressed
     ├── SequencingError          numbers cannot be put in order
-    │   └── Gap                  numbers that never came were given up
+    │   ├── Gap                  numbers that never came were given up
+    │   ├── Late                 a number came after it was given up
+    │   └── Duplicate            a number came that came before
     ├── PayloadError             bytes that came in cannot become events
     │   ├── WireError            not text/event-stream, or not a chunk of ours
     │   ├── Incomplete           pieces of a payload never came
@@ -16,6 +18,11 @@
     ├── DeliveryError            a payload did not reach the sink
     │   ├── NotSent              nothing of it has gone out: it may be sent again
     │   └── Lost                 it may have: its events are given up, not sent twice
+    ├── TransportError           a server does not give what is asked for
+    │   ├── ConnectionLost       a stream broke off before its run had ended
+    │   ├── Refused              the answer has a status that is no stream
+    │   │   └── Gone             410: nobody there knows the stream (any more)
+    │   └── DeadlineExceeded     the whole took longer than it may
     ├── ReplayError              a log cannot give what a reader asks for
     │   ├── Trimmed              it no longer reaches back that far
     │   └── UnknownStream        nobody has opened it, or it is too long ago
@@ -27,6 +34,8 @@
         ├── Overloaded           the reader is too far behind for anything but the end
         ├── NotSubscribed        nobody listens to this Gate yet
         ├── AlreadySubscribed    this source has its one subscriber
+        ├── NotStarted           start() comes before send()
+        ├── AlreadyStarted       start() was called before
         ├── StreamClosed         the stream has ended; nothing more can be sent
         └── DrainTimeout         closing took longer than its deadline
 
@@ -40,30 +49,39 @@ from __future__ import annotations
 from collections.abc import Collection
 
 __all__ = [
+    "AlreadyStarted",
     "AlreadySubscribed",
     "BackpressureTimeout",
     "CircuitOpen",
     "CompressionError",
     "ConfigError",
+    "ConnectionLost",
     "Corrupt",
+    "DeadlineExceeded",
     "DeliveryError",
     "DrainTimeout",
+    "Duplicate",
     "FlowControlError",
     "Gap",
+    "Gone",
     "Incomplete",
+    "Late",
     "Lost",
     "MissingExtra",
     "NotSent",
+    "NotStarted",
     "NotSubscribed",
     "Overflow",
     "Overloaded",
     "PayloadError",
     "PayloadTooLarge",
     "ProcessingError",
+    "Refused",
     "ReplayError",
     "SequencingError",
     "StreamClosed",
     "StreamError",
+    "TransportError",
     "Trimmed",
     "UnknownStream",
     "ValidationError",
@@ -77,7 +95,14 @@ __all__ = [
 
 
 class StreamError(Exception):
-    """The root of every error that rx_agui makes itself."""
+    """The root of every error that rx_agui makes itself.
+
+    Attributes:
+        number: Of the event it is about, or of the last one where it is about several;
+            None if that has none, or not yet.
+    """
+
+    number: int | None = None
 
 
 class ConfigError(StreamError, ValueError):
@@ -121,9 +146,18 @@ class ProcessingError(StreamError):
 class CompressionError(StreamError):
     """A codec failed on a payload, which went on uncompressed."""
 
-    def __init__(self, algorithm: str, size: int, cause: BaseException) -> None:
+    def __init__(
+        self,
+        algorithm: str,
+        size: int,
+        cause: BaseException,
+        first: int | None = None,
+        last: int | None = None,
+    ) -> None:
         super().__init__(f"{algorithm} failed on {size} bytes: {cause!r}")
         self.algorithm = algorithm
+        self.first = first
+        self.last = self.number = last
         self.__cause__ = cause
 
 
@@ -135,10 +169,27 @@ class Gap(SequencingError):
     """The numbers `first` to `last` never came and were given up."""
 
     def __init__(self, first: int, last: int) -> None:
-        which = f"number {first}" if first == last else f"numbers {first} to {last}"
-        super().__init__(f"{which} never came and were given up")
+        one, some = f"number {first} never came and was", f"numbers {first} to {last}"
+        which = one if first == last else f"{some} never came and were"
+        super().__init__(f"{which} given up")
         self.first = first
-        self.last = last
+        self.last = self.number = last
+
+
+class Late(SequencingError):
+    """Number `number` came after it was given up, and was dropped."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"number {number} came after it was given up")
+        self.number = number
+
+
+class Duplicate(SequencingError):
+    """Number `number` came before; the second was dropped."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"number {number} came twice")
+        self.number = number
 
 
 class PayloadError(StreamError, ValueError):
@@ -154,7 +205,7 @@ class Incomplete(PayloadError):
 
     def __init__(self, number: int, received: int, total: int) -> None:
         super().__init__(f"payload {number}: {received} of {total} pieces came")
-        self.number = number
+        self.number: int = number
         self.received = received
         self.total = total
 
@@ -206,7 +257,52 @@ class Lost(DeliveryError):
         self.events = events
         self.first = first
         self.last = last
+        self.number = last or None
         self.__cause__ = cause
+
+
+class TransportError(StreamError):
+    """A server cannot be reached, or does not give what is asked for."""
+
+
+class ConnectionLost(TransportError, ConnectionError):
+    """A stream broke off before its run had ended, and will not go on.
+
+    What was handed on is right, but not all. The cause is `__cause__`, if there is one.
+    `after` is the id of the last event, to come back with later; "" if none had one.
+    """
+
+    def __init__(self, what: str, *, after: str = "", attempts: int = 0) -> None:
+        super().__init__(what)
+        self.after = after
+        self.attempts = attempts
+
+
+class Refused(TransportError):
+    """The server answered `status`, and asking again would not change it."""
+
+    def __init__(self, url: str, status: int, reason: str) -> None:
+        super().__init__(f"{url} answered {status}: {reason}")
+        self.url = url
+        self.status = status
+        self.reason = reason
+
+
+class Gone(Refused):
+    """410: nobody there knows the stream (any more), so it cannot be resumed.
+
+    The run is not started again: whether to is for the caller to say.
+    """
+
+
+class DeadlineExceeded(TransportError, TimeoutError):
+    """The whole took longer than `deadline` seconds."""
+
+    def __init__(self, deadline: float, after: str = "") -> None:
+        behind = f" behind {after}" if after else ""
+        super().__init__(f"not done within deadline={deadline:g} s{behind}")
+        self.deadline = deadline
+        self.after = after
 
 
 class ReplayError(StreamError, LookupError):
@@ -214,12 +310,14 @@ class ReplayError(StreamError, LookupError):
 
 
 class Trimmed(ReplayError):
-    """What follows number `after` is no longer kept: the first is `first`."""
+    """What follows number `after` is no longer kept: the first is `first`.
 
-    def __init__(self, stream: str, after: int, first: int) -> None:
-        super().__init__(
-            f"stream {stream!r} is kept from number {first} on, asked for {after + 1}"
-        )
+    A reader at a distance is not told what the first is: 0.
+    """
+
+    def __init__(self, stream: str, after: int, first: int = 0) -> None:
+        kept = f"kept from number {first} on" if first else "not kept so far back"
+        super().__init__(f"stream {stream!r} is {kept}, asked for {after + 1}")
         self.stream = stream
         self.after = after
         self.first = first
@@ -280,6 +378,20 @@ class NotSubscribed(FlowControlError):
 
     def __init__(self) -> None:
         super().__init__("nobody has subscribed yet: subscribe first, then send")
+
+
+class NotStarted(FlowControlError):
+    """Nothing can be sent before `start`."""
+
+    def __init__(self) -> None:
+        super().__init__("the stream has not begun: call start(), or use `with`")
+
+
+class AlreadyStarted(FlowControlError):
+    """A stream begins once; for another, make another."""
+
+    def __init__(self) -> None:
+        super().__init__("start() was called before: a stream begins once")
 
 
 class AlreadySubscribed(FlowControlError):

@@ -64,9 +64,11 @@ class Frame:
     def permit(self) -> Permit:
         """What to `hold` by whoever keeps the frame beyond `on_next`."""
         permit = self._permit
-        if type(permit) is Credit:  # on loan while on_next runs: most are never held
+        if isinstance(
+            permit, Credit
+        ):  # on loan while on_next runs: most are never held
             permit = self._permit = Permit(permit)
-        return permit  # type: ignore[return-value]
+        return permit
 
     @permit.setter
     def permit(self, permit: Permit) -> None:

@@ -12,7 +12,7 @@ them all; there several are never written, and others are not what they are call
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from threading import Lock
@@ -26,7 +26,13 @@ from rx_agui.clock import Timer, clock_for
 from rx_agui.errors import require_positive
 from rx_agui.probe import Probe, Send, Watch
 
-__all__ = ["FlowMetrics", "SequenceMetrics", "StreamMeter", "StreamMetrics"]
+__all__ = [
+    "BufferMetrics",
+    "FlowMetrics",
+    "SequenceMetrics",
+    "StreamMeter",
+    "StreamMetrics",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +77,25 @@ class SequenceMetrics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BufferMetrics:
+    """One of the places in an EventStream where events wait.
+
+    Attributes:
+        events, bytes: What waits there now.
+        max_events, max_bytes: What may. None: no bound of its own, since what waits
+            there is bounded with what is in flight.
+        chunks, max_chunks: Where chunks wait, how many do, and may.
+    """
+
+    events: int = 0
+    bytes: int = 0
+    max_events: int | None = None
+    max_bytes: int | None = None
+    chunks: int | None = None
+    max_chunks: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamMetrics:
     """What a stream did, from its beginning until now. Seconds and bytes.
 
@@ -94,6 +119,7 @@ class StreamMetrics:
         start_time, last_event_time: When the first stream was subscribed and the last
             payload written, in seconds since the epoch; 0 before.
         flow_control, sequencing: What these two did.
+        buffers: Of an EventStream, what waits where.
     """
 
     total_events: int = 0
@@ -118,6 +144,7 @@ class StreamMetrics:
     last_event_time: float = 0.0
     flow_control: FlowMetrics = field(default_factory=FlowMetrics)
     sequencing: SequenceMetrics = field(default_factory=SequenceMetrics)
+    buffers: Mapping[str, BufferMetrics] = field(default_factory=dict)
 
 
 class StreamMeter(Probe):
@@ -307,8 +334,9 @@ class _Sums:
 
     @property
     def size(self) -> int:
-        """Bytes written."""
-        return self.counts["sink", "sink.sent.size"]
+        """Bytes written; where an EventStream's reader does that, bytes it took."""
+        taken = self.counts["chunk_buffer", "chunk_buffer.taken.size"]
+        return self.counts["sink", "sink.sent.size"] or taken
 
     def metrics(self, since: _Mark, now: float) -> StreamMetrics:
         """In the seed's words."""

@@ -54,7 +54,7 @@ def node() -> Callable[..., str]:
             text=True,
             timeout=timeout,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     return run
@@ -75,6 +75,15 @@ def nginx() -> Callable[..., AbstractContextManager[str]]:
     if NGINX is None:
         pytest.skip("no nginx to be had: nginx 1.19.5 or later")
     return nginx_before
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Where it is: for scripts of tests/node that open a page."""
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("no chromium to be had")
+    return found
 
 
 @pytest.fixture

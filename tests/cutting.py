@@ -62,10 +62,18 @@ class Cutting:
 
     async def serve(self, listening: socket.socket, ended: asyncio.Event) -> None:
         self._loop = asyncio.get_running_loop()
-        async with await asyncio.start_server(self._carry, sock=listening):
+        carrying: set[asyncio.Task[None]] = set()
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.create_task(self._carry(reader, writer))
+            carrying.add(task)
+            task.add_done_callback(carrying.discard)
+
+        async with await asyncio.start_server(accept, sock=listening):
             await ended.wait()
-            for writer in [*self._open]:
-                writer.transport.abort()
+        for task in carrying:
+            task.cancel()
+        await asyncio.gather(*carrying, return_exceptions=True)
 
     async def _carry(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -153,16 +161,8 @@ def cutting(
     finally:
         loop.call_soon_threadsafe(ended.set)
         thread.join(20)
-        _end_tasks(loop)
+        loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
-
-
-def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    tasks = asyncio.all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-    loop.run_until_complete(loop.shutdown_asyncgens())
 
 
 def random_cuts(seed: int, *, of: int, up_to: int) -> list[int]:

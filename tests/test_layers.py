@@ -17,8 +17,8 @@ from rx_agui import errors, operators
 LAYERS = """
     cli
     bench
-    demo
-    asgi client
+    demo doctor
+    asgi browser client
     stream
     testing
     replay

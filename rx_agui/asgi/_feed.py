@@ -246,13 +246,18 @@ class _LateLink(DisposableBase):
         finally:
             permit.release()
 
-    offer = admit
+    def offer(self, prepared: Any) -> bool:
+        self.admit(prepared)
+        return True
 
     def admit_many(self, events: list[Any]) -> int:
-        return 0  # an async source has never more than one
+        return 0  # each as it comes: the first of them decides on the chain
 
     def refuse(self, error: StreamError) -> None:
         self._link.refuse(error)
+
+    def lose(self, error: StreamError) -> None:
+        self._link.lose(error)
 
     def complete(self) -> None:
         self._link.complete()

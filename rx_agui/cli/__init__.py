@@ -2,12 +2,17 @@
 
     rx-agui encode < events.jsonl        events to Server-Sent Events
     curl -sN URL | rx-agui decode        and back
+    rx-agui tail URL                     the events of a server, as they come
+    rx-agui lint URL                     what an AG-UI client would choke on
+    rx-agui doctor URL                   what proxies on the way do to a stream
     rx-agui demo                         a simulated agent, to look at
     rx-agui marbles FILE                 play marble drawings, and draw them
     rx-agui bench                        how fast it is here, beside others
 
 _arguments                             what may be typed, and what each option is for
-_encode, _decode, _demo, _marbles, _bench  the commands
+_encode, _decode, _tail, _lint         the commands
+_doctor, _demo, _marbles, _bench
+_asking                                how a URL is asked: headers, method, body
 _pipes                                 standard input and output, and who waits
 _progress                              the line that says how far it is
 """
@@ -15,21 +20,34 @@ _progress                              the line that says how far it is
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 
-from rx_agui.cli._arguments import UsageError, as_typed, parser
+from rx_agui.cli._arguments import as_typed, parser
 from rx_agui.cli._bench import bench
 from rx_agui.cli._decode import decode
 from rx_agui.cli._demo import demo
+from rx_agui.cli._doctor import doctor
 from rx_agui.cli._encode import encode
+from rx_agui.cli._lint import lint
 from rx_agui.cli._marbles import marbles
-from rx_agui.errors import ConfigError, StreamError
+from rx_agui.cli._pipes import UsageError
+from rx_agui.cli._tail import tail
+from rx_agui.errors import (
+    ConfigError,
+    ReplayError,
+    StreamError,
+    TransportError,
+)
 
 __all__ = ["main"]
 
-_COMMANDS = {
+_COMMANDS: dict[str, Callable[[Namespace], int | None]] = {
     "encode": encode,
     "decode": decode,
+    "tail": tail,
+    "lint": lint,
+    "doctor": doctor,
     "demo": demo,
     "marbles": marbles,
     "bench": bench,
@@ -43,8 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status a shell expects.
 
             0    done
-            1    the operating system refused: a full disk, a port in use
+            1    refused: a full disk, a port in use; a server that cannot be
+                 reached, answers with an error or breaks off
             2    what was typed, or what came in, makes no sense
+            3    the answer is no: a run that ended with RUN_ERROR (tail), a stream
+                 that clients fail at (lint), something in the way (doctor)
             130  interrupted (Ctrl-C)
             141  nobody reads on (`| head -1`)
     """
@@ -54,18 +75,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.print_help()
         return 0
     try:
-        _COMMANDS[asked.command](asked)
+        return _COMMANDS[asked.command](asked) or 0
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         return 141
     except ConfigError as error:
         return _complain(asked.command, as_typed(error, asked), 2)
+    except (TransportError, ReplayError) as error:
+        return _complain(asked.command, str(error), 1)
     except (UsageError, StreamError) as error:
         return _complain(asked.command, str(error), 2)
     except OSError as error:
         return _complain(asked.command, error.strerror or str(error), 1)
-    return 0
 
 
 def _complain(command: str, why: str, status: int) -> int:

@@ -8,14 +8,18 @@ from inspect import signature
 from typing import Any
 
 import rx_agui
+from rx_agui.cli._asking import (
+    DOCTOR,
+    LINT,
+    TAIL,
+    doctor_options,
+    lint_options,
+    tail_options,
+)
 from rx_agui.errors import ConfigError
 from rx_agui.operators import batch, chunk, compress
 
-__all__ = ["UsageError", "as_typed", "parser"]
-
-
-class UsageError(Exception):
-    """What was typed makes no sense together."""
+__all__ = ["as_typed", "parser"]
 
 
 def parser() -> ArgumentParser:
@@ -36,6 +40,9 @@ def parser() -> ArgumentParser:
     for name, add_options, help_, description in (
         ("encode", _encode_options, "JSON events to Server-Sent Events", _ENCODE),
         ("decode", _decode_options, "Server-Sent Events to JSON events", _DECODE),
+        ("tail", tail_options, "the events of a server, as they come", TAIL),
+        ("lint", lint_options, "what an AG-UI client would choke on", LINT),
+        ("doctor", doctor_options, "what proxies do to a stream", DOCTOR),
         ("demo", _demo_options, "serve a simulated agent to look at", _DEMO),
         ("marbles", _marbles_options, "play marble drawings", _MARBLES),
         ("bench", _bench_options, "measure it beside others", _BENCH),

@@ -8,7 +8,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from rx_agui.cli._arguments import UsageError
+from rx_agui.cli._pipes import UsageError
 from rx_agui.errors import MissingExtra
 
 __all__ = ["bench"]

@@ -8,8 +8,7 @@ from typing import Any
 
 import orjson
 
-from rx_agui.cli._arguments import UsageError
-from rx_agui.cli._pipes import Pipes, lines, run
+from rx_agui.cli._pipes import Pipes, UsageError, lines, run
 from rx_agui.codec import encode as encode_event
 from rx_agui.errors import StreamError, ValidationError
 from rx_agui.flow import from_iterable

@@ -6,7 +6,7 @@ import re
 from argparse import Namespace
 from pathlib import Path
 
-from rx_agui.cli._arguments import UsageError
+from rx_agui.cli._pipes import UsageError
 from rx_agui.testing import MarbleError, draw, play, read
 
 __all__ = ["marbles"]

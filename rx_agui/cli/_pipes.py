@@ -22,10 +22,14 @@ from typing import Any, TextIO
 
 from rx_agui.cli._progress import progress
 
-__all__ = ["Pipes", "lines", "run"]
+__all__ = ["Pipes", "UsageError", "lines", "run", "unbuffered", "write_all"]
 
 #: Bytes to ask for at a time. What has come is returned at once, even if it is less.
 _PIECE = 65536
+
+
+class UsageError(Exception):
+    """What was typed makes no sense together."""
 
 
 class Pipes:
@@ -38,8 +42,8 @@ class Pipes:
 
     def __init__(self) -> None:
         self.events = self.bytes_in = self.bytes_out = 0
-        self._stdin = _unbuffered(sys.stdin, "standard input")
-        self._stdout = _unbuffered(sys.stdout, "standard output")
+        self._stdin = unbuffered(sys.stdin, "standard input")
+        self._stdout = unbuffered(sys.stdout, "standard output")
 
     def pieces(self) -> Iterator[bytes]:
         """What comes in, when it comes, in pieces of any size."""
@@ -51,11 +55,15 @@ class Pipes:
 
     def write(self, data: bytes) -> None:
         """Write all of `data`: when this returns, the reader can see it."""
-        left = memoryview(data)
-        while left:
-            written = _done(self._stdout.write(left))
-            self.bytes_out += written
-            left = left[written:]
+        write_all(self._stdout, data)
+        self.bytes_out += len(data)
+
+
+def write_all(stdout: Any, data: bytes) -> None:
+    """Write all of `data`: when this returns, the reader can see it."""
+    left = memoryview(data)
+    while left:
+        left = left[_done(stdout.write(left)) :]
 
 
 def lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -98,7 +106,8 @@ def run(subscribe: Callable[[], object], done: Future[None], pipes: Pipes) -> No
     done.result()
 
 
-def _unbuffered(stream: TextIO | None, name: str) -> Any:
+def unbuffered(stream: TextIO | None, name: str) -> Any:
+    """A standard stream below Python's buffer."""
     if stream is None:  # `<&-`
         raise OSError(errno.EBADF, f"{name} is closed")
     return getattr(stream.buffer, "raw", stream.buffer)

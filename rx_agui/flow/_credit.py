@@ -271,6 +271,20 @@ class Credit:
                 self.tokens.pop()
                 self._reserve += 1
 
+    def give_back(self, n: int) -> None:
+        """`n` credits that were granted are not used after all."""
+        self.give(n)
+
+    def charge(self, n: int) -> None:
+        """Take `n` more at once, even if that leaves fewer than none.
+
+        For what is in already and turns out to weigh more. Nobody gets a credit until
+        the debt is paid, by what comes home.
+        """
+        with self.lock:
+            self._gather_tokens()
+            self._reserve -= n
+
     def leave(self, waiter: Waiter) -> None:
         """Wait no longer. What was granted meanwhile is given back."""
         with self.lock:
@@ -282,7 +296,7 @@ class Credit:
         if wait is not None:
             self._tell_wait(wait, "cancelled")
         if granted:
-            self.give(1)
+            self.give_back(1)
 
     def wait(self, timeout: float | None, event: Any = None) -> None:
         """Block this thread until a credit is ours.
@@ -352,7 +366,7 @@ class Credit:
             self._tell_wait(wait, "timeout")
         if closed:
             if granted:
-                self.give(1)
+                self.give_back(1)
             raise self.refusal()
         if waiter.refused is not None:
             raise waiter.refused

@@ -27,10 +27,14 @@ from reactivex.disposable import Disposable
 from rx_agui.clock import Timer, running_loop
 from rx_agui.errors import (
     AlreadySubscribed,
+    BackpressureTimeout,
+    CircuitOpen,
     DrainTimeout,
     FlowControlError,
     NotSubscribed,
+    Overloaded,
     StreamClosed,
+    ValidationError,
     WouldBlock,
 )
 from rx_agui.flow._credit import Credit
@@ -40,6 +44,9 @@ __all__ = ["Gate"]
 
 #: "As the flow_control behind the gate says", since None means: for ever.
 _AS_CONFIGURED: float = -1.0
+
+#: What says that an event will not be seen; the sender is told, and it is counted.
+_NOT_LET_IN = ValidationError, BackpressureTimeout, CircuitOpen, Overloaded
 
 
 class Gate(Paced):
@@ -67,6 +74,7 @@ class Gate(Paced):
         self._drained = threading.Event()
         self._wakers: list[Callable[[], object]] = []
         self._deadline: Timer | None = None
+        self._awaits_deadline = False  # completed, and nobody has said for how long
         self._gave_up = False
         self._late: DrainTimeout | None = None
 
@@ -102,6 +110,9 @@ class Gate(Paced):
                 wait = link.timeout if timeout == _AS_CONFIGURED else timeout
                 credit.wait(wait, prepared)
             link.admit(prepared)
+        except _NOT_LET_IN as error:
+            link.lose(error)
+            raise
         finally:
             self._leave()
 
@@ -119,10 +130,19 @@ class Gate(Paced):
             prepared = link.prepare(event)
             if not link.waits and link.offer(prepared):
                 return
-            await link.credit.awaited(prepared)
+            credit = link.credit
+            if not credit.acquire() and not credit.acquire_despite(prepared):
+                await self.await_credit(link, prepared)
             link.admit(prepared)
+        except _NOT_LET_IN as error:
+            link.lose(error)
+            raise
         finally:
             self._leave()
+
+    async def await_credit(self, link: Link, prepared: Any) -> None:
+        """There is none just now: await one."""
+        await link.credit.awaited(prepared)
 
     def try_send(self, event: Any) -> bool:
         """Let an event in if there is room now, and nothing refuses it. Whether it was.
@@ -141,6 +161,9 @@ class Gate(Paced):
                 return False
             link.admit(prepared)
             return True
+        except _NOT_LET_IN as error:
+            link.lose(error)
+            raise
         finally:
             self._leave()
 
@@ -189,15 +212,24 @@ class Gate(Paced):
         self._report()
 
     @property
+    def link(self) -> Link | None:
+        """Where events go; None before anybody has subscribed."""
+        return self._link
+
+    @property
     def is_closed(self) -> bool:
         """Whether the gate refuses events."""
         return self._closed
 
-    def _shut(self, timeout: float) -> None:
+    def complete(self) -> None:
+        """Refuse new events and complete the stream, and wait for nothing.
+
+        What was let in is delivered, however long that takes. `close` may follow.
+        """
         with self._mutex:
             if self._closed:
                 return
-            self._closed = True
+            self._closed = self._awaits_deadline = True
             link = self._link
             nobody_sends = self._sending == 0
         if link is None:
@@ -206,7 +238,14 @@ class Gate(Paced):
         link.credit.close(StreamClosed("the gate was closed"))  # wakes who waits
         if nobody_sends:
             self._complete(link)
-        if not self._drained.is_set():
+
+    def _shut(self, timeout: float) -> None:
+        self.complete()
+        link = self._link
+        with self._mutex:
+            due = self._awaits_deadline and not self._drained.is_set()
+            self._awaits_deadline = False
+        if due and link is not None:
             self._deadline = link.clock.after(timeout, lambda: self._give_up(timeout))
             if self._drained.is_set():  # meanwhile
                 self._deadline.cancel()
@@ -302,15 +341,15 @@ class Gate(Paced):
         if running_loop() is not None:
             raise WouldBlock(
                 "no credit is free, and waiting here would stop the event loop: "
-                "use `await gate.asend(event)`, or `gate.try_send(event)`"
+                "use `await asend(event)`, or `try_send(event)`"
             )
         if link.credit.is_inside(threading.get_ident()):
             raise WouldBlock(
                 "no credit is free, and this is the stream's own on_next, which must "
-                "return before any comes home: use `gate.try_send(event)`"
+                "return before any comes home: use `try_send(event)`"
             )
         if link.clock.must_not_wait():
             raise WouldBlock(
                 "no credit is free, and waiting here would stop the stream's "
-                "scheduler: use `gate.try_send(event)`, or send from another thread"
+                "scheduler: use `try_send(event)`, or send from another thread"
             )

@@ -79,6 +79,9 @@ class Link(Protocol):
     def refuse(self, error: StreamError) -> None:
         """Tell that one event could not be prepared."""
 
+    def lose(self, error: StreamError) -> None:
+        """Count an event that was not let in; whoever sent it is told."""
+
     def complete(self) -> None:
         """No more events will come."""
 
@@ -183,6 +186,8 @@ class _Unpaced:
 
     def refuse(self, error: StreamError) -> None:
         self.fail(error)
+
+    def lose(self, error: StreamError) -> None: ...
 
     def complete(self) -> None:
         self._turn.do(lambda _: self._observer.on_completed())

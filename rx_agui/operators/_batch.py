@@ -262,12 +262,12 @@ class _Batch(Stage):
         self._make_room_for(frame)
         if not self._waiting:
             permit = frame._permit
-            credit = permit if type(permit) is Credit else frame.permit.credit
+            credit = permit if isinstance(permit, Credit) else frame.permit.credit
             self._open(credit, events)
         self._waiting.append(frame)
         self._events += events
         permit = frame._permit
-        if type(permit) is Credit:
+        if isinstance(permit, Credit):
             # On loan, and nobody else has seen the frame: take it over as it is.
             frame._permit = NO_PERMIT
             self._loans += 1

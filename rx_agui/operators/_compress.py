@@ -213,7 +213,9 @@ class _Compress(Stage):
             data = self._pack(frame.data)
         except Exception as error:
             job.ended, job.outcome = time_ns(), "error"
-            job.error = CompressionError(self._algorithm, len(frame.data), error)
+            first, last = frame.first or None, frame.last or None
+            size = len(frame.data)
+            job.error = CompressionError(self._algorithm, size, error, first, last)
             return job
         if len(data) * 4 <= len(frame.data) * 3:
             frame.crc32 = crc32(frame.data)

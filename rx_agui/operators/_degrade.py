@@ -234,7 +234,8 @@ class _Degrade(Stage):
         if credit is None:
             return
         now = self.line.clock.now()
-        age = self._age(now, credit.in_flight)
+        in_flight = self._in_flight(credit)
+        age = self._age(now, in_flight)
         queued = self._queued
         mood = 0
         if age > self._max_age or queued > _FULL:
@@ -246,7 +247,7 @@ class _Degrade(Stage):
         elif mood and now - self._since >= self._dwell - 1e-6:
             self._since = now
             self._go_to(self.level + mood)
-        if credit.in_flight or self.level or queued:
+        if in_flight or self.level or queued:
             self._watch()
         else:
             self._samples.clear()
@@ -259,6 +260,11 @@ class _Degrade(Stage):
         if entrance is not None and entrance.credit.size is not None:
             return entrance.credit
         return self._credit
+
+    def _in_flight(self, credit: Credit) -> int:
+        entrance = self.line.entrance
+        is_here = isinstance(entrance, Window) and entrance.credit is credit
+        return cast(Window, entrance).in_flight if is_here else credit.in_flight
 
     @property
     def _queued(self) -> float:

@@ -135,6 +135,11 @@ class Entrance:
         self.line.post(self.top._count_refused)
         self.top.refuse(error)
 
+    def lose(self, error: StreamError) -> None:
+        """Count an event that was not let in; whoever sent it is told."""
+        self.line.post(self.top._count_refused)
+        self.line.post(self.top._count_error, type(error).__qualname__)
+
     def complete(self) -> None:
         """No more events will come."""
         self.on_completed()

@@ -46,7 +46,7 @@ from rx_agui.operators._stage import (
 )
 from rx_agui.probe import Send
 
-__all__ = ["Window", "flow_control"]
+__all__ = ["REASONS", "Window", "flow_control"]
 
 #: What to do with an event for which there is neither credit nor a place to wait.
 OVERFLOWS: Final = (
@@ -59,7 +59,7 @@ OVERFLOWS: Final = (
 )
 
 #: Why an event is dropped whose sender is told so.
-_REASONS: Final[dict[type, str]] = {
+REASONS: Final[dict[type, str]] = {
     BackpressureTimeout: "backpressure_timeout",
     CircuitOpen: "circuit_open",
     Overloaded: "overloaded",
@@ -208,7 +208,7 @@ class Window(Entrance):
     """
 
     __slots__ = (
-        "_asked",
+        "_bell",
         "_conflates",
         "_encode",
         "_ending",
@@ -255,7 +255,8 @@ class Window(Entrance):
         self._merged = 0  # into others that wait, and not yet counted in turn
         self._lost: Counter[str] | None = None  # dropped, and not yet counted in turn
         self._errors: Counter[str] | None = None
-        self._asked = False  # whether somebody has asked to be served
+        #: Taken by who asks to be served, until they are: to ask once is enough.
+        self._bell = [None]
         self._waiter: Waiter | None = None
         self._ending: tuple[Exception | None] | None = None
 
@@ -272,7 +273,7 @@ class Window(Entrance):
             elif not self._takes(frame):
                 return
         except (BackpressureTimeout, CircuitOpen, Overloaded) as error:
-            self._lose(_REASONS[type(error)], frame, error)
+            self._lose(REASONS[type(error)], frame, error)
             if self._stage.tell is None:
                 raise
             self._stage.tell(error)
@@ -430,6 +431,11 @@ class Window(Entrance):
     # -- the queue of those who may not wait -----------------------------------------
 
     @property
+    def in_flight(self) -> int:
+        """Events let in and not yet written."""
+        return self.credit.in_flight
+
+    @property
     def queued(self) -> float:
         """The share of the queue that is full."""
         return len(self._queue) / self._limit
@@ -462,16 +468,27 @@ class Window(Entrance):
         self._wake()
 
     def _wake(self) -> None:
-        if self._asked:  # once is enough: a sink may be stuck, and its turn be long
+        try:  # a sink may be stuck, and its turn be long
+            self._bell.pop()
+        except IndexError:
             return
-        self._asked = True
         self.line.at_home(self._serve)
 
     def _serve(self, _: object) -> None:
+        self._bell.append(None)  # first, so that whoever comes from now on asks again
+        self._let_in_queue()
+
+    def _let_in_queue(self) -> None:
         """Let in from the queue as many as there is credit for."""
-        self._asked = False  # first, so that whoever comes from now on asks again
         self._count_lost()
-        while self._queue and self._has_credit():
+        while self._queue:
+            # Who found the queue empty, and took a credit while we had the turn, came
+            # before those who are in it now.
+            if self.line.turn.inbox:
+                self._wake()
+                return
+            if not self._has_credit():
+                break
             with self._mutex:
                 frame = self._queue.popleft()
             outer = frame.permit
@@ -538,7 +555,7 @@ class Window(Entrance):
     def _finish(self, error: Exception | None) -> None:
         if self._queue:
             self._ending = self._ending or (error,)  # they were accepted, and go first
-            self._serve(None)
+            self._let_in_queue()
         elif self._ending is None:
             self.top.on_end(error)
 
@@ -586,6 +603,9 @@ class Window(Entrance):
             frame.permit.release()
             self._lose(reason, frame)
         self._count_lost()
+
+    def lose(self, error: StreamError) -> None:
+        self._lose(REASONS.get(type(error), "invalid"), Frame(b""), error)
 
     def _lose(
         self, reason: str, frame: Frame, error: StreamError | None = None

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from math import inf
 from time import time_ns
 from typing import Any, Final, NamedTuple
 
@@ -24,7 +25,9 @@ from rx_agui.codec import decode
 from rx_agui.errors import (
     ConfigError,
     Corrupt,
+    Duplicate,
     Gap,
+    Late,
     ProcessingError,
     StreamError,
     require_at_least,
@@ -32,7 +35,7 @@ from rx_agui.errors import (
     require_positive,
     require_whole,
 )
-from rx_agui.flow import NO_PERMIT
+from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.operators._stage import Errors, Line, Operator, Stage, lift
 from rx_agui.probe import Send
@@ -49,6 +52,7 @@ def sequence(
     start: int = 1,
     number: Number | None = None,
     out_of_order_buffer: int = 1000,
+    out_of_order_bytes: int | None = None,
     gap_timeout: float = 5.0,
     on_gap: str = "skip",
     errors: Errors = None,
@@ -69,20 +73,23 @@ def sequence(
 
     Events that are held for order give their credit back: they are bounded by
     `out_of_order_buffer` alone. Else a window of 100 could never bring in the one
-    event that the others wait for.
+    event that the others wait for. As they go on they take it again, all at once, and
+    nobody is let in until they are written: a slow reader bounds them too.
 
     Args:
         start: The first number. With `number`, the first that is expected.
         number: Reads the producer's own number from an event, given as a mapping.
             Use it where several producers were merged.
         out_of_order_buffer: Events held at most for one that is late.
+        out_of_order_bytes: Bytes held at most for one that is late; None: no bound.
         gap_timeout: Seconds a late event is waited for. A reader sees nothing new
             meanwhile.
         on_gap: When a number is given up: "skip" it, counted and told to `errors` as
             a Gap, or end the stream with the Gap as its "error". What came behind it
             is then dropped and counted, since text with a hole is worse than none.
-        errors: Told of gaps that are skipped, and of events whose number cannot be
-            read, which are dropped. Without it the latter end the stream.
+        errors: Told of gaps that are skipped, and of events that are dropped: their
+            number cannot be read, came before (Duplicate), or was given up (Late).
+            Without it the first of these end the stream, and the others are counted.
         scheduler: Whose time to use. The default is the subscription's.
 
     Raises:
@@ -91,12 +98,17 @@ def sequence(
     require_at_least(1, start=start)
     require_positive(out_of_order_buffer=out_of_order_buffer, gap_timeout=gap_timeout)
     require_whole(start=start, out_of_order_buffer=out_of_order_buffer)
+    if out_of_order_bytes is not None:
+        require_positive(out_of_order_bytes=out_of_order_bytes)
+        require_whole(out_of_order_bytes=out_of_order_bytes)
     require_one_of(ON_GAP, on_gap=on_gap)
     if number is not None and not callable(number):
         raise ConfigError("number", number, must="a function")
     if number is None:
         return lift(_Number, start, errors, scheduler=scheduler)
-    rule = _Rule(start, out_of_order_buffer, gap_timeout, on_gap)
+    rule = _Rule(
+        start, out_of_order_buffer, gap_timeout, on_gap, out_of_order_bytes or inf
+    )
     return lift(_Sequence, rule, number, errors, scheduler=scheduler)
 
 
@@ -169,20 +181,38 @@ class _Rule(NamedTuple):
     buffer: int
     timeout: float
     on_gap: str
+    max_bytes: float = inf
+
+
+class _Held(NamedTuple):
+    """A frame that waits for one that is late, since when, and whose credit it had."""
+
+    frame: Frame
+    since: float
+    credit: Credit | None
 
 
 class _Reorder(Stage):
     """Holds what came early until what is before it has come, or is given up."""
 
-    __slots__ = ("_gaps", "_held", "_held_events", "_rule", "_timer", "expected")
+    __slots__ = (
+        "_gaps",
+        "_held",
+        "_held_bytes",
+        "_held_events",
+        "_rule",
+        "_timer",
+        "expected",
+    )
 
     def __init__(self, line: Line, rule: _Rule, errors: Errors) -> None:
         super().__init__(line, errors)
         self._rule = rule
         self.expected = rule.start
-        #: By first number, in order of arrival, with the time of arrival.
-        self._held: dict[int, tuple[Frame, float]] = {}
+        #: By first number, in order of arrival.
+        self._held: dict[int, _Held] = {}
         self._held_events = 0
+        self._held_bytes = 0
         self._timer: Timer | None = None
         #: The last few ranges given up: who comes from there is late, not double.
         self._gaps: deque[range] = deque(maxlen=32)
@@ -192,19 +222,22 @@ class _Reorder(Stage):
         if frame.last < self.expected:
             late = any(frame.last in gap for gap in self._gaps)
             self.count_drop("late" if late else "duplicate", frame.events)
+            self.dropped_as(Late(frame.last) if late else Duplicate(frame.last))
         elif frame.first <= self.expected:
             self._send(frame)
             self._send_held()
         else:
             self._hold(frame)
 
+    def dropped_as(self, error: StreamError) -> None:
+        """An event was dropped for where its number stands."""
+
     @property
     def levels(self) -> dict[str, int]:
-        held = [frame for frame, _ in tuple(self._held.values())]
         return {
-            "sequence.buffer.size": sum([frame.events for frame in held]),
+            "sequence.buffer.size": self._held_events,
             "sequence.buffer.capacity": self._rule.buffer,
-            "operator.buffer.usage": sum([len(frame.data) for frame in held]),
+            "operator.buffer.usage": self._held_bytes,
         }
 
     def _hold(self, frame: Frame) -> None:
@@ -212,17 +245,23 @@ class _Reorder(Stage):
         known = self._held.get(frame.first)
         if known is not None:
             # Two connections cut their batches differently: the longer has all of it.
-            shorter, since = known
-            if frame.last <= shorter.last:
+            if frame.last <= known.frame.last:
                 self.count_drop("duplicate", frame.events)
+                self.dropped_as(Duplicate(frame.last))
                 return
-            self.count_drop("duplicate", shorter.events)
-            self._held_events -= shorter.events
+            self.count_drop("duplicate", known.frame.events)
+            self._take(frame.first)
+            since = known.since
         self.count("sequence.out_of_order.events", frame.events)
         # Stored on purpose: the credit comes home when on_next returns.
-        self._held[frame.first] = frame.copy(permit=NO_PERMIT), since
-        self._held_events += frame.events
-        while self._held_events > self._rule.buffer:
+        permit = frame._permit
+        credit = permit if isinstance(permit, Credit) else frame.permit.credit
+        stored = frame.copy(permit=NO_PERMIT)
+        self._keep(frame.first, _Held(stored, since, credit))
+        while (
+            self._held_events > self._rule.buffer
+            or self._held_bytes > self._rule.max_bytes
+        ):
             self._give_up()
         if self._held and self._timer is None:
             self._timer = self.after(self._rule.timeout, self._ring)
@@ -245,15 +284,38 @@ class _Reorder(Stage):
 
     def _send_held(self) -> None:
         while self._held and (first := self._first_held()) <= self.expected:
-            frame, since = self._held.pop(first)
-            self._held_events -= frame.events
+            frame, since, credit = self._take(first)
             if frame.last < self.expected:  # it came by another way meanwhile
                 self.count_drop("duplicate", frame.events)
+                self.dropped_as(Duplicate(frame.last))
                 continue
             held = self.line.clock.now() - since
             if self.line.watch is not None:
                 self.line.watch.reordered(held)
+            self._send_in_debt(frame, held, credit)
+
+    def _send_in_debt(self, frame: Frame, held: float, credit: Credit | None) -> None:
+        """Send on what gave its credit back. It is in flight again, if there is room."""
+        if credit is None or credit.size is None:
             self._send(frame, held)
+            return
+        credit.charge(frame.events)
+        frame.permit = debt = Permit(credit, frame.events)
+        try:
+            self._send(frame, held)
+        finally:
+            debt.release()
+
+    def _keep(self, first: int, held: _Held) -> None:
+        self._held[first] = held
+        self._held_events += held.frame.events
+        self._held_bytes += len(held.frame.data)
+
+    def _take(self, first: int) -> _Held:
+        held = self._held.pop(first)
+        self._held_events -= held.frame.events
+        self._held_bytes -= len(held.frame.data)
+        return held
 
     def _first_held(self) -> int:
         return self.expected if self.expected in self._held else min(self._held)
@@ -262,14 +324,15 @@ class _Reorder(Stage):
         self._timer = None
         if not self._held or self._ended:
             return
-        _, since = next(iter(self._held.values()))
-        left = since + self._rule.timeout - self.line.clock.now()
-        if left <= 1e-6:  # what clocks lose in rounding
+        if self._left() <= 1e-6:  # what clocks lose in rounding
             self._give_up()
         if self._held and self._timer is None and not self._ended:
-            _, since = next(iter(self._held.values()))
-            left = since + self._rule.timeout - self.line.clock.now()
-            self._timer = self.after(max(left, 0.0), self._ring)
+            self._timer = self.after(max(self._left(), 0.0), self._ring)
+
+    def _left(self) -> float:
+        """Seconds until the event held longest has waited long enough."""
+        oldest = next(iter(self._held.values()))
+        return oldest.since + self._rule.timeout - self.line.clock.now()
 
     def _give_up(self) -> None:
         """The number that is missing will not come: go on behind it."""
@@ -286,11 +349,11 @@ class _Reorder(Stage):
         self.count("sequence.gaps", 1)
         self.count("errors", 1, type(gap).__qualname__)
         self._gaps.append(range(gap.first, gap.last + 1))
-        frame, since = self._held.pop(first)
+        held = self._take(first)
         # The next frame covers what was given up, so that a reader sees no hole.
-        frame.numbers = tuple(frame.line_numbers())
-        frame.first = self.expected
-        self._held[self.expected] = frame, since
+        held.frame.numbers = tuple(held.frame.line_numbers())
+        held.frame.first = self.expected
+        self._keep(self.expected, held)
         if self.tell is not None and self._rule.on_gap == "skip":
             self.tell(gap)
         return gap
@@ -311,10 +374,10 @@ class _Reorder(Stage):
         self._drop_held("cancelled")
 
     def _drop_held(self, reason: str) -> None:
-        for frame, _ in self._held.values():
-            self.count_drop(reason, frame.events)
+        for held in self._held.values():
+            self.count_drop(reason, held.frame.events)
         self._held.clear()
-        self._held_events = 0
+        self._held_events = self._held_bytes = 0
 
     def _cancel(self) -> None:
         if self._timer is not None:
@@ -331,6 +394,12 @@ class _Sequence(_Reorder):
     def __init__(self, line: Line, rule: _Rule, number: Number, errors: Errors) -> None:
         super().__init__(line, rule, errors)
         self._number = number
+
+    def dropped_as(self, error: StreamError) -> None:
+        # A reader's two connections overlap; a producer that repeats itself is wrong.
+        self.count("errors", 1, type(error).__qualname__)
+        if self.tell is not None:
+            self.tell(error)
 
     def next(self, frame: Frame) -> None:
         self.taken += frame.events

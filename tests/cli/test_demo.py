@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import logging
 import re
 import socket
@@ -18,10 +19,13 @@ import httpx
 import pytest
 from terminal import Event, parsed, read_until, rx_agui, started
 
+from rx_agui import browser
 from rx_agui.cli._demo import _server
 from rx_agui.demo import Demo, how_to_look
 from rx_agui.sse import Parser, read_chunk
 from rx_agui.testing import simulated_run
+
+SAYS = "TEXT_MESSAGE_CONTENT"
 
 HEADERS = {
     "content-type": "text/event-stream",
@@ -74,7 +78,11 @@ def test_a_run_comes_whole_and_in_order(url: str, profile: str) -> None:
     assert (b"event: chunk" in data) == (profile == "chunk")
     events = rx_agui("decode", data).events
     run = int(events[0]["runId"].removeprefix("run-"))
+    proof = events[-1].pop("result")
     assert events == list(simulated_run(50, seed=run, run_id=f"run-{run}"))
+    answer = "".join(event["delta"] for event in events if event["type"] == SAYS)
+    assert proof["characters"] == len(answer)
+    assert proof["sha256"] == hashlib.sha256(answer.encode()).hexdigest()
 
 
 def test_a_run_is_profile_agui_unless_it_is_asked_for_otherwise(url: str) -> None:
@@ -138,9 +146,20 @@ def test_the_first_page_says_what_to_type(url: str) -> None:
     response = httpx.get(url)
 
     assert response.headers["content-type"].startswith("text/plain")
+    assert response.headers["vary"] == "Accept"
     assert response.text == how_to_look(url)
     assert f"curl -N {url}/run\n" in response.text
     assert f"curl -sN '{url}/run?profile=chunk' | rx-agui decode\n" in response.text
+
+
+def test_a_browser_gets_a_page_and_what_it_is_made_with(url: str) -> None:
+    accepts = "text/html,application/xhtml+xml,*/*;q=0.8"
+    page = httpx.get(url, headers={"Accept": accepts})
+    module = httpx.get(f"{url}/rx-agui.mjs")
+
+    assert page.content == browser.PAGE.read_bytes()
+    assert page.headers["vary"] == "Accept"
+    assert module.content == browser.MODULE.read_bytes()
 
 
 def test_an_agent_that_nobody_reads_for_some_seconds_is_cancelled() -> None:
@@ -217,7 +236,7 @@ def ask(method: str, path: str, app: Demo | None = None) -> httpx.Response:
         ("HEAD", "/run?profile=x", 400, ""),
         ("PUT", "/run", 405, ""),
         ("POST", "/", 405, ""),
-        ("GET", "/nowhere", 404, "here are / and /run\n"),
+        ("GET", "/nowhere", 404, "here are /, /rx-agui.mjs and /run\n"),
     ],
 )
 def test_every_other_request_is_answered_in_plain_text(

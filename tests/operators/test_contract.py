@@ -35,6 +35,7 @@ from rx_agui import (
     validate,
 )
 from rx_agui.operators._stage import as_frame
+from rx_agui.stream._intake import intake
 from rx_agui.testing import RULES, Candidate, Rule
 from rx_agui.testing import _contract as rules
 
@@ -79,9 +80,19 @@ def zipped_pieces(n: int) -> list[Any]:
     return made
 
 
+def inlet(size: int, **settings: Any) -> Operator:
+    """The way in to an EventStream."""
+    room: dict[str, Any] = {"buffer_size": 200, "buffer_bytes": 1 << 20, "timeout": 5.0}
+    return intake(size, **room | settings)
+
+
 OPERATORS = [
     Candidate("flow_control", flow_control, telling=lambda e: flow_control(errors=e)),
     Candidate("flow_control of one", lambda: flow_control(1)),
+    Candidate("intake", lambda: inlet(100), telling=lambda e: inlet(100, errors=e)),
+    Candidate("intake of one", lambda: inlet(1)),
+    Candidate("intake by weight", lambda: inlet(1, buffer_size=400, buffer_bytes=8020)),
+    Candidate("intake and batch", lambda: compose(inlet(2), sequence(), batch(3, 0.002))),
     Candidate("sequence", sequence, telling=lambda e: sequence(errors=e)),
     Candidate("sequence by number", lambda: sequence(number=value), failing=lambda: sequence(number=broken)),
     Candidate("batch", lambda: batch(3, 0.002), telling=lambda e: batch(3, 0.002, errors=e)),

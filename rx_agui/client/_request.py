@@ -1,0 +1,198 @@
+"""One question to a server: what is sent, and which answers are streams.
+
+    POST /run                                       the same again, with
+    Accept: text/event-stream;resume=1, ...         Last-Event-ID: run-7/41
+
+httpx does the talking. Redirects are followed here, since a POST must stay one: a
+browser turns it into a GET at a 301, and the run's input would be lost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from rx_agui.client._body import accepted_encodings
+from rx_agui.errors import Gone, MissingExtra, Refused, TransportError, WireError
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Request", "TryAgain", "ask", "require_httpx", "require_stream"]
+
+#: What says that the same request may well be answered in a moment.
+_TRANSIENT = (408, 425, 429, 502, 503, 504)
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+_MAX_REDIRECTS = 20
+
+#: What is nobody's business at another origin.
+_SECRETS = ("authorization", "cookie", "proxy-authorization")
+
+#: Bytes of an error's body to show.
+_REASON = 500
+
+#: Some servers of AG-UI say less exactly what they send. HTML is a log-in page.
+_STREAMS = ("text/event-stream", "text/plain", "application/json", "")
+
+
+class TryAgain(Exception):
+    """The server cannot answer just now."""
+
+    def __init__(self, why: str, at_least: float) -> None:
+        super().__init__(why)
+        self.at_least = at_least
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked; the same each time, but for the cursor."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    content: bytes | None
+    auth: Any
+    connect_timeout: float | None
+    resumes: bool
+    is_elsewhere: bool = False
+
+
+def require_httpx() -> Any:
+    """httpx, which not everybody who writes streams needs."""
+    try:
+        import httpx
+    except ImportError:
+        raise MissingExtra("rx_agui.client", "httpx", "client") from None
+    return httpx
+
+
+async def ask(
+    client: httpx.AsyncClient, request: Request, cursor: str
+) -> tuple[httpx.Response, Request]:
+    """The answer to the request, and what to ask the next time: it may have moved.
+
+    Raises:
+        TransportError: It is sent from one place to the next without an end.
+        httpx.TransportError: No answer.
+    """
+    home = asked = request
+    for _ in range(_MAX_REDIRECTS + 1):
+        response = await _send(client, asked, cursor)
+        if response.status_code not in _REDIRECTS or "location" not in response.headers:
+            return response, home
+        await response.aclose()
+        moved = _redirected(asked, response)
+        if home is asked and response.status_code in (301, 308):
+            home = moved  # for good, and so was the way there
+        asked = moved
+    raise TransportError(f"{request.url}: more than {_MAX_REDIRECTS} redirects")
+
+
+async def _send(
+    client: httpx.AsyncClient, request: Request, cursor: str
+) -> httpx.Response:
+    httpx = require_httpx()
+    headers = {
+        "accept": "text/event-stream",
+        "accept-encoding": accepted_encodings(),
+        "cache-control": "no-store",
+    }
+    if request.resumes:
+        headers["accept"] = "text/event-stream;resume=1, text/event-stream"
+    headers |= request.headers
+    if cursor:
+        headers["last-event-id"] = cursor
+    outgoing = client.build_request(
+        request.method,
+        request.url,
+        headers=headers,
+        content=request.content,
+        timeout=httpx.Timeout(None, connect=request.connect_timeout),
+    )
+    auth = httpx.USE_CLIENT_DEFAULT if request.auth is None else request.auth
+    if request.is_elsewhere:  # what a client adds is for the origin it was made for
+        auth = None
+        for name in _SECRETS:
+            if name in client.headers:
+                outgoing.headers.pop(name, None)
+    return await client.send(outgoing, auth=auth, stream=True, follow_redirects=False)
+
+
+def _redirected(request: Request, response: httpx.Response) -> Request:
+    target = response.url.join(response.headers["location"])
+    if target.scheme not in ("http", "https"):
+        raise Refused(request.url, response.status_code, f"it redirects to {target}")
+    headers = dict(request.headers)
+    if not _is_same_origin(response.url, target):
+        headers = {n: v for n, v in headers.items() if n not in _SECRETS}
+        request = replace(request, is_elsewhere=True)
+    moved = replace(request, url=str(target), headers=headers)
+    if response.status_code == 303:
+        headers.pop("content-type", None)
+        moved = replace(moved, method="GET", content=None)
+    return moved
+
+
+def _is_same_origin(here: httpx.URL, there: httpx.URL) -> bool:
+    """Whether secrets may go there too. The same host is, if only TLS is added."""
+    if here.host != there.host:
+        return False
+    if (here.scheme, _port(here)) == (there.scheme, _port(there)):
+        return True
+    return (_port(here), _port(there)) == (80, 443) and there.scheme == "https"
+
+
+def _port(url: httpx.URL) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
+async def require_stream(response: httpx.Response) -> None:
+    """Return if the answer is a stream.
+
+    Raises:
+        TryAgain: Not now.
+        Gone: 410.
+        Refused: Another status that is no stream.
+        WireError: It is something else, such as a page to log in.
+    """
+    status = response.status_code
+    if status == 200:
+        kind = response.headers.get("content-type", "").partition(";")[0]
+        if kind.strip().lower() not in _STREAMS:
+            raise WireError(f"{response.url} sends {kind}, not text/event-stream")
+        return
+    reason = await _reason(response)
+    if status in _TRANSIENT:
+        raise TryAgain(f"{status} {reason}", _retry_after(response))
+    kind_of_error = Gone if status == 410 else Refused
+    raise kind_of_error(str(response.url), status, reason)
+
+
+async def _reason(response: httpx.Response) -> str:
+    """What the body says, if it says so soon."""
+    httpx = require_httpx()
+    body = b""
+    try:
+        async for piece in response.aiter_bytes():
+            body += piece
+            if len(body) >= _REASON:
+                break
+    except (httpx.TransportError, httpx.DecodingError):
+        body = body or b""
+    text = " ".join(body[:_REASON].decode("utf-8", "replace").split())
+    return text or response.reason_phrase or "no reason given"
+
+
+def _retry_after(response: httpx.Response) -> float:
+    value = response.headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return 0.0

@@ -1,0 +1,625 @@
+"""A whole pipeline as one object, from `send` to the chunks a reader takes.
+
+    send ─▶ event buffer ─▶ flow control ─▶ sequence ─▶ batch ─▶ compress ─▶ chunk ─▶ reader
+            ▒▒▒▒▒▒▒▒▒▒▒▒    ░ in flight ░   numbers     ▒▒▒      workers     ▒▒▒▒▒
+                 ▲                                                             │
+                 └────────────── credit, when the reader is done ──────────────┘
+
+It is composed of the operators anybody can compose, and adds a life: it begins, it can
+be asked how it is, and it ends without losing what it accepted. The names are those of
+the AG-UI Go SDK's EventStream; docs/parity.md says what is kept and what is stricter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Final, Self
+
+from reactivex import Observable
+from reactivex import operators as ops
+from reactivex.abc import DisposableBase, SchedulerBase
+from reactivex.subject import AsyncSubject
+
+from rx_agui.backoff import Backoff
+from rx_agui.clock import Clock, Timer, clock_for, running_loop
+from rx_agui.config import StreamConfig
+from rx_agui.errors import (
+    AlreadyStarted,
+    BackpressureTimeout,
+    ConfigError,
+    DrainTimeout,
+    NotStarted,
+    StreamClosed,
+    StreamError,
+    ValidationError,
+    WouldBlock,
+)
+from rx_agui.flow import Gate, Link
+from rx_agui.metrics import BufferMetrics, StreamMeter, StreamMetrics
+from rx_agui.operators import (
+    batch,
+    chunk,
+    circuit_breaker,
+    compress,
+    conflate,
+    degrade,
+    sequence,
+    validate,
+)
+from rx_agui.operators._flow_control import REASONS
+from rx_agui.operators._stage import Operator
+from rx_agui.pipeline import pipeline
+from rx_agui.stream._chunks import Chunks
+from rx_agui.stream._faults import Faults
+from rx_agui.stream._intake import Ledger, intake
+from rx_agui.stream._log import StreamLog, Witness
+from rx_agui.stream._outbox import Outbox, reserve
+
+__all__ = ["EventStream"]
+
+#: "As the config says", since None means: for ever.
+_AS_CONFIGURED: Final = -1.0
+
+#: Seconds between two looks for readers that were forgotten, while closing waits.
+_GLANCE: Final = 0.05
+
+#: Why flow control drops what was never let in; and what is lost by closing.
+_NEVER_IN: Final = ("invalid", "refused", "cancelled", *REASONS.values())
+
+#: What is lost by closing; and what comes again, or is dropped by who got it back.
+_ELSEWHERE: Final = ("cancelled", "given_back")
+
+
+class EventStream:
+    """Takes events from any thread or coroutine, and gives chunks to one reader.
+
+    >>> with EventStream() as stream:
+    ...     stream.send({"type": "STEP_STARTED", "stepName": "think"})
+    ...     stream.complete()
+    ...     for chunk in stream.receive_chunks():
+    ...         print(chunk.event_id, chunk.data)
+    1 b'{"type":"STEP_STARTED","stepName":"think"}'
+
+    Events come out in the order they were let in, in every mode, however many workers
+    there are: an AG-UI reader needs it. One that fails takes no other along: whoever
+    sent it is told, or `errors` are. One that was accepted is delivered, or `close`
+    says how many were not.
+
+    Args:
+        config: What can be turned; see StreamConfig.
+        number: Reads the producer's own number from an event, given as a mapping; for
+            `ordering_required`.
+        name: What telemetry and the log call the stream. One name for what is one
+            thing to its operator: it is an attribute of every metric, so never an id.
+        scheduler: Whose time to use. The default is that of the event loop `start` is
+            called on, else a thread's.
+
+    Attributes:
+        config: As given.
+        errors: An Observable of errors that cost an event and did not end the stream,
+            and that nobody else was told of. Each names its number and cause, where it
+            has them. It completes with the stream.
+
+    Raises:
+        ConfigError: `number` is given, and the config does not ask for order.
+        MissingExtra: The algorithm is not installed.
+    """
+
+    config: StreamConfig
+    errors: Observable[StreamError]
+
+    def __init__(
+        self,
+        config: StreamConfig | None = None,
+        *,
+        number: Callable[[Mapping[str, Any]], int] | None = None,
+        name: str = "default",
+        scheduler: SchedulerBase | None = None,
+    ) -> None:
+        self.config = config = config or StreamConfig()
+        if number is not None and not config.ordering_required:
+            must = "left out, or the config must say ordering_required=True"
+            raise ConfigError("number", number, must)
+        self._faults = Faults()
+        self.errors = self._faults
+        self._name = name
+        self._log = StreamLog(name)
+        self._meter = StreamMeter() if config.enable_metrics else None
+        self._witness = Witness(self._log, self._meter)
+        self._ledger = Ledger()
+        self._outbox = Outbox(config.chunk_buffer_size, config.chunk_buffer_bytes)
+        self._scheduler = scheduler
+        self._gate = _Door(self._outbox, self._log, config.backpressure_timeout)
+        self._pipeline = self._gate.pipe(
+            pipeline(name, *self._operators(number), telemetry=self._witness)
+        )
+        self._mutex = threading.Lock()
+        self._is_started = False
+        self._is_closing = False
+        self._has_given_up = False
+        self._late: DrainTimeout | None = None
+        self._clock: Clock = clock_for(scheduler)
+        self._deadline: Timer | None = None
+        self._subscription: DisposableBase | None = None
+        self._over: AsyncSubject[None] = AsyncSubject()
+        self._outbox.done.add_done_callback(lambda _: self._ended())
+
+    def _operators(
+        self, number: Callable[[Mapping[str, Any]], int] | None
+    ) -> list[Operator]:
+        """The pipeline, as the config wants it."""
+        config = self.config
+        steps = [validate(errors=self._fault)] if config.validation_enabled else []
+        steps.append(
+            intake(
+                config.max_concurrent_events,
+                buffer_size=config.event_buffer_size,
+                buffer_bytes=config.event_buffer_bytes,
+                timeout=config.backpressure_timeout,
+                is_reader=self._outbox.is_read_by,
+                ledger=self._ledger,
+                errors=self._fault,
+            )
+        )
+        if config.degradation_enabled:
+            steps.append(
+                degrade(max_age=config.degradation_max_age, errors=self._fault)
+            )
+        if config.sequence_enabled:
+            steps.append(
+                sequence(
+                    number=number,
+                    out_of_order_buffer=config.out_of_order_buffer,
+                    out_of_order_bytes=config.out_of_order_bytes,
+                    gap_timeout=config.gap_timeout,
+                    errors=self._fault,
+                )
+            )
+        if config.batch_enabled:
+            steps.append(
+                batch(
+                    config.batch_size,
+                    min(config.batch_timeout, config.flush_interval),
+                    max_batch_size=config.max_batch_size,
+                    max_bytes=config.max_batch_bytes,
+                    adaptive=config.adaptive_batching,
+                    errors=self._fault,
+                )
+            )
+            if config.degradation_enabled:
+                steps.append(conflate(errors=self._fault))  # from its level on
+        if config.compression_enabled:
+            steps.append(
+                compress(
+                    config.compression_type,
+                    config.compression_level,
+                    min_size=config.min_compression_size,
+                    workers=config.worker_count,
+                    errors=self._fault,
+                )
+            )
+        steps.append(reserve(self._outbox))
+        steps.append(chunk(config.max_chunk_size, errors=self._fault))
+        if config.circuit_breaker_enabled:
+            delay = config.retry_delay
+            steps.append(
+                circuit_breaker(
+                    failure_rate_threshold=config.failure_rate_threshold,
+                    minimum_number_of_calls=config.breaker_minimum_calls,
+                    wait_in_open=Backoff(
+                        config.breaker_wait, most=max(config.breaker_wait, 60.0)
+                    ),
+                    attempts=config.retry_attempts,
+                    backoff=Backoff(delay, most=max(delay, 5.0)),
+                    # More than can be in flight, or go on at once behind a gap.
+                    buffer_size=config.max_concurrent_events
+                    + config.out_of_order_buffer,
+                    name=self._name,
+                    errors=self._fault,
+                )
+            )
+        return steps
+
+    def _fault(self, error: StreamError) -> None:
+        self._log.error(error)
+        self._faults.tell(error)
+
+    # -- the beginning ----------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin. On the event loop that runs here, if one does.
+
+        Raises:
+            AlreadyStarted: It was called before.
+            StreamClosed: The stream was closed before it began.
+        """
+        with self._mutex:
+            if self._is_closing:
+                raise StreamClosed("the stream was closed before it began")
+            if self._is_started:
+                raise AlreadyStarted
+            self._is_started = True
+        self._clock = clock_for(self._scheduler)
+        self._subscription = self._pipeline.subscribe(
+            self._outbox, scheduler=self._scheduler
+        )
+        if self._witness.watch is not None:
+            self._outbox.watched_by(self._witness.watch)
+        if self._meter is not None and logging.getLogger("rx_agui").isEnabledFor(
+            logging.DEBUG
+        ):
+            self.metrics_changes().subscribe(
+                lambda m: self._log.say(logging.DEBUG, "metrics", "%s", m)
+            )
+        self._log.say(logging.DEBUG, "life", "started")
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it refuses events."""
+        return self._is_closing
+
+    # -- sending ------------------------------------------------------------------------
+
+    def send(self, event: Any, timeout: float | None = _AS_CONFIGURED) -> None:
+        """Let an event in. Waits only when the event buffer is full.
+
+        Args:
+            event: Anything `rx_agui.codec.encode` takes.
+            timeout: Seconds to wait at most; None: as long as it takes. The default is
+                the config's `backpressure_timeout`.
+
+        Raises:
+            BackpressureTimeout: The reader made no room in time; the event was not let
+                in, and may be sent again.
+            CircuitOpen, Overloaded: The reader's writes keep failing, or it is too far
+                behind; the first says when to try again.
+            WouldBlock: There is no room, and this thread runs the event loop or reads
+                this very stream. At once, whatever the timeout.
+            ValidationError: The event cannot be encoded.
+            NotStarted, StreamClosed: It has not begun, or has ended.
+        """
+        try:
+            self._gate.send(event, timeout)
+        except Exception as error:
+            refusal = self._refusal(error)
+            raise refusal from refusal.__cause__
+
+    def send_event(self, event: Any, timeout: float | None = _AS_CONFIGURED) -> None:
+        """As `send`, by the name that readers of the Go SDK look for."""
+        self.send(event, timeout)
+
+    async def asend(self, event: Any) -> None:
+        """Let an event in, awaiting while the event buffer is full.
+
+        However long that takes: a reader may pause, and the agent pauses with it.
+        Cancelling gives back what was granted meanwhile, so `asyncio.timeout` bounds it.
+
+        Raises:
+            WouldBlock: There is no room, and this task reads this very stream.
+            ValidationError, NotStarted, StreamClosed: As `send`.
+        """
+        try:
+            await self._gate.asend(event)
+        except Exception as error:
+            refusal = self._refusal(error)
+            raise refusal from refusal.__cause__
+
+    def try_send(self, event: Any) -> bool:
+        """Let an event in if there is room now. Whether there was.
+
+        Raises:
+            ValidationError, NotStarted, StreamClosed: As `send`.
+        """
+        try:
+            return self._gate.try_send(event)
+        except Exception as error:
+            refusal = self._refusal(error)
+            raise refusal from refusal.__cause__
+
+    def _refusal(self, error: Exception) -> Exception:
+        """What to raise at a sender, in the words of a stream."""
+        if not self._is_started and not self._is_closing:
+            return NotStarted()
+        if isinstance(error, StreamClosed):
+            return StreamClosed("the stream was closed") if self._is_closing else error
+        if isinstance(error, ValidationError | BackpressureTimeout):
+            self._log.error(error)
+        if isinstance(error, StreamError):
+            return error
+        ended = StreamClosed(
+            f"the stream has ended, since its reader failed: {error!r}"
+        )
+        ended.__cause__ = error
+        return ended
+
+    # -- reading ------------------------------------------------------------------------
+
+    def receive_chunks(self) -> Chunks:
+        """The chunks, for one reader: iterate, iterate asynchronously, or subscribe.
+
+        Before there is a reader, chunks wait, up to `chunk_buffer_size`; then payloads
+        do, then events, then senders. So does a reader that is slow make senders slow.
+        One that leaves has had what it took, and the next goes on behind that; a second
+        at the same time gets AlreadySubscribed.
+
+        Errors:
+            What ended the stream; DrainTimeout or StreamClosed if it was closed before
+            everything was read.
+        """
+        return Chunks(self._outbox)
+
+    # -- how it is ------------------------------------------------------------------------
+
+    def metrics(self) -> StreamMetrics | None:
+        """What happened until now, and what waits where; None without `enable_metrics`.
+
+        Always of this moment. Rates are those since it was asked before.
+        """
+        if self._meter is None:
+            return None
+        return self._with_buffers(self._meter.metrics())
+
+    def metrics_changes(self) -> Observable[StreamMetrics]:
+        """A snapshot every `metrics_interval` seconds, until the stream has ended.
+
+        Raises:
+            ConfigError: `enable_metrics` is off.
+        """
+        if self._meter is None:
+            raise ConfigError("enable_metrics", False, must="True for metrics_changes")
+        every = self._meter.every(self.config.metrics_interval)
+        return every.pipe(ops.map(self._with_buffers), ops.take_until(self._over))
+
+    def _with_buffers(self, metrics: StreamMetrics) -> StreamMetrics:
+        return replace(metrics, buffers=self._buffers())
+
+    def _buffers(self) -> dict[str, BufferMetrics]:
+        config, watch = self.config, self._witness.watch
+        found = {}
+        for tally in () if watch is None else watch.tallies:
+            held, levels = max(tally.held, 0), tally.levels
+            found[tally.name] = BufferMetrics(
+                events=levels.get("flow_control.queue.size", held),
+                bytes=levels.get("operator.buffer.usage", 0),
+                chunks=levels.get("chunk_buffer.chunks"),
+            )
+        bounds: dict[str, tuple[str, dict[str, int]]] = {
+            "event_buffer": (
+                "flow_control",
+                {
+                    "max_events": config.event_buffer_size,
+                    "max_bytes": config.event_buffer_bytes,
+                },
+            ),
+            "out_of_order_buffer": (
+                "sequence",
+                {
+                    "max_events": config.out_of_order_buffer,
+                    "max_bytes": config.out_of_order_bytes,
+                },
+            ),
+            "batch": (
+                "batch",
+                {"max_events": config.batch_size, "max_bytes": config.max_batch_bytes},
+            ),
+            "workers": ("compress", {}),
+            "reserve": ("reserve", {}),
+            "chunk_buffer": (
+                "chunk_buffer",
+                {
+                    "max_chunks": config.chunk_buffer_size,
+                    "max_bytes": config.chunk_buffer_bytes,
+                },
+            ),
+        }
+        return {
+            level: replace(found[name], **limits)
+            for level, (name, limits) in bounds.items()
+            if name in found
+        }
+
+    # -- the end --------------------------------------------------------------------------
+
+    def complete(self) -> None:
+        """Refuse new events, and wait for nothing: what was accepted is delivered.
+
+        However long the reader takes for it. `close` sets a deadline, and waits.
+        """
+        with self._mutex:
+            first, self._is_closing = not self._is_closing, True
+            is_started = self._is_started
+        if not is_started:
+            self._outbox.on_completed()
+        elif first:
+            text = "closing: %s events are under way"
+            under_way = self._ledger.accepted - self._outbox.delivered
+            self._log.say(logging.INFO, "life", text, f"{under_way:,}")
+            self._gate.complete()
+
+    def close(self, drain: bool = True) -> None:
+        """Refuse new events, and wait until the reader has taken what was accepted.
+
+        Where waiting would stop what is waited for (on an event loop, or in the thread
+        that reads) it starts to drain and returns; `await aclose()` waits on a loop.
+        Another close waits with the first. The deadline is the config's `drain_timeout`.
+
+        Args:
+            drain: False drops what has not been read, and tells the reader.
+
+        Raises:
+            DrainTimeout: The deadline passed; it says how many events were lost. Once.
+        """
+        self._begin_to_close(drain)
+        if self._may_wait():
+            deadline = time.monotonic() + self.config.drain_timeout
+            while not self._is_drained(deadline - time.monotonic()):
+                if time.monotonic() >= deadline:
+                    self._give_up(self._lateness)
+                self._outbox.see_who_left()
+            self._report()
+
+    async def aclose(self, drain: bool = True) -> None:
+        """As `close`, awaiting instead of blocking."""
+        self._begin_to_close(drain)
+        if self._outbox.is_read_by(threading.get_ident()):
+            return
+        done = asyncio.wrap_future(self._outbox.done)
+        while not done.done():
+            await asyncio.wait([done], timeout=_GLANCE)
+            self._outbox.see_who_left()
+        self._report()
+
+    def _begin_to_close(self, drain: bool) -> None:
+        self.complete()
+        self._outbox.see_who_left()
+        if not drain:
+            self._give_up(
+                lambda _: StreamClosed("the stream was closed before all was read")
+            )
+            return
+        with self._mutex:
+            if self._deadline is not None or self._outbox.done.done():
+                return
+            self._deadline = self._clock.after(
+                self.config.drain_timeout, lambda: self._give_up(self._lateness)
+            )
+        if self._outbox.done.done():  # meanwhile
+            self._deadline.cancel()
+
+    def _is_drained(self, left: float) -> bool:
+        with suppress(TimeoutError):
+            self._outbox.done.result(max(min(left, _GLANCE), 0.0))
+        return self._outbox.done.done()
+
+    def _may_wait(self) -> bool:
+        if running_loop() is not None or self._clock.must_not_wait():
+            return False
+        link = self._gate.link
+        thread = threading.get_ident()
+        inside = link is not None and link.credit.is_inside(thread)
+        return not inside and not self._outbox.is_read_by(thread)
+
+    def _lateness(self, lost: int) -> DrainTimeout:
+        return DrainTimeout(lost, self.config.drain_timeout)
+
+    def _give_up(self, say: Callable[[int], StreamError]) -> None:
+        """Drop what has not been read, and count it."""
+        with self._mutex:
+            if self._has_given_up or self._outbox.done.done():
+                return
+            self._has_given_up = True
+        lost = self._ledger.accepted - self._outbox.freeze() - self._dropped()
+        error = say(lost)
+        if isinstance(error, DrainTimeout) and lost:
+            self._late = error
+        if lost:
+            self._log.say(logging.WARNING, "drain", "%s", error)
+        if self._subscription is not None:
+            self._subscription.dispose()
+        self._outbox.fail(error if lost else None)
+
+    def _dropped(self) -> int:
+        """Accepted events that became part of others, or were dropped and told of."""
+        watch = self._witness.watch
+        dropped = 0
+        for tally in () if watch is None else watch.tallies:
+            apart = _NEVER_IN if tally.name == "flow_control" else _ELSEWHERE
+            dropped += tally.merged - tally.created
+            if tally.name != "sink":  # a reader's, to whom they were delivered
+                reasons = tally.dropped.items()
+                dropped += sum(n for why, n in reasons if why not in apart)
+        return dropped
+
+    def _report(self) -> None:
+        with self._mutex:
+            late, self._late = self._late, None
+        if late is not None:
+            raise late
+
+    def _ended(self) -> None:
+        """Everything was read, or given up."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._subscription is not None:
+            self._subscription.dispose()
+        delivered, dropped = self._outbox.delivered, self._dropped()
+        self._log.say(
+            logging.INFO,
+            "life",
+            "ended: %s events accepted, %s delivered, %s dropped",
+            f"{self._ledger.accepted:,}",
+            f"{delivered:,}",
+            f"{dropped:,}",
+        )
+        self._log.end()
+        self._over.on_next(None)
+        self._over.on_completed()
+        self._faults.complete()
+
+    # -- with ---------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close. If the block raised, wait only if there is somebody who reads."""
+        try:
+            self.close(drain=error is None or self._outbox.is_read)
+        except DrainTimeout:
+            if error is None:
+                raise  # else the log has it, and what the block raised says more
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """As without `async`."""
+        try:
+            await self.aclose(drain=error is None or self._outbox.is_read)
+        except DrainTimeout:
+            if error is None:
+                raise
+
+
+class _Door(Gate):
+    """The Gate of a stream: it knows who reads, and says when a sender is stuck."""
+
+    def __init__(self, outbox: Outbox, log: StreamLog, patience: float) -> None:
+        super().__init__()
+        self._outbox = outbox
+        self._log = log
+        self._patience = patience
+
+    async def await_credit(self, link: Link, prepared: Any) -> None:
+        if self._outbox.is_read_by(threading.get_ident()):
+            raise WouldBlock(
+                "no room, and this task reads the stream: send from another task"
+            )
+        stall = link.clock.after(self._patience, self._say_stalled)
+        try:
+            await super().await_credit(link, prepared)
+        finally:
+            stall.cancel()
+
+    def _say_stalled(self) -> None:
+        text = "stalled: a sender has awaited room for %g s, the reader is stuck"
+        self._log.say(logging.WARNING, "stall", text, self._patience)

@@ -1,0 +1,150 @@
+"""The line is cut wherever it may be, and an unmodified AG-UI client does not notice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from cutting import cutting, random_cuts
+from remembering import Remembering
+from serving import served
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rx_agui.asgi import CONTINUE, SSEResponse
+from rx_agui.replay import MemoryLog
+from rx_agui.testing import simulated_run
+
+Node = Callable[..., str]
+Event = dict[str, Any]
+
+
+def sent(name: str) -> list[Event]:
+    """What the agent says in a run: two messages at the same time."""
+    return list(simulated_run(40, run_id=name, messages=2))
+
+
+class Ours:
+    """An application as one writes it, which counts how often it is asked for a run."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.begun: list[str] = []
+        self._log = MemoryLog()
+        self._settings = settings
+        self.app = Starlette(routes=[Route("/", self.run, methods=["POST"])])
+
+    async def run(self, request: Request) -> Response:
+        name = (await request.json())["runId"]
+
+        async def agent() -> AsyncIterator[Event]:
+            self.begun.append(name)
+            for event in sent(name):
+                await asyncio.sleep(0.0005)
+                yield event
+
+        return SSEResponse(
+            agent,
+            log=self._log,
+            stream=name,
+            on_disconnect=CONTINUE,
+            batch_timeout=0.005,
+            retry=0.001,
+            **self._settings,
+        )
+
+
+def read(
+    node: Node, client: str, url: str, names: list[str], **options: Any
+) -> list[dict[str, Any]]:
+    """What unmodified clients make of the runs."""
+    asked = json.dumps(options)
+    said = node("cut_runs.mjs", client, url, asked, read="\n".join(names)).split("\n")
+    assert said[-2] == "alive"
+    return [json.loads(line) for line in said[:-2]]
+
+
+def reduced(node: Node, client: str, names: list[str]) -> dict[str, Any]:
+    """What the client makes of the events themselves, without a network."""
+    streams = "\n".join(json.dumps(sent(name)) for name in names)
+    made = node("reduce.mjs", client, read=streams).splitlines()
+    return dict(zip(names, map(json.loads, made), strict=True))
+
+
+def read_over_cuts(
+    node: Node, client: str, app: Any, places: list[int], *, reset: bool
+) -> list[dict[str, Any]]:
+    """The runs, of which each ended with the messages and the state that were sent."""
+    names = [f"run-{number}" for number in range(len(places) // 3)]
+    sizes = [1, 3, 700, 65536] * 100_000
+    with served(app) as server, cutting(server, places, sizes, reset=reset) as line:
+        runs = read(node, client, line.url, names)
+
+    assert line.cuts == len(places)
+    assert [run["error"] for run in runs] == [None] * len(names)
+    assert {run["last"]["state"] for run in runs} == {"done"}
+    expected = reduced(node, client, names)
+    for run in runs:
+        as_sent = expected[run["runId"]]
+        assert run["messages"] == as_sent["messages"]
+        assert run["state"] == as_sent["state"]
+    return runs
+
+
+def assert_events_came_as_they_were_sent(runs: list[dict[str, Any]]) -> None:
+    # Who was cut off before the first id is given what has been in other events.
+    in_full = [run for run in runs if "prelude" not in run["answers"]]
+    assert len(in_full) > len(runs) / 3
+    for run in in_full:
+        assert run["events"] == sent(run["runId"])
+
+
+@pytest.mark.parametrize(
+    ("reset", "up_to", "settings"),
+    [
+        (True, 2500, {"codings": []}),
+        (False, 2500, {"codings": []}),
+        (True, 2500, {"profile": "chunk", "codings": []}),
+        (False, 1500, {"codings": ["gzip"]}),
+    ],
+    ids=["reset", "closed", "chunks", "gzip"],
+)
+def test_1000_cuts_lose_and_repeat_nothing(
+    node: Node, ag_ui_client: str, reset: bool, up_to: int, settings: dict[str, Any]
+) -> None:
+    ours = Ours(conflate="never", **settings)
+    cuts = random_cuts(3, of=250, up_to=up_to)
+
+    runs = read_over_cuts(node, ag_ui_client, ours.app, cuts, reset=reset)
+
+    assert_events_came_as_they_were_sent(runs)
+    # No agent ran twice, however often its run was asked for.
+    assert sorted(ours.begun) == sorted(run["runId"] for run in runs)
+
+
+def test_conflated_messages_that_interleave_come_out_character_for_character(
+    node: Node, ag_ui_client: str
+) -> None:
+    app = Remembering(sent, pause=0.001, gathers=0.02)
+    cuts = random_cuts(3, of=250, up_to=2000)
+
+    runs = read_over_cuts(node, ag_ui_client, app, cuts, reset=True)
+
+    events = sum(len(run["events"]) for run in runs)
+    assert events < 0.95 * sum(len(sent(run["runId"])) for run in runs)
+
+
+def test_another_server_that_follows_the_wire_is_resumed_as_well(
+    node: Node, ag_ui_client: str
+) -> None:
+    app = Remembering(sent)
+    cuts = random_cuts(3, of=250, up_to=3000)
+
+    runs = read_over_cuts(node, ag_ui_client, app, cuts, reset=False)
+
+    assert_events_came_as_they_were_sent(runs)
+    assert len(app.runs) == len(runs)
