@@ -390,7 +390,9 @@ def test_an_event_stream_is_a_source_and_its_senders_wait_for_the_reader(
 
     async def main() -> None:
         nonlocal sent
-        config = StreamConfig(max_concurrent_events=20, batch_size=5)
+        config = StreamConfig(
+            max_concurrent_events=20, batch_size=5, event_buffer_size=50
+        )
         stream = EventStream(config)
         stream.start()
         more: dict[str, Any] = {"log": MemoryLog(), "stream": "s"} if kept else {}
