@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from rx_agui.errors import BackpressureTimeout, CircuitOpen, Overflow, Overloaded
 from rx_agui.flow import NO_PERMIT, Credit, Permit
@@ -210,6 +210,9 @@ class _Buffered(Window):
         else:
             self._admit(frame)
 
+    def admit_many(self, events: list[Any]) -> int:
+        return 0  # each has a weight of its own
+
     def _has_room_for(self, prepared: Any) -> bool:
         if not self._places.acquire():
             raise Overflow(self._limit)
@@ -245,7 +248,7 @@ class _Buffered(Window):
             frame = Frame(prepared) if type(prepared) is bytes else prepared
             frame.permit.hold()  # of its weight
             with self._mutex:
-                cast(deque[Frame], self._queue).append(frame)
+                self._keep(frame)
             self._wake()
 
     @property
@@ -279,7 +282,7 @@ class _Buffered(Window):
     def _lose_queue(self, reason: str) -> None:
         with self._mutex:
             lost = list(self._queue)
-            self._queue.clear()
+            self._queue = deque()
         for frame in lost:
             frame.permit.release()
             self._lose(reason, frame)
