@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from rx_agui.errors import BackpressureTimeout, CircuitOpen, Overflow, Overloaded
 from rx_agui.flow import NO_PERMIT, Credit, Permit
@@ -179,11 +179,7 @@ class _Buffered(Window):
         #: Bytes that one place is good for.
         self._portion = max(buffer_bytes // places, 1)
         self._ledger = ledger
-
-    def begin(self, top: Stage) -> None:
-        super().begin(top)
-        self._hand_in = self.admit
-        self.admit = self._admit  # type: ignore[method-assign]
+        self._queue: deque[Frame] = deque()
 
     def on_next(self, item: Any) -> None:
         """From an Observable that knows no credit: a place is taken here, or refused."""
@@ -208,15 +204,18 @@ class _Buffered(Window):
             if not self._places.closed:
                 raise  # else it came too late, and whoever ended the stream said why
         else:
-            self._admit(frame)
+            self.admit(frame)
 
     def _has_room_for(self, prepared: Any) -> bool:
         if not self._places.acquire():
             raise Overflow(self._limit)
-        self._admit(prepared)
+        self.admit(prepared)
         return False
 
-    def _admit(self, prepared: Any) -> None:
+    def admit_many(self, events: list[Any]) -> int:
+        return 0  # one by one: each has a weight
+
+    def admit(self, prepared: Any) -> None:
         """Let an event in that has a place: under way, or to wait in the buffer."""
         with self._mutex:
             self._ledger.accepted += 1
@@ -239,13 +238,13 @@ class _Buffered(Window):
     def _go_or_wait(self, prepared: Any) -> None:
         # The queue is left in turn; whoever finds it empty comes behind it all the same.
         if not self._queue and self._flights.acquire():
-            self._hand_in(prepared)
+            super().admit(prepared)
             self._relieve()
         else:
             frame = Frame(prepared) if type(prepared) is bytes else prepared
             frame.permit.hold()  # of its weight
             with self._mutex:
-                cast(deque[Frame], self._queue).append(frame)
+                self._queue.append(frame)
             self._wake()
 
     @property
