@@ -456,9 +456,7 @@ class Window(Entrance):
                     drops_newest = self._overflow == "drop_newest"
                     dropped = frame if drops_newest else queue.popleft()
                 if dropped is not frame:
-                    if queue is _NOTHING:
-                        self._queue = queue = deque()
-                    queue.append(frame)
+                    self._keep(frame)
                     frame.permit.hold()  # of a window further up
         if dropped is frame:
             self._lose("overflow_newest", frame)
@@ -466,6 +464,12 @@ class Window(Entrance):
             dropped.permit.release()
             self._lose("overflow_oldest", dropped)
         self._wake()
+
+    def _keep(self, frame: Frame) -> None:
+        """Let a frame wait in the queue, of which most have none. Under the mutex."""
+        if self._queue is _NOTHING:
+            self._queue = deque()
+        cast("deque[Frame]", self._queue).append(frame)
 
     def _wake(self) -> None:
         try:  # a sink may be stuck, and its turn be long

@@ -179,7 +179,6 @@ class _Buffered(Window):
         #: Bytes that one place is good for.
         self._portion = max(buffer_bytes // places, 1)
         self._ledger = ledger
-        self._queue: deque[Frame] = deque()
 
     def on_next(self, item: Any) -> None:
         """From an Observable that knows no credit: a place is taken here, or refused."""
@@ -206,14 +205,14 @@ class _Buffered(Window):
         else:
             self.admit(frame)
 
+    def admit_many(self, events: list[Any]) -> int:
+        return 0  # each has a weight of its own
+
     def _has_room_for(self, prepared: Any) -> bool:
         if not self._places.acquire():
             raise Overflow(self._limit)
         self.admit(prepared)
         return False
-
-    def admit_many(self, events: list[Any]) -> int:
-        return 0  # one by one: each has a weight
 
     def admit(self, prepared: Any) -> None:
         """Let an event in that has a place: under way, or to wait in the buffer."""
@@ -244,7 +243,7 @@ class _Buffered(Window):
             frame = Frame(prepared) if type(prepared) is bytes else prepared
             frame.permit.hold()  # of its weight
             with self._mutex:
-                self._queue.append(frame)
+                self._keep(frame)
             self._wake()
 
     @property
@@ -278,7 +277,7 @@ class _Buffered(Window):
     def _lose_queue(self, reason: str) -> None:
         with self._mutex:
             lost = list(self._queue)
-            self._queue.clear()
+            self._queue = deque()
         for frame in lost:
             frame.permit.release()
             self._lose(reason, frame)
