@@ -405,6 +405,8 @@ class SSEWriter(Sink):
         self._tally.count("errors", 1, type(error).__qualname__)
         if self._watch is not None:
             self._watch.wrote(duration, error)
+        for send in (*work.sends, *waiting.sends):
+            send.size = 0  # if it goes again, it goes from its first byte
         work.release(error)
         waiting.release(NotSent("the write before it failed", tried=False))
         return True

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any
 
 from rx_agui.asgi._connection import COMPLETED, Connection, Outcome
@@ -18,7 +19,7 @@ from rx_agui.asgi._feed import Chain, Feed, resolved
 from rx_agui.asgi._request import Receive
 from rx_agui.asgi._session import Session, Witness
 from rx_agui.asgi._settings import Settings
-from rx_agui.operators import batch, chunk, compress, flow_control, sequence
+from rx_agui.operators import batch, chunk, compress, conflate, flow_control, sequence
 from rx_agui.operators._stage import Operator
 
 __all__ = ["CLEANUP", "bare_chain", "outgoing", "serve_alone"]
@@ -33,7 +34,7 @@ _going_on: set[asyncio.Task[None]] = set()
 
 
 def bare_chain(settings: Settings) -> tuple[Operator, ...]:
-    """What bare events go through."""
+    """What bare events go through, up to where they are numbered and gathered."""
     return (
         flow_control(settings.window),
         sequence(),
@@ -44,6 +45,11 @@ def bare_chain(settings: Settings) -> tuple[Operator, ...]:
 def outgoing(settings: Settings) -> tuple[Operator, ...]:
     """What payloads go through, last, in the profile that was asked for."""
     return (compress(), chunk()) if settings.profile == "chunk" else ()
+
+
+def _always_conflated(settings: Settings) -> tuple[Operator, ...]:
+    # One reader, of the window at most, never lags far enough to be worth more.
+    return (conflate(),) if settings.conflate == "always" else ()
 
 
 async def serve_alone(
@@ -63,6 +69,7 @@ async def serve_alone(
     course = Course(stream, expose=settings.expose_errors, numbered=True)
     policy = settings.without_readers(logged=False)
     witness = Witness()
+    course.failing = partial(witness.says, "error")
     session = Session(
         connection, course, witness, settings, outlives_reader=policy.seconds > 0
     )
@@ -92,7 +99,7 @@ class _Run:
             session.witness,
             bare_chain(settings),
             ending(course),
-            outgoing(settings),
+            (*_always_conflated(settings), *outgoing(settings)),
         )
         self._feed: Feed | None = None
         self._starting = asyncio.ensure_future(self._start())
@@ -109,8 +116,6 @@ class _Run:
     async def ends(self, outcome: Outcome, grace: float) -> None:
         """The connection has ended. What becomes of the run?"""
         course = self._course
-        if course.failed:
-            self._session.witness.says("error", course.error)
         if outcome is COMPLETED:
             if not await self._comes_to_rest(CLEANUP):
                 _log.warning(

@@ -60,6 +60,8 @@ class Course:
         self.expose = expose
         #: Called behind the terminal event, when it has been handed on.
         self.ended: Callable[[], object] = _nothing
+        #: Called before what stands in for a terminal event is handed on.
+        self.failing: Callable[[BaseException | None], object] = _ignore
         self._complained = False
 
     def passes(self, frame: Frame) -> int:
@@ -91,6 +93,7 @@ class Course:
         """It ended without an end: here is one."""
         self.failed = self.over = True
         self.error = error
+        self.failing(error)
         number = self.last + 1 if self.numbered or self.last else 0
         failure = failure_of(error, expose=self.expose)
         refused = not self.began and failure.status < 500  # a 404 is no alarm
@@ -245,6 +248,9 @@ class _Ending(Stage):
 
 
 def _nothing() -> None: ...
+
+
+def _ignore(error: BaseException | None) -> None: ...
 
 
 def _cut(frame: Frame, keep: int) -> Frame:

@@ -217,8 +217,10 @@ class _LateLink(DisposableBase):
         self.clock = clock
         self._chain = chain
         self._observer = observer
-        self._credit = Credit(_READY_WINDOW)
-        self._counts = True
+        # One credit, for the first item: a source that has looked at it finds no more
+        # there, and asks again who gives credit now.
+        self._credit = Credit(1)
+        self._counts = False
         self._real: Link | None = None
         self._subscription: DisposableBase = Disposable()
 
@@ -284,10 +286,9 @@ class _LateLink(DisposableBase):
         chained = self._chain.on(handle, is_bare=is_bare)
         self._subscription = chained.subscribe(self._observer)
         self._real = handle.link
-        if is_bare:
-            self._counts = False
-            self._credit = handle.link.credit
-            self._credit.acquire()  # for the item that is here
+        self._counts = not is_bare
+        self._credit = handle.link.credit if is_bare else Credit(_READY_WINDOW)
+        self._credit.acquire()  # for the item that is here
 
 
 class _Handle(Paced):

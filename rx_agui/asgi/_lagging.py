@@ -11,8 +11,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 from rx_agui.asgi._settings import Settings
 from rx_agui.frame import Frame
+from rx_agui.operators import conflate
 from rx_agui.operators._batch import _join
-from rx_agui.operators._stage import Operator
+from rx_agui.operators._conflate import _Conflate
+from rx_agui.operators._merge import MAX_EVENT_SIZE
+from rx_agui.operators._stage import Line, Operator, lift
 
 __all__ = ["LAGGING", "conflate_for", "gathered"]
 
@@ -27,8 +30,34 @@ _AT_ONCE = 0.0005
 
 
 def conflate_for(settings: Settings) -> tuple[Operator, ...]:
-    """What merges events, for whom."""
-    return ()
+    """What merges the events of a reader's payloads, if anything does."""
+    if settings.conflate == "never":
+        return ()
+    if settings.conflate == "always":
+        return (conflate(),)
+    return (lift(_ConflateLagging),)
+
+
+class _ConflateLagging(_Conflate):
+    """Only what was gathered because a reader lags; who keeps up sees every event."""
+
+    __slots__ = ()
+
+    def __init__(self, line: Line) -> None:
+        super().__init__(
+            line,
+            raw_event="strip",
+            patches="proven",
+            max_event_size=MAX_EVENT_SIZE,
+            errors=None,
+        )
+
+    def next(self, frame: Frame) -> None:
+        if frame.trigger == LAGGING:
+            super().next(frame)
+        else:
+            self.passed += frame.events
+            self.emit(frame)
 
 
 async def gathered(

@@ -15,6 +15,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from math import inf
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -112,6 +113,7 @@ class Run:
         self._allowance: float = settings.window * _WINDOWS if is_patient else inf
         self._furthest = 0  # what any reader has been sent
         self._witness = Witness()
+        self.course.failing = partial(self._witness.says, "error")
         self._chain = Chain(
             settings.name,
             self._witness,

@@ -14,12 +14,10 @@ import random as _random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rx_agui.backoff import Backoff
 from rx_agui.errors import require_at_least, require_positive, require_whole
 
 __all__ = ["Reconnect"]
-
-#: 2 to the power of this many seconds is longer than anybody waits.
-_DOUBLINGS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,5 +59,8 @@ class Reconnect:
             at_least: What the server asked for by `Retry-After`, in seconds.
         """
         base = self.base if retry_ms is None else retry_ms / 1000
-        bound = min(base * 2 ** min(attempt - 1, _DOUBLINGS), self.longest)
-        return min(at_least, self.longest) + float(bound * self.random())
+        rest = min(at_least, self.longest)
+        if not base:  # `retry: 0`
+            return rest
+        backoff = Backoff(min(base, self.longest), most=self.longest, jitter=1.0)
+        return rest + backoff.delay(attempt, lambda: 1.0 - self.random())

@@ -588,7 +588,7 @@ class Permit:
     def is_answered(self) -> bool:
         """Whether somebody above deals with a failure, so that the stream goes on."""
         parts = self._parts
-        return bool(parts) and all(part.is_answered for part in parts)
+        return bool(parts) and not self._n and all(part.is_answered for part in parts)
 
     @property
     def is_given_up(self) -> bool:
@@ -626,7 +626,8 @@ class Permit:
 
     def _fail(self, error: Exception) -> None:
         """Tell every source that something of its is in the frame."""
-        self._credit.fail(error)
+        if self._n or not self._parts:
+            self._credit.fail(error)
         for part in self._parts:
             part._fail(error)
 

@@ -271,7 +271,8 @@ class _Batch(Stage):
             # On loan, and nobody else has seen the frame: take it over as it is.
             frame._permit = NO_PERMIT
             self._loans += 1
-        elif permit is not NO_PERMIT:
+        elif permit is not NO_PERMIT and permit is not self._last_permit():
+            # Pieces of one event share theirs, which is one credit and not many.
             self._permits.append(frame.permit.hold())
         if self._events >= self._size:
             self._leave("size")
@@ -289,6 +290,9 @@ class _Batch(Stage):
         """Credits of the events that wait here; see Credit.is_stalled."""
         held = sum([permit.credits for permit in self._permits])
         return len(self._lines) + self._loans + held
+
+    def _last_permit(self) -> Permit | None:
+        return self._permits[-1] if self._permits else None
 
     def _make_room_for(self, frame: Frame) -> None:
         """Let the batch go that the frame would make too large."""

@@ -105,6 +105,13 @@ class Line(DisposableBase):
             stage.folded_into = stages[0]
         return stages[0], gatherer
 
+    def gathering_below(self, stage: Stage) -> tuple[Stage | None, tuple[Stage, ...]]:
+        """The next stage below that does not pass all, and those between, which do."""
+        below = self._stages[self._stages.index(stage) + 1 :]
+        passing = tuple(takewhile(lambda stage: stage.passes_all, below))
+        rest = below[len(passing) :]
+        return (rest[0] if rest else None), passing
+
     def above(self, stage: Stage) -> list[Stage]:
         """The stages from the top down to this one, without it."""
         return self._stages[: self._stages.index(stage)]

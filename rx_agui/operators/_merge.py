@@ -30,16 +30,26 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from typing import Any, ClassVar, Final
+from typing import Final
 
 import orjson
 
+from rx_agui.operators._groups import (
+    FIELDS,
+    KINDS,
+    ActivitySnapshot,
+    Arguments,
+    Event,
+    Group,
+    Message,
+    Patch,
+    Rules,
+    Snapshot,
+    Text,
+)
 from rx_agui.operators._known import KnownState
-from rx_agui.operators._promise import Patches, is_tested, promise_of
 
 __all__ = ["MAX_EVENT_SIZE", "PATCHES", "RAW_EVENTS", "Group", "Merger"]
-
-Event = dict[str, Any]
 
 #: What becomes of `rawEvent` where events merge; which patches do.
 RAW_EVENTS: Final = ("strip", "keep_last", "barrier")
@@ -48,283 +58,17 @@ PATCHES: Final = ("proven", "all")
 #: What `split` would cut again.
 MAX_EVENT_SIZE: Final = 1024 * 1024
 
+#: No line begins like this.
+_NEVER: Final = b"\n"
+
 #: orjson reads what is nested 1024 deep, and writes 254.
 _DEEPEST: Final = 250
 
 _TYPE: Final = b'{"type":"'
 
-
-class Group:
-    """One event that goes on, and what has become part of it. By itself: a wall.
-
-    Attributes:
-        number: The last number it covers, or 0.
-        size: Bytes it has, or a few more.
-        around: Bytes of which an event that is merged brings none: its type, its id.
-        extra: The caller's own.
-    """
-
-    __slots__ = ("around", "event", "extra", "key", "line", "number", "size")
-
-    #: Strings that each event of the kind has, and what else it may have.
-    must: ClassVar[tuple[str, ...]] = ()
-    may: ClassVar[tuple[str, ...]] = ()
-    #: Whether nothing may be moved across; whether it is about the state.
-    is_wall: ClassVar[bool] = True
-    is_state: ClassVar[bool] = False
-
-    def __init__(self, line: bytes, event: Event, number: int) -> None:
-        #: As it came; None once something was added, until it is written anew.
-        self.line: bytes | None = line
-        self.event = event
-        self.number = number
-        self.size = len(line)
-        self.around = 0
-        self.extra: Any = None
-        self.key: object = None
-
-    def joins(self, event: Event, rules: Merger) -> bool:
-        """Take in the event behind it, if a reader cannot tell."""
-        return False
-
-    def data(self) -> bytes:
-        """The event as it goes on. One that nothing was added to is as it came."""
-        if self.line is None:
-            self.line = orjson.dumps(self.whole())
-        return self.line
-
-    def whole(self) -> Event:
-        """The event with all that has become part of it."""
-        return self.event
-
-    def absorb(self, event: Event, rules: Merger) -> None:
-        """What all kinds have in common becomes part of this."""
-        into = self.event
-        if "timestamp" in event:
-            into["timestamp"] = event["timestamp"]
-        if "metadata" in event:
-            into["metadata"] = {**into.get("metadata", {}), **event["metadata"]}
-        if not rules.keeps_raw:
-            into.pop("rawEvent", None)
-        elif "rawEvent" in event:
-            into["rawEvent"] = event["rawEvent"]
-        self.line = None
-
-
-class _Text(Group):
-    """Text of a message, of reasoning, or of a tool call's arguments."""
-
-    __slots__ = ("_texts",)
-
-    def __init__(self, line: bytes, event: Event, number: int) -> None:
-        super().__init__(line, event, number)
-        self._texts: list[str] | None = None
-        self.around = len('{"type":"","delta":""}') + len(event["type"])
-
-    def joins(self, event: Event, rules: Merger) -> bool:
-        if not _are_of_one(self.event, event):
-            return False
-        self.absorb(event, rules)
-        # Joined once, when it leaves: a thousand deltas cost as much as a thousand.
-        if self._texts is None:
-            self._texts = [self.event["delta"]]
-        self._texts.append(event["delta"])
-        return True
-
-    def whole(self) -> Event:
-        if self._texts is not None:
-            self.event["delta"] = "".join(self._texts)
-        return self.event
-
-
-class _Message(_Text):
-    __slots__ = ()
-    must = ("messageId", "delta")
-    is_wall = False
-
-    def __init__(self, line: bytes, event: Event, number: int) -> None:
-        super().__init__(line, event, number)
-        # The reducer looks for text and for reasoning in the same list, by id alone.
-        self.key = event["messageId"]
-        self.around += len(',"messageId":""') + len(event["messageId"])
-
-
-class _Arguments(_Text):
-    __slots__ = ()
-    must = ("toolCallId", "delta")
-    is_wall = False
-
-    def __init__(self, line: bytes, event: Event, number: int) -> None:
-        super().__init__(line, event, number)
-        self.key = "call", event["toolCallId"]
-        self.around += len(',"toolCallId":""') + len(event["toolCallId"])
-
-
-class _Chunk(_Text):
-    """A delta that may leave out whose it is."""
-
-    __slots__ = ()
-    names: ClassVar[tuple[str, ...]] = ("messageId",)
-
-    def joins(self, event: Event, rules: Merger) -> bool:
-        into = self.event
-        if not _are_of_one(into, event) or not self._is_continued_by(event):
-            return False
-        if not all(type(one.get("delta", "")) is str for one in (into, event)):
-            return False
-        if "delta" not in into and "delta" not in event:
-            self.absorb(event, rules)
-            return True
-        into.setdefault("delta", "")
-        return super().joins({"delta": "", **event}, rules)
-
-    def _is_continued_by(self, event: Event) -> bool:
-        into = self.event
-        id = self.names[0]
-        if id in into and id not in event and "subagentRunId" not in into:
-            # The id may be open for a subagent, whom the chunk does not name, and then
-            # the next one, without an id, is the main agent's.
-            return False
-        return not any(
-            name in event
-            and (type(event[name]) is not str or event[name] != into.get(name))
-            for name in self.names
-        )
-
-
-class _TextChunk(_Chunk):
-    __slots__ = ()
-    names = ("messageId", "role", "name")
-    may = ("messageId", "role", "name", "delta")
-
-
-class _ReasoningChunk(_Chunk):
-    __slots__ = ()
-    may = ("messageId", "delta")
-
-
-class _ToolChunk(_Chunk):
-    __slots__ = ()
-    names = ("toolCallId", "toolCallName", "parentMessageId")
-    may = ("toolCallId", "toolCallName", "parentMessageId", "delta")
-
-
-class _Patch(Group):
-    """A patch of the state."""
-
-    __slots__ = ("_patches", "succeeds")
-    may = ("delta",)
-    is_wall = False
-    is_state = True
-    field: ClassVar[str] = "delta"
-
-    def __init__(self, line: bytes, event: Event, number: int) -> None:
-        super().__init__(line, event, number)
-        self._patches: Patches | None = None
-        #: Whether it is known to.
-        self.succeeds = False
-
-    def joins(self, event: Event, rules: Merger) -> bool:
-        if not _are_of_one(self.event, event):
-            return False
-        ops, before = event.get(self.field), self.event.get(self.field)
-        promise = promise_of(ops)
-        patches = self._patches
-        needs = promise_of(before) if patches is None else patches.promise
-        is_known = self.succeeds and rules.succeeds
-        if not is_known and (promise is None or promise != needs):
-            if not rules.trusts_patches or is_tested(ops):
-                return False
-            if patches is None and is_tested(before):
-                return False
-        if patches is None:
-            self._patches = patches = Patches(before, needs)  # type: ignore[arg-type]
-        patches.add(ops, promise)  # type: ignore[arg-type]
-        self.succeeds = is_known
-        self.absorb(event, rules)
-        return True
-
-    def whole(self) -> Event:
-        if self._patches is not None:
-            self.event[self.field] = self._patches.ops()
-        return self.event
-
-
-class _Snapshot(Group):
-    """The state as a whole."""
-
-    __slots__ = ()
-    may = ("snapshot",)
-    is_wall = False
-    is_state = True
-
-
-class _ActivityPatch(_Patch):
-    __slots__ = ()
-    must = ("messageId", "activityType")
-    may = ("patch",)
-    is_wall = True
-    is_state = False
-    field = "patch"
-
-    def joins(self, event: Event, rules: Merger) -> bool:
-        if event["type"] != "ACTIVITY_DELTA":
-            return False
-        same = all(self.event[name] == event[name] for name in self.must)
-        return same and super().joins(event, rules)
-
-
-class _ActivitySnapshot(Group):
-    __slots__ = ()
-    must = ("messageId", "activityType")
-    may = ("content", "replace")
-
-    def makes_obsolete(self, group: Group) -> bool:
-        """Whether a reader cannot tell that the one before it is gone."""
-        event, before = self.event, group.event
-        if event.get("replace", True) is not True:
-            return False
-        if not isinstance(group, _ActivitySnapshot | _ActivityPatch):
-            return False
-        if before["messageId"] != event["messageId"]:
-            return False
-        if before.get("subagentRunId") != event.get("subagentRunId"):
-            return False
-        # A patch, and what does not replace, leave no metadata where there is no such
-        # activity: the reducer has nowhere to put it.
-        replaces = (
-            before["type"] == event["type"] and before.get("replace", True) is True
-        )
-        return replaces or "metadata" not in before
-
-    def inherit(self, group: Group) -> None:
-        """Take over what was said of the activity by the one that is gone."""
-        metadata = group.event.get("metadata")
-        if metadata is not None:
-            self.event["metadata"] = {**metadata, **self.event.get("metadata", {})}
-            self.line = None
-
-
-_KINDS: Final[dict[str, type[Group]]] = {
-    "TEXT_MESSAGE_CONTENT": _Message,
-    "REASONING_MESSAGE_CONTENT": _Message,
-    "TOOL_CALL_ARGS": _Arguments,
-    "TEXT_MESSAGE_CHUNK": _TextChunk,
-    "REASONING_MESSAGE_CHUNK": _ReasoningChunk,
-    "TOOL_CALL_CHUNK": _ToolChunk,
-    "STATE_DELTA": _Patch,
-    "STATE_SNAPSHOT": _Snapshot,
-    "ACTIVITY_DELTA": _ActivityPatch,
-    "ACTIVITY_SNAPSHOT": _ActivitySnapshot,
-}
-_COMMON: Final = ("type", "timestamp", "rawEvent", "metadata", "subagentRunId")
-#: What else there is in an event makes it a wall.
-_FIELDS: Final = {
-    name: frozenset((*_COMMON, *kind.must, *kind.may)) for name, kind in _KINDS.items()
-}
 #: As bytes: most of what cannot merge, such as large snapshots of messages, is known
 #: by how it begins and need not be parsed.
-_MERGEABLE: Final = frozenset(name.encode() for name in _KINDS)
+_MERGEABLE: Final = frozenset(name.encode() for name in KINDS)
 
 
 class Merger:
@@ -335,7 +79,6 @@ class Merger:
 
     Attributes:
         replaced: The groups that the line added last made obsolete.
-        succeeds: Whether that line is a patch that is known to succeed.
     """
 
     def __init__(
@@ -345,8 +88,7 @@ class Merger:
         max_event_size: int = MAX_EVENT_SIZE,
         known: KnownState | None = None,
     ) -> None:
-        self.keeps_raw = raw_event == "keep_last"
-        self.trusts_patches = patches == "all"
+        self._rules = Rules(raw_event == "keep_last", patches == "all")
         self._raw_is_wall = raw_event == "barrier"
         self._limit = max_event_size
         self._groups: OrderedDict[Group, None] = OrderedDict()
@@ -355,8 +97,11 @@ class Merger:
         self._open: dict[object, Group] = {}
         self._states: deque[Group] = deque()
         self.replaced: list[Group] = []
-        self.succeeds = False
         self._known = known
+        #: Whom the last delta joined, and how a line begins that says no more than
+        #: another delta of the same.
+        self._same: Text | None = None
+        self._prefix = _NEVER
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -374,29 +119,57 @@ class Merger:
         """
         if self.replaced:
             self.replaced = []
+        if line.startswith(self._prefix) and self._add_quickly(line, number):
+            return self._same
         if self._known is not None:
-            self.succeeds = self._known.tell(line)
+            self._rules.succeeds = self._known.tell(line)
         event = self._read(line)
         if event is None:
             return self._stand(Group(line, {}, number)) if room else None
-        kind = _KINDS[event["type"]]
+        kind = KINDS[event["type"]]
         near = self._near(kind, event)
         if near is not None and _both(near.number, number):
             size = near.size + max(len(line) - near.around, 0)
-            if size <= self._limit and near.joins(event, self):
+            if size <= self._limit and near.joins(event, self._rules):
                 near.number = number
                 near.size = size
+                if isinstance(near, Text) and near is not self._same:
+                    self._expect_more(near)
                 return near
         group = kind(line, event, number)
-        if isinstance(group, _Patch):
-            group.succeeds = self.succeeds and group.is_state
-        elif isinstance(group, _Snapshot):
+        if isinstance(group, Patch):
+            group.succeeds = self._rules.succeeds and group.is_state
+        elif isinstance(group, Snapshot):
             self._replace_states(group)
-        elif isinstance(group, _ActivitySnapshot):
+        elif isinstance(group, ActivitySnapshot):
             self._replace_activity(group)
         if not room and not self.replaced:
             return None
         return self._stand(group)
+
+    def _expect_more(self, group: Text) -> None:
+        is_plain = not group.is_wall and "subagentRunId" not in group.event
+        self._same, self._prefix = group, group.prefix() if is_plain else _NEVER
+
+    def _add_quickly(self, line: bytes, number: int) -> bool:
+        """Most events by far are one more delta of the same, which needs no parser."""
+        group = self._same
+        if group is None or self._open.get(group.key) is not group:
+            return False
+        text = line[len(self._prefix) : -2]
+        if line[-2:] != b'"}' or b'"' in text or b"\\" in text:
+            return False
+        size = group.size + len(text)
+        if size > self._limit or not _both(group.number, number):
+            return False
+        try:
+            delta = text.decode()
+        except UnicodeDecodeError:
+            return False
+        group.add_text(delta, self._rules)
+        group.number = number
+        group.size = size
+        return True
 
     def pop(self) -> Group:
         """The first group leaves: nothing joins it any more."""
@@ -426,10 +199,10 @@ class Merger:
         if type(event) is not dict:
             return None
         name = event.get("type")
-        if type(name) is not str or name not in _FIELDS:
+        if type(name) is not str or name not in FIELDS:
             return None
-        must = _KINDS[name].must
-        if not event.keys() <= _FIELDS[name]:
+        must = KINDS[name].must
+        if not event.keys() <= FIELDS[name]:
             return None
         for field in must:
             if type(event.get(field)) is not str:
@@ -446,15 +219,15 @@ class Merger:
 
     def _near(self, kind: type[Group], event: Event) -> Group | None:
         """The group that the event may become part of."""
-        if kind is _Message:
+        if kind is Message:
             return self._open.get(event["messageId"])
-        if kind is _Arguments:
+        if kind is Arguments:
             return self._open.get(("call", event["toolCallId"]))
-        if kind is _Patch:
+        if kind is Patch:
             return self._states[-1] if self._states else None
         return next(reversed(self._groups), None)
 
-    def _replace_states(self, snapshot: _Snapshot) -> None:
+    def _replace_states(self, snapshot: Snapshot) -> None:
         tag = snapshot.event.get("subagentRunId")
         while self._states:
             before = self._states[-1]
@@ -463,7 +236,7 @@ class Merger:
                 break
             self._remove(self._states.pop())
 
-    def _replace_activity(self, snapshot: _ActivitySnapshot) -> None:
+    def _replace_activity(self, snapshot: ActivitySnapshot) -> None:
         while self._groups:
             before = next(reversed(self._groups))
             obsolete = snapshot.makes_obsolete(before)
@@ -493,13 +266,6 @@ class Merger:
 def _both(number: int, other: int) -> bool:
     """Whether both events have numbers, or neither."""
     return (number == 0) == (other == 0)
-
-
-def _are_of_one(one: Event, other: Event) -> bool:
-    """Whether both are the same kind of event, and of the same agent."""
-    return one["type"] == other["type"] and one.get("subagentRunId") == other.get(
-        "subagentRunId"
-    )
 
 
 def _is_plain(event: Event) -> bool:

@@ -15,9 +15,17 @@ import logging
 
 from rx_agui.codec import decode
 from rx_agui.errors import StreamError, require_positive, require_whole
+from rx_agui.flow import Credit, Permit
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.operators._pieces import Uncuttable, pieces_of
-from rx_agui.operators._stage import Errors, Line, Operator, Stage, lift
+from rx_agui.operators._stage import (
+    Errors,
+    Gatherer,
+    Line,
+    Operator,
+    Stage,
+    lift,
+)
 from rx_agui.probe import Send
 
 __all__ = ["split"]
@@ -66,42 +74,124 @@ def split(max_event_size: int = 1024 * 1024, *, errors: Errors = None) -> Operat
 
 
 class _Split(Stage):
-    __slots__ = ("_limit", "_told")
+    """Passes what is small enough, and cuts the rest.
+
+    Where events are gathered further down before they are frames, it is no obstacle:
+    it looks at their size, and its count is made with the batch, in which `_extra`
+    pieces are now that are no events of their own.
+    """
+
+    __slots__ = ("_above", "_extra", "_inner", "_limit", "_target", "_told")
     word = "split"
 
     def __init__(self, line: Line, limit: int, errors: Errors) -> None:
         super().__init__(line, errors)
         self._limit = limit
         self._told: set[str] = set()
+        self._above: tuple[Stage, ...] = ()
+        self._target: Stage | None = None
+        self._inner: Gatherer | None = None
+        self._extra = 0
+
+    # -- events that are no frames yet --------------------------------------------------
+
+    def fold(self, above: tuple[Stage, ...]) -> Gatherer | None:
+        if any(stage.word == "sequence" for stage in above):
+            return None  # its numbers would come too late for us to see them
+        target, passing = self.line.gathering_below(self)
+        if target is None:
+            return None
+        self._inner = target.gatherer((self, *passing))
+        if self._inner is None:
+            return None
+        self._above, self._target = above, target
+        self.emit = target.next
+        for stage in (self, *passing):
+            stage.folded_into = target
+        return self
+
+    def gather(self, line: bytes, credit: Credit) -> None:
+        """An event came, for which a credit was taken."""
+        pieces = [line] if len(line) <= self._limit else self._cut(line, 0)
+        if len(pieces) == 1:
+            self._inner.gather(line, credit)  # type: ignore[union-attr]
+            return
+        permit = Permit(credit)
+        try:
+            self._send(Frame(line, permit), pieces)
+        finally:
+            permit.release()
+
+    def gather_many(self, lines: list[bytes], credit: Credit) -> None:
+        """Several came together, each with a credit."""
+        if max(map(len, lines)) <= self._limit:
+            self._inner.gather_many(lines, credit)  # type: ignore[union-attr]
+            return
+        for n, line in enumerate(lines):
+            if self._ended:
+                credit.give(len(lines) - n)
+                return
+            self.gather(line, credit)
+
+    def pass_many(self, payload: Frame) -> None:
+        extra, self._extra = self._extra, 0
+        self.passed += payload.events - extra
+        self.sent += extra
+        came = Frame(b"", events=payload.events - extra)
+        for stage in self._above:
+            stage.pass_many(came)
+
+    @property
+    def waiting(self) -> int:
+        return 0 if self._target is None else self._target.waiting - self._extra
+
+    @property
+    def received(self) -> int:
+        return self.passed + self.taken + self.waiting
+
+    # -- frames -------------------------------------------------------------------------
 
     def next(self, frame: Frame) -> None:
         if len(frame.data) <= self._limit or frame.encoding != IDENTITY:
-            self.passed += frame.events
-            self.emit(frame)
+            self._pass(frame)
         elif frame.events == 1:
             self._send(frame, self._cut(frame.data, frame.last))
         else:
             self._send_several(frame)
 
+    def _pass(self, frame: Frame) -> None:
+        if self._target is None:  # else it is counted with its batch
+            self.passed += frame.events
+        self.emit(frame)
+
+    def _create(self, events: int) -> None:
+        self.created += events
+        if self._target is None:
+            self.sent += events
+        else:
+            self._extra += events
+
     def _send(self, frame: Frame, pieces: list[bytes]) -> None:
         """Each piece by itself, so that what is behind may do something in between."""
-        if len(pieces) == 1:
-            self.passed += 1
-            self.emit(frame)
-            return
-        self.taken += 1
-        self.created += len(pieces) - 1
+        *created, last = pieces
         permit = frame.permit  # all of them share it
-        for left in range(len(pieces), 0, -1):
+        for data in created:
             if self.line.disposed:
-                self.count_drop("cancelled", left)
-                return
-            piece = frame.copy(pieces[-left], permit)
+                break
+            self._create(1)
+            piece = frame.copy(data, permit)
             piece.crc32 = None
-            if left > 1 and isinstance(piece.trace, Send):
+            if isinstance(piece.trace, Send):
                 piece.trace = None  # what is told of it is told when all is written
-            self.sent += 1
             self.emit(piece)
+        if self.line.disposed:
+            self.taken += 1
+            self.count_drop("cancelled", 1)
+            return
+        if created:
+            frame = frame.copy(last, permit)
+            frame.crc32 = None
+        self._pass(frame)
 
     def _send_several(self, frame: Frame) -> None:
         """A payload stays one: only what is too large in it is cut."""
@@ -112,14 +202,14 @@ class _Split(Stage):
                 self._cut(line, frame.last) if len(line) > self._limit else [line]
             )
         ]
-        self.taken += frame.events
         created = len(lines) - frame.events
-        if created > 0:
-            self.created += created
+        if self._target is None:
+            self.passed += frame.events
+        self._create(created)
+        if created:
             frame.data = b"\n".join(lines)
             frame.events = len(lines)
             frame.crc32 = None
-        self.sent += frame.events
         self.emit(frame)
 
     def _cut(self, line: bytes, number: int) -> list[bytes]:

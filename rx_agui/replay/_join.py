@@ -14,7 +14,7 @@ from rx_agui.replay._log import ReplayLog
 __all__ = ["join"]
 
 
-async def join(log: ReplayLog, stream: str) -> AsyncIterator[Frame]:
+def join(log: ReplayLog, stream: str) -> AsyncIterator[Frame]:
     """Everything of a stream, for a reader who has seen nothing: first its prelude.
 
     They meet exactly, since the prelude's number is the tail's cursor. A log that
@@ -39,13 +39,25 @@ async def join(log: ReplayLog, stream: str) -> AsyncIterator[Frame]:
         Trimmed: The reader was so slow that it was overtaken.
         UnknownStream: Nobody has opened it, or it is too long ago.
     """
-    while True:
-        prelude = await log.prelude(stream)
-        tail = log.tail(stream, prelude.last)
-        position = await log.position(stream)
-        if position is None or position.first <= prelude.last + 1:
-            break
-    if prelude.events:
-        yield prelude
-    async for frame in tail:
-        yield frame
+    return _Joined(log, stream)
+
+
+class _Joined(AsyncIterator[Frame]):
+    """Not an async generator, which leaves a task behind if it is left in the middle."""
+
+    __slots__ = ("_log", "_stream", "_tail")
+
+    def __init__(self, log: ReplayLog, stream: str) -> None:
+        self._log = log
+        self._stream = stream
+        self._tail: AsyncIterator[Frame] | None = None
+
+    async def __anext__(self) -> Frame:
+        while self._tail is None:
+            prelude = await self._log.prelude(self._stream)
+            place = await self._log.position(self._stream)
+            if place is None or place.first <= prelude.last + 1:
+                self._tail = self._log.tail(self._stream, prelude.last)
+                if prelude.events:
+                    return prelude
+        return await anext(self._tail)

@@ -449,6 +449,36 @@ def test_a_reader_that_lags_is_given_what_has_come_in_one_write() -> None:
     play(main())
 
 
+@pytest.mark.parametrize("conflate", ["never", "lagging", "always"])
+def test_a_reader_that_lags_gets_fewer_events_and_the_same_text(conflate: str) -> None:
+    deltas = [
+        {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": f"{n} "}
+        for n in range(2000)
+    ]
+    start = {"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "assistant"}
+    end = {"type": "TEXT_MESSAGE_END", "messageId": "m"}
+
+    async def main() -> None:
+        agent = Agent([STARTED, start, *deltas, end, FINISHED])
+        place = Place(agent, conflate=conflate, profile="agui")
+        async with reading(place) as fast, reading(place) as slow:
+            await slow.until(lambda: len(slow.sent) > 2)
+            slow.pause()
+            await fast.until(lambda: fast.ended)
+            slow.go_on()
+            await slow.until(lambda: slow.ended)
+        for reader in (fast, slow):
+            text = "".join(event.get("delta", "") for event in reader.events)
+            assert text == "".join(event["delta"] for event in deltas)
+            # Each event carries the last number that it covers: a cursor stays exact.
+            numbered = [n for n in numbers(reader) if n]
+            assert numbered == sorted(set(numbered))
+            assert numbered[-1] == 2004
+        assert (len(slow.events) < 500) == (conflate != "never")
+
+    play(main())
+
+
 # -- who leaves, and what becomes of the run --------------------------------------------------
 
 

@@ -34,8 +34,7 @@ class Ours:
 
     def __init__(self, **settings: Any) -> None:
         self.begun: list[str] = []
-        self._log = MemoryLog()
-        self._settings = settings
+        self._settings = {"log": MemoryLog()} | settings
         self.app = Starlette(routes=[Route("/", self.run, methods=["POST"])])
 
     async def run(self, request: Request) -> Response:
@@ -49,7 +48,6 @@ class Ours:
 
         return SSEResponse(
             agent,
-            log=self._log,
             stream=name,
             on_disconnect=CONTINUE,
             batch_timeout=0.005,
@@ -148,3 +146,18 @@ def test_another_server_that_follows_the_wire_is_resumed_as_well(
 
     assert_events_came_as_they_were_sent(runs)
     assert len(app.runs) == len(runs)
+
+
+@pytest.mark.parametrize(("log", "why"), [(True, "CONNECTION_LOST"), (False, "CUT")])
+def test_a_run_that_cannot_be_resumed_fails_and_the_process_lives(
+    log: bool, why: str, node: Node, ag_ui_client: str
+) -> None:
+    ours = Ours(codings=[]) if log else Ours(codings=[], log=None)
+    with served(ours.app) as server, cutting(server, [1500, *[0] * 100]) as line:
+        (run,) = read(node, ag_ui_client, line.url, ["run-1"], attempts=3)
+
+    assert run["events"][0]["type"] == "RUN_STARTED"
+    assert (run["events"][-1]["type"], run["events"][-1]["code"]) == ("RUN_ERROR", why)
+    assert (run["last"]["state"], run["last"]["connections"]) == ("failed", 1)
+    assert line.connections == (4 if log else 1)
+    assert ours.begun == ["run-1"]

@@ -7,6 +7,7 @@ tests for clients of Server-Sent Events are among them, in our words.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -18,6 +19,8 @@ from rx_agui.client._body import decoder
 from rx_agui.errors import Corrupt, PayloadTooLarge, WireError
 from rx_agui.operators import chunk, compress
 from rx_agui.sse import format_sse_chunk
+
+Answering = Callable[..., Answer]
 
 BOM = "\ufeff"
 
@@ -96,6 +99,20 @@ def slice_size(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
 
+@pytest.fixture
+def answering() -> Iterator[Answering]:
+    """Makes answers, and closes them: a timer waits for pieces that are missing."""
+    answers: list[Answer] = []
+
+    def answering(cursor: Cursor, max_size: int = 1 << 20, **settings: Any) -> Answer:
+        answers.append(Answer(cursor, decoder(""), max_size, **settings))
+        return answers[-1]
+
+    yield answering
+    for answer in answers:
+        answer.close()
+
+
 def read(answer: Answer, cursor: Cursor, stream: bytes, size: int) -> list[Any]:
     values = []
     for at in range(0, len(stream), size):
@@ -109,23 +126,27 @@ def read(answer: Answer, cursor: Cursor, stream: bytes, size: int) -> list[Any]:
     ("stream", "values", "cursor"), [t[1:] for t in TRAPS], ids=[t[0] for t in TRAPS]
 )
 def test_a_trap_of_the_format(
-    stream: str, values: list[Any], cursor: str, line_end: bytes, slice_size: int
+    answering: Answering,
+    stream: str,
+    values: list[Any],
+    cursor: str,
+    line_end: bytes,
+    slice_size: int,
 ) -> None:
     if len(stream) > 1000 and slice_size < 10:
         slice_size *= 500  # what is long is cut too, but not for minutes
     state = Cursor()
-    answer = Answer(state, decoder(""), 1 << 20)
+    answer = answering(state)
 
     got = read(answer, state, stream.encode().replace(b"\n", line_end), slice_size)
 
     assert got == values
     assert state.id == cursor
-    answer.close()
 
 
-def test_the_last_retry_counts_even_alone() -> None:
+def test_the_last_retry_counts_even_alone(answering: Answering) -> None:
     cursor = Cursor()
-    answer = Answer(cursor, decoder(""), 1 << 20)
+    answer = answering(cursor)
 
     assert list(answer.read(b"retry: 500\n\nretry: 7000\n\nretry: x\n\n")) == []
     assert cursor.retry_ms == 7000
@@ -155,28 +176,30 @@ def enveloped(
     return b"".join(pieces)
 
 
-def test_a_payload_is_read_wherever_it_is_cut(slice_size: int) -> None:
+def test_a_payload_is_read_wherever_it_is_cut(
+    answering: Answering, slice_size: int
+) -> None:
     cursor = Cursor()
-    answer = Answer(cursor, decoder(""), 1 << 20)
+    answer = answering(cursor)
     stream = enveloped(1, ["a" * 100, "b" * 100]) + f"id: r/3\n{C}\n\n".encode()
 
     assert read(answer, cursor, stream, slice_size) == ["a" * 100, "b" * 100, "c"]
     assert cursor.id == "r/3"
 
 
-def test_each_event_of_a_payload_moves_the_cursor() -> None:
+def test_each_event_of_a_payload_moves_the_cursor(answering: Answering) -> None:
     cursor = Cursor()
     ids = []
-    for taken in Answer(cursor, decoder(""), 1 << 20).read(enveloped(41, ["a"] * 3)):
+    for taken in answering(cursor).read(enveloped(41, ["a"] * 3)):
         cursor.pass_by(taken)
         ids.append(cursor.id)
 
     assert ids == ["r/41", "r/42", "r/43"]
 
 
-def test_of_a_payload_only_what_is_new_is_handed_on() -> None:
+def test_of_a_payload_only_what_is_new_is_handed_on(answering: Answering) -> None:
     cursor = Cursor("r/2")
-    answer = Answer(cursor, decoder(""), 1 << 20)
+    answer = answering(cursor)
 
     assert read(answer, cursor, enveloped(1, ["a", "b", "c", "d"]), 10_000) == [
         "c",
@@ -185,24 +208,28 @@ def test_of_a_payload_only_what_is_new_is_handed_on() -> None:
     assert cursor.id == "r/4"
 
 
-def test_pieces_that_are_missing_are_nothing_when_the_line_was_cut() -> None:
+def test_pieces_that_are_missing_are_nothing_when_the_line_was_cut(
+    answering: Answering,
+) -> None:
     cursor = Cursor()
-    answer = Answer(cursor, decoder(""), 1 << 20)
+    answer = answering(cursor)
     whole = enveloped(1, ["a" * 100, "b" * 100])
     half = whole[: whole.rindex(b"event: chunk")]
 
     assert read(answer, cursor, half, 10_000) == []
     answer.close()
     assert cursor.id == ""
-    again = Answer(cursor, decoder(""), 1 << 20)
+    again = answering(cursor)
     assert read(again, cursor, whole, 10_000) == ["a" * 100, "b" * 100]
 
 
-def test_a_payload_without_numbers_is_read_and_moves_nothing() -> None:
+def test_a_payload_without_numbers_is_read_and_moves_nothing(
+    answering: Answering,
+) -> None:
     cursor = Cursor()
 
     stream = enveloped(0, ["a", "b"])
-    assert read(Answer(cursor, decoder(""), 1 << 20), cursor, stream, 10_000) == [
+    assert read(answering(cursor), cursor, stream, 10_000) == [
         "a",
         "b",
     ]
@@ -230,23 +257,23 @@ def test_who_may_come_back_has_an_id_of_a_stream_and_a_number(
     assert split_id(event_id) == parts
 
 
-def test_a_prelude_without_an_end_meets_a_limit() -> None:
-    answer = Answer(Cursor(), decoder(""), 1000, holds_back=True)
+def test_a_prelude_without_an_end_meets_a_limit(answering: Answering) -> None:
+    answer = answering(Cursor(), 1000, holds_back=True)
 
     with pytest.raises(PayloadTooLarge, match="a prelude is larger than max_size=1000"):
         list(answer.read(f"{A}\n\n".encode() * 30))
 
 
-def test_a_bomb_in_a_payload_meets_a_limit() -> None:
-    answer = Answer(Cursor(), decoder(""), 10_000)
+def test_a_bomb_in_a_payload_meets_a_limit(answering: Answering) -> None:
+    answer = answering(Cursor(), 10_000)
 
     with pytest.raises(PayloadTooLarge):
         list(answer.read(enveloped(1, ["a" * 100_000])))
 
 
-def test_a_payload_that_is_not_what_was_sent_is_corrupt() -> None:
+def test_a_payload_that_is_not_what_was_sent_is_corrupt(answering: Answering) -> None:
     whole = enveloped(1, ["a" * 100], cut=10_000)
     spoilt = whole.replace(b'"crc32":', b'"crc32":1')
 
     with pytest.raises((Corrupt, WireError)):
-        list(Answer(Cursor(), decoder(""), 1 << 20).read(spoilt))
+        list(answering(Cursor()).read(spoilt))

@@ -211,6 +211,13 @@ def test_a_server_that_knows_better_sets_the_first_wait() -> None:
     assert server.times == pytest.approx([0, 3, 9], rel=1e-3)
 
 
+def test_a_server_may_ask_to_be_asked_at_once() -> None:
+    server = Server(answer(b"retry: 0\n\n" + BEGIN, CUT), CUT, answer(END))
+
+    assert read(server) == WHOLE
+    assert server.times == [0, 0, 0]
+
+
 def test_waits_are_drawn_up_to_their_bound() -> None:
     drawn = iter([0.0, 0.5, 0.25])
     server = Server(answer(BEGIN, CUT), CUT, CUT, answer(END))

@@ -443,8 +443,8 @@ def test_without_anybody_to_tell_the_log_is_told_with_numbers(
         from_iterable([event(1), event(2)]).pipe(
             flow_control(),
             sequence(),
-            circuit_breaker(minimum_number_of_calls=2, wait_in_open=0.001, name="tv"),
-        ).subscribe(SSEWriter(write))
+            circuit_breaker(minimum_number_of_calls=2, name="tv"),
+        ).subscribe(SSEWriter(write), scheduler=MarbleScheduler())
 
     assert [record.getMessage() for record in caplog.records] == [
         "tv: 1 events, numbers 1 to 1, are given up: OSError('the reader has left')",

@@ -36,6 +36,7 @@ from rx_agui import (
 )
 from rx_agui.codec import decode, encode
 from rx_agui.operators._conflate import MergingQueue, conflate_lines
+from rx_agui.operators._known import KnownState
 from rx_agui.probe import Probe, Tally, watching
 from rx_agui.testing import MarbleScheduler, random_stream, simulated_run
 
@@ -319,6 +320,94 @@ def test_many_deltas_cost_in_proportion() -> None:
 
     few = min(cost(2_000) for _ in range(3))
     assert cost(40_000) < 20 * few * 5  # joined anew each time it were 400 times
+
+
+# -- what is known of the state --------------------------------------------------------
+
+
+def snapshot(state: Any) -> bytes:
+    return encode({"type": "STATE_SNAPSHOT", "snapshot": state})
+
+
+def patch(*ops: tuple[str, str]) -> bytes:
+    said = [{"op": op, "path": path, "value": 1} for op, path in ops]
+    return encode({"type": "STATE_DELTA", "delta": said})
+
+
+def test_a_patch_of_a_state_that_was_told_is_known_to_succeed_or_not() -> None:
+    known = KnownState(1000)
+    told = [
+        patch(("replace", "/n")),  # of a state that nobody has told
+        snapshot({"n": 0}),
+        patch(("replace", "/n")),
+        patch(("replace", "/n"), ("replace", "/m")),
+        patch(("add", "/m")),
+        patch(("replace", "/m"), ("test", "/n")),
+        encode(text('"STATE_DELTA"')),
+        patch(("replace", "/m")),
+    ]
+
+    seen = [known.tell(line) for line in told]
+
+    assert seen == [False, False, True, False, True, True, False, True]
+
+
+@pytest.mark.parametrize(
+    "loses_it",
+    [
+        snapshot({"text": "x" * 1000}),
+        b'{"type":"STATE_SNAPSHOT","snapshot":"\\ud800"}',
+        b'{"type":"STATE_SNAPSHOT"}',
+        b'{"type":"STATE_DELTA","delta":[{"op":"add","path":"/m","value":"\\ud800"}]}',
+        patch(("replace", "/constructor")),
+    ],
+    ids=["too large", "half a character", "nothing", "half in a patch", "a trap"],
+)
+def test_what_is_not_understood_makes_the_state_unknown_up_to_the_next_snapshot(
+    loses_it: bytes,
+) -> None:
+    known = KnownState(1000)
+    known.tell(snapshot({"n": 0}))
+
+    known.tell(loses_it)
+
+    assert not known.tell(patch(("replace", "/n")))
+    assert not known.tell(patch(("replace", "/n")))
+    known.tell(snapshot({"n": 0}))
+    assert known.tell(patch(("replace", "/n")))
+
+
+def test_a_state_that_grows_beyond_its_worth_is_forgotten() -> None:
+    known = KnownState(1000)
+    known.tell(snapshot({"l": []}))
+
+    seen = [known.tell(patch(("add", "/l/-"))) for _ in range(1500)]
+
+    assert seen[:400] == [True] * 400
+    assert seen[-1] is False
+
+
+def test_one_that_only_changes_is_not() -> None:
+    known = KnownState(1000)
+    known.tell(snapshot({"n": 0}))
+
+    assert all(known.tell(patch(("replace", "/n"))) for _ in range(500))
+
+
+def test_the_state_is_known_though_single_events_and_compressed_ones_went_by() -> None:
+    heard: list[Frame] = []
+    source: Subject[Frame] = Subject()
+    source.pipe(conflate()).subscribe(heard.append)
+    both = b"\n".join([patch(("replace", "/n")), patch(("replace", "/m"))])
+
+    source.on_next(Frame(snapshot({"n": 0, "m": 0})))
+    source.on_next(Frame(both, events=2))
+    zipped = Frame(b"...", events=2)
+    zipped.encoding = "gzip"  # it may say anything
+    source.on_next(zipped)
+    source.on_next(Frame(both, events=2))
+
+    assert [frame.events for frame in heard] == [1, 1, 2, 2]
 
 
 # -- what queues ----------------------------------------------------------------------

@@ -79,5 +79,5 @@ def test_memory_is_flat_while_runs_and_readers_come_and_go() -> None:
 
     asyncio.run(main())
 
-    grown = memory[-1] - memory[1]
+    grown = memory[-1] - memory[1]  # the first round fills what is kept
     assert grown < 4 * 1024 * 1024, f"{grown / 1e6:.1f} MB more at the end"
