@@ -19,6 +19,7 @@ from rx_agui.telemetry import _probe
 
 if TYPE_CHECKING:
     from told import Told
+    from waits import Clock
 
 # Machines are shared, and a deadline tells of their noise and not of our code.
 settings.register_profile("rx_agui", deadline=None)
@@ -92,6 +93,31 @@ def told() -> Told:
     from told import Told
 
     return Told()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Time that stands still."""
+    from waits import Clock
+
+    from rx_agui import metrics, probe, writer
+    from rx_agui.flow import _credit
+    from rx_agui.operators import _batch, _compress, _entrance, _sequence
+
+    clock = Clock()
+    for module in (
+        probe,
+        writer,
+        _credit,
+        _entrance,
+        _sequence,
+        _batch,
+        _compress,
+        metrics,
+    ):
+        monkeypatch.setattr(module, "time_ns", clock)
+    monkeypatch.setattr("time.time_ns", clock)  # as _chunk reads it
+    return clock
 
 
 @pytest.fixture(autouse=True)

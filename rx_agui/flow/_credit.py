@@ -165,8 +165,8 @@ class Credit:
         self.on_wait: Callable[[int, str], object] | None = None
         self._waiters = _NOBODY
         self._parkers: list[Parker] = []
-        self._at_home: list[Wake] = []
-        self._bars: list[Bar] = []
+        self._at_home: tuple[Wake, ...] = ()
+        self._bars: tuple[Bar, ...] = ()
 
     # -- taking -------------------------------------------------------------
 
@@ -390,7 +390,7 @@ class Credit:
                 waits.append(self._note_wait(waiter))
             if self._at_home and self.in_flight == 0:
                 woken += self._at_home
-                self._at_home.clear()
+                self._at_home = ()
         for wait in waits:
             self._tell_wait(wait, "admitted")
         for wake in woken:  # never under the lock
@@ -434,7 +434,7 @@ class Credit:
         """Call `wake` once, as soon as nothing is in flight."""
         with self.lock:
             if self.in_flight:
-                self._at_home.append(wake)
+                self._at_home += (wake,)
                 return
         wake()
 
@@ -443,7 +443,7 @@ class Credit:
     def bar(self, bar: Bar) -> None:
         """Let nobody in for now. Those who wait with an event in hand are refused."""
         with self.lock:
-            self._bars.append(bar)
+            self._bars += (bar,)
             self._gather_tokens()
             refused = []
             for waiter in tuple(self._waiters):
@@ -460,7 +460,7 @@ class Credit:
         with self.lock:
             if bar not in self._bars:
                 return
-            self._bars.remove(bar)
+            self._bars = tuple(other for other in self._bars if other is not bar)
         self.give(0)
 
     def _refused_by_bar(self, event: Any) -> Exception | None:

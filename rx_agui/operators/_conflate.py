@@ -73,9 +73,10 @@ def conflate(
             a patch whole or, when one operation fails, not at all, so that two in one
             could fail together. "proven": those that are known to succeed, since a
             snapshot told what the state is, and every patch since then what became of
-            it; and those that set or append to the same places, which succeed or fail
-            together whatever the state is. Of values set twice the last goes on. "all":
-            every patch without a `test`; for a producer whose patches never fail.
+            it, as long as nothing but the stream changes it; and those that set or
+            append to the same places, which succeed or fail together whatever it is. Of
+            values set twice the last goes on. "all": every patch without a `test`; for a
+            producer whose patches never fail.
         max_event_size: Bytes beyond which no event is merged, so that what `split` has
             cut stays cut: a stock client refuses an event of more than 10 MiB. Of a
             state that is larger it is not kept in mind what it is.

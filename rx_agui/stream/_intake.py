@@ -180,11 +180,6 @@ class _Buffered(Window):
         self._portion = max(buffer_bytes // places, 1)
         self._ledger = ledger
 
-    def begin(self, top: Stage) -> None:
-        super().begin(top)
-        self._hand_in = self.admit
-        self.admit = self._admit  # type: ignore[method-assign]
-
     def on_next(self, item: Any) -> None:
         """From an Observable that knows no credit: a place is taken here, or refused."""
         frame = self.top.enter(item)
@@ -208,7 +203,7 @@ class _Buffered(Window):
             if not self._places.closed:
                 raise  # else it came too late, and whoever ended the stream said why
         else:
-            self._admit(frame)
+            self.admit(frame)
 
     def admit_many(self, events: list[Any]) -> int:
         return 0  # each has a weight of its own
@@ -216,10 +211,10 @@ class _Buffered(Window):
     def _has_room_for(self, prepared: Any) -> bool:
         if not self._places.acquire():
             raise Overflow(self._limit)
-        self._admit(prepared)
+        self.admit(prepared)
         return False
 
-    def _admit(self, prepared: Any) -> None:
+    def admit(self, prepared: Any) -> None:
         """Let an event in that has a place: under way, or to wait in the buffer."""
         with self._mutex:
             self._ledger.accepted += 1
@@ -242,7 +237,7 @@ class _Buffered(Window):
     def _go_or_wait(self, prepared: Any) -> None:
         # The queue is left in turn; whoever finds it empty comes behind it all the same.
         if not self._queue and self._flights.acquire():
-            self._hand_in(prepared)
+            super().admit(prepared)
             self._relieve()
         else:
             frame = Frame(prepared) if type(prepared) is bytes else prepared

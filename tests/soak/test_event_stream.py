@@ -190,6 +190,9 @@ def test_with_faults_in_every_stage_each_event_is_delivered_once_or_told_of_once
     monkeypatch.setattr(_compress, "ALGORITHMS", algorithms)
 
     seen = bytearray(EVENTS + 1)
+    seen[::1024] = bytes(
+        len(seen[::1024])
+    )  # in memory from the start, and not bit by bit
     told: dict[type[StreamError], int] = {}
     lost: list[bool] = []
 

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterable
 from itertools import pairwise
@@ -27,6 +26,7 @@ from opentelemetry.sdk.metrics.view import DropAggregation, View
 from reactivex import operators as ops
 from reactivex.subject import Subject
 from told import Told
+from waits import Clock, until, who_wait
 
 from rx_agui import (
     Gate,
@@ -121,13 +121,19 @@ def run_everything(
     source.on_completed()
 
     def fail(data: bytes) -> None:
-        time.sleep(0.002)
         raise ConnectionResetError
 
     gate = Gate()
+    first = [b""]
+
+    def write(data: bytes) -> None:
+        if first:
+            first.clear()
+            until(lambda: who_wait(gate) == 4)
+
     gate.pipe(
         pipeline(name, flow_control(1), degrade(), batch(2), telemetry=telemetry)
-    ).subscribe(SSEWriter(lambda data: time.sleep(0.001)))
+    ).subscribe(SSEWriter(write))
     threads = [threading.Thread(target=gate.send, args=[EVENTS[0]]) for _ in range(5)]
     for thread in threads:
         thread.start()
@@ -667,26 +673,31 @@ def test_a_write_that_ends_after_the_disposal_is_still_counted(told: Told) -> No
 
 def test_what_waits_to_be_written_when_the_reader_leaves_is_dropped(told: Told) -> None:
     async def serve() -> None:
+        began, may_end, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
         async def write(data: bytes) -> None:
-            await asyncio.sleep(0.01)
+            began.set()
+            await may_end.wait()
+            asyncio.get_running_loop().call_soon(over.set)
 
         gate = Gate()
         subscription = gate.pipe(
             pipeline("chat", flow_control(), batch(1), telemetry=told.telemetry())
         ).subscribe(SSEWriter(write))
-        for event in EVENTS[:3]:
-            gate.try_send(event)
-        await asyncio.sleep(0.005)
+        gate.try_send(EVENTS[0])
+        await began.wait()
+        gate.try_send(EVENTS[1])
+        gate.try_send(EVENTS[2])
         subscription.dispose()
-        await asyncio.sleep(0.02)
+        may_end.set()
+        await over.wait()
 
     asyncio.run(serve())
 
     numbers = told.read()
-    assert numbers.value("operator.emitted.events", operator="sink") == 3 or (
-        numbers.value("operator.dropped.events", operator="sink", reason="cancelled")
-        > 0
-    )
+    assert numbers.value("operator.emitted.events", operator="sink") == 1
+    dropped = {"operator": "sink", "reason": "cancelled"}
+    assert numbers.value("operator.dropped.events", **dropped) == 2
     assert numbers.value("operator.held.events") == 0
 
 
@@ -725,26 +736,27 @@ def test_batches_are_counted_by_what_made_them_leave(told: Told) -> None:
     assert numbers.histogram("batch.fill.duration")[0] == 4
 
 
-def test_a_payload_is_as_old_as_its_first_event(told: Told) -> None:
+def test_a_payload_is_as_old_as_its_first_event(told: Told, clock: Clock) -> None:
     gate = Gate()
     gate.pipe(
         pipeline("chat", flow_control(), batch(2), telemetry=told.telemetry())
-    ).subscribe(SSEWriter(lambda data: time.sleep(0.02)))
+    ).subscribe(SSEWriter(lambda data: clock.pass_by(0.02)))
+    clock.pass_by(0.01)
     gate.send(EVENTS[0])
-    time.sleep(0.03)
+    clock.pass_by(0.03)
     gate.send(EVENTS[1])
     gate.close()
 
     numbers = told.read()
     count, age, _ = numbers.histogram("event.delivery.duration")
     assert count == 1
-    assert 0.05 <= age < 1
+    assert age == pytest.approx(0.05)
     count, written, _ = numbers.histogram("sink.write.duration")
     assert count == 1
-    assert 0.02 <= written < age
+    assert written == pytest.approx(0.02)
     count, first, _ = numbers.histogram("session.time_to_first_event")
     assert count == 1
-    assert age <= first < 1
+    assert first == pytest.approx(0.06)
 
 
 def test_a_wait_for_credit_is_told_with_how_it_ended(told: Told) -> None:
@@ -765,8 +777,9 @@ def test_a_wait_for_credit_is_told_with_how_it_ended(told: Told) -> None:
     source.on_next(EVENTS[2])  # admitted
     threading.Timer(0.01, subscription.dispose).start()
     source.on_next(EVENTS[3])  # cancelled
-    time.sleep(0.03)
 
+    wait = "flow_control.wait.duration"
+    until(lambda: told.read().histogram(wait, outcome="cancelled")[0])
     numbers = told.read()
     outcomes = {
         outcome: numbers.histogram("flow_control.wait.duration", outcome=outcome)[0]

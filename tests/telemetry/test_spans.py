@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -21,6 +20,7 @@ from reactivex import operators as ops
 from reactivex.scheduler import ThreadPoolScheduler
 from reactivex.subject import BehaviorSubject, Subject
 from told import Told
+from waits import Clock, until, who_wait
 
 from rx_agui import (
     Frame,
@@ -43,7 +43,7 @@ from rx_agui import (
 )
 from rx_agui.probe import Probe
 from rx_agui.telemetry import _probe
-from rx_agui.testing import simulated_run
+from rx_agui.testing import MarbleScheduler, simulated_run
 
 OPERATORS = ["flow_control", "sequence", "batch", "compress", "chunk", "sink.write"]
 EVENTS = list(simulated_run(words=100))
@@ -311,10 +311,18 @@ def test_nothing_is_current_while_user_code_runs(told: Told) -> None:
     assert not trace.get_current_span().get_span_context().is_valid
 
 
-def test_an_event_that_waited_for_credit_shows_it(told: Told) -> None:
+def test_an_event_that_waited_for_credit_shows_it(told: Told, clock: Clock) -> None:
     gate = Gate()
     slow = [flow_control(10), *five(10)[1:]]
-    writer = SSEWriter(lambda data: time.sleep(0.01))
+    written: list[bytes] = []
+
+    def write(data: bytes) -> None:
+        written.append(data)
+        if len(written) == 1:  # the other sender comes for more, and finds none
+            until(lambda: who_wait(gate) == 1)
+            clock.pass_by(0.01)
+
+    writer = SSEWriter(write)
     gate.pipe(pipeline("chat", *slow, telemetry=told.telemetry())).subscribe(writer)
     threads = [
         threading.Thread(target=send_all, args=[gate, EVENTS[:50]]) for _ in range(2)
@@ -327,7 +335,7 @@ def test_an_event_that_waited_for_credit_shows_it(told: Told) -> None:
 
     assert_well_made(told)
     waits = [numbers(s, "flow_control.wait")[0] for s in told.spans("flow_control")]
-    assert max(waits) >= 0.005
+    assert max(waits) == pytest.approx(0.01)
 
 
 # -- streams and what is none of theirs ---------------------------------------------
@@ -488,21 +496,26 @@ def test_without_a_batch_an_event_is_a_payload(told: Told) -> None:
     assert [numbers(s, "sequence.first")[0] for s in sends] == [1, 2, 3]
 
 
-def test_an_event_that_was_late_shows_how_long_others_waited(told: Told) -> None:
+def test_an_event_that_was_late_shows_how_long_others_waited(
+    told: Told, clock: Clock
+) -> None:
     source: Subject[Any] = Subject()
+    scheduler = MarbleScheduler()
     by_value = sequence(number=lambda event: int(event["value"]))
     written: list[bytes] = []
     source.pipe(
         pipeline("chat", by_value, chunk(), telemetry=told.telemetry())
-    ).subscribe(SSEWriter(written.append))
+    ).subscribe(SSEWriter(written.append), scheduler=scheduler)
     source.on_next({"type": "CUSTOM", "name": "n", "value": 2})
-    time.sleep(0.01)
-    source.on_next({"type": "CUSTOM", "name": "n", "value": 1})
+    clock.pass_by(0.01)
+    late = {"type": "CUSTOM", "name": "n", "value": 1}
+    scheduler.at(0.01, source.on_next, late)
+    scheduler.play()
     source.on_completed()
 
     lasted = [ended(s) - begun(s) for s in told.spans("sequence")]
     assert len(lasted) == 2
-    assert max(lasted) >= 10_000_000
+    assert max(lasted) == pytest.approx(10_000_000, abs=10)
 
 
 def test_the_whole_way_and_back_tells_of_one_stream(told: Told) -> None:

@@ -12,6 +12,7 @@ import pytest
 from reactivex import operators as ops
 from reactivex.subject import Subject
 from told import Told
+from waits import Clock, until, who_wait
 
 from rx_agui import (
     FlowMetrics,
@@ -28,50 +29,13 @@ from rx_agui import (
     pipeline,
     sequence,
 )
-from rx_agui import metrics as metrics_module
 from rx_agui.codec import encode
 from rx_agui.errors import ConfigError, StreamError
-from rx_agui.operators import _batch, _codecs, _compress
+from rx_agui.operators import _codecs, _compress
 from rx_agui.probe import watching
 from rx_agui.testing import MarbleScheduler, simulated_run
 
 EVENTS = list(simulated_run(words=100))
-
-
-class Clock:
-    """A time_ns that goes on only when told, for every module that reads it."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000_000_000
-
-    def __call__(self) -> int:
-        return self.now
-
-    def pass_by(self, seconds: float) -> None:
-        self.now += round(seconds * 1e9)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Time that stands still."""
-    from rx_agui import probe, writer
-    from rx_agui.flow import _credit
-    from rx_agui.operators import _entrance, _sequence
-
-    clock = Clock()
-    for module in (
-        probe,
-        writer,
-        _credit,
-        _entrance,
-        _sequence,
-        _batch,
-        _compress,
-        metrics_module,
-    ):
-        monkeypatch.setattr(module, "time_ns", clock)
-    monkeypatch.setattr("time.time_ns", clock)  # as _chunk reads it
-    return clock
 
 
 def number_of(event: Any) -> int:
@@ -87,7 +51,7 @@ def test_before_anything_happened_every_field_is_zero() -> None:
     for section in (metrics, metrics.flow_control, metrics.sequencing):
         for field in fields(section):
             value = getattr(section, field.name)
-            assert isinstance(value, FlowMetrics | SequenceMetrics) or value == 0
+            assert isinstance(value, FlowMetrics | SequenceMetrics) or not value
 
 
 def test_every_field_is_right_in_a_case_done_by_hand(clock: Clock) -> None:
@@ -300,12 +264,17 @@ def test_bytes_are_saved_by_compression() -> None:
     assert 0 < m.compression_ratio < 1
 
 
-def test_an_average_wait_is_no_sum() -> None:
+def test_an_average_wait_is_no_sum(clock: Clock) -> None:
     meter = StreamMeter()
     gate = Gate()
-    gate.pipe(chat(meter, flow_control(1), batch(1))).subscribe(
-        SSEWriter(lambda data: time.sleep(0.01))
-    )
+    written: list[bytes] = []
+
+    def write(data: bytes) -> None:
+        written.append(data)
+        until(lambda: who_wait(gate) == 5 - len(written))
+        clock.pass_by(0.01)
+
+    gate.pipe(chat(meter, flow_control(1), batch(1))).subscribe(SSEWriter(write))
     threads = [threading.Thread(target=gate.send, args=[EVENTS[0]]) for _ in range(5)]
     for thread in threads:
         thread.start()
@@ -315,7 +284,8 @@ def test_an_average_wait_is_no_sum() -> None:
     flow = meter.metrics().flow_control
 
     assert flow.backpressure_events == 4
-    assert 0.01 <= flow.average_wait_time < flow.max_wait_time < 1
+    assert flow.average_wait_time == pytest.approx(0.025)  # 10, 20, 30 and 40 ms
+    assert flow.max_wait_time == pytest.approx(0.04)
     assert flow.events_dropped == 0
 
 
@@ -334,10 +304,9 @@ def test_backpressure_counts_who_waited_and_not_only_who_gave_up() -> None:
     ).subscribe()
     source.on_next(EVENTS[0])
     source.on_next(EVENTS[1])  # gives up
-    threading.Timer(0.02, held.pop().release).start()
-    meter_flow = meter.metrics().flow_control
-    assert (meter_flow.backpressure_events, meter_flow.events_dropped) == (1, 1)
-    time.sleep(0.05)
+    flow = meter.metrics().flow_control
+    assert (flow.backpressure_events, flow.events_dropped) == (1, 1)
+    held.pop().release()
     source.on_next(EVENTS[2])
     flow = meter.metrics().flow_control
 
@@ -397,16 +366,16 @@ def test_a_codec_that_fails_is_a_compression_error(
     assert m.bytes_saved == 0
 
 
-def test_a_latency_is_that_of_payloads_and_its_maximum_stays() -> None:
+def test_a_latency_is_that_of_payloads_and_its_maximum_stays(clock: Clock) -> None:
     meter = StreamMeter()
     pauses = iter([0.02, 0.0, 0.0])
     from_iterable(EVENTS[:3]).pipe(chat(meter, flow_control(), batch(1))).subscribe(
-        SSEWriter(lambda data: time.sleep(next(pauses)))
+        SSEWriter(lambda data: clock.pass_by(next(pauses)))
     )
     m = meter.metrics()
 
-    assert 0.02 <= m.max_latency < 1
-    assert m.max_latency / 3 <= m.average_latency < m.max_latency
+    assert m.max_latency == pytest.approx(0.02)
+    assert m.average_latency == pytest.approx(0.02 / 3)
 
 
 # -- without some of the operators ------------------------------------------------------
