@@ -5,7 +5,9 @@ coding       Content-Encoding, negotiated and streamed
 connection   one body: written, kept alive, given up
 session      one reader: from the first byte to the last
 alone        a run that belongs to its request
+feed, late   whatever can be given as a source
 producer     a run that is kept in a log, and belongs to nobody
+pace         who holds such a run back
 answer       which answer a reader of a log gets
 kept         a reader of a log
 lagging      fewer, larger events for a reader that lags

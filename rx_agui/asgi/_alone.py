@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
+from math import inf
 from typing import Any
 
-from rx_agui.asgi._connection import COMPLETED, Connection, Outcome
+from rx_agui.asgi._connection import COMPLETED, GONE, Connection, Outcome
 from rx_agui.asgi._ending import Course, ending
-from rx_agui.asgi._feed import Chain, Feed, resolved
+from rx_agui.asgi._feed import Feed, resolved
+from rx_agui.asgi._late import Chain
 from rx_agui.asgi._request import Receive
 from rx_agui.asgi._session import Session, Witness
 from rx_agui.asgi._settings import Settings
@@ -77,8 +79,12 @@ async def serve_alone(
     try:
         outcome = await session.begin(receive, status, headers)
         await session.say_goodbye(outcome)
-    except BaseException:  # refused, or the server calls us off
-        await run.stop("client_disconnect")
+    except asyncio.CancelledError:  # the server calls us off: the reader is gone to it
+        connection.close(GONE)
+        await run.ends(GONE, policy.seconds)
+        raise
+    except BaseException:
+        await run.stop("error")
         raise
     finally:
         session.leave()
@@ -128,7 +134,7 @@ class _Run:
                 await self.stop("completed")
             return
         _log.info("%s: %s, at number %d", course, outcome.why, course.last)
-        if outcome.reason == "client_disconnect" and grace > 0:
+        if outcome.reason != "server_shutdown" and grace > 0:
             self._session.is_alone = True
             going_on = asyncio.ensure_future(self._goes_on(grace))
             _going_on.add(going_on)
@@ -150,7 +156,7 @@ class _Run:
         """Whether the source ends by itself in so many seconds."""
         done = asyncio.wrap_future(self._session.writer.done)
         waiting = {asyncio.shield(done)}
-        timeout = None if seconds == float("inf") else seconds
+        timeout = None if seconds == inf else seconds
         return not (await asyncio.wait(waiting, timeout=timeout))[1]
 
     async def stop(self, reason: str) -> None:

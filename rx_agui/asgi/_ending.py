@@ -123,7 +123,11 @@ class Course:
         return Frame(line, NO_PERMIT, 1, number, number)
 
     def __str__(self) -> str:
-        return f"stream {self.stream}" if self.stream else "a stream without a name"
+        if not self.stream:
+            return "a stream without a name"
+        # A runId is anybody's text, and a log line is one line.
+        shown = self.stream if self.stream.isprintable() else repr(self.stream)
+        return f"stream {shown[:100]}"
 
 
 def ending(course: Course) -> Operator:

@@ -25,7 +25,8 @@ from rx_agui.asgi._connection import Connection
 from rx_agui.asgi._ending import Course
 from rx_agui.asgi._failure import failure_of, run_error
 from rx_agui.asgi._lagging import conflate_for, gathered
-from rx_agui.asgi._producer import Reader, Run
+from rx_agui.asgi._pace import Reader
+from rx_agui.asgi._producer import Run
 from rx_agui.asgi._request import Receive, Request, event_id_stem
 from rx_agui.asgi._session import Session, Witness
 from rx_agui.asgi._settings import Settings
@@ -95,7 +96,7 @@ class Viewer:
             refusal=None if run is None else run.course.refusal,
         )
         self._connection = connection
-        self._reader: Reader | None = None
+        self._reader: tuple[Run, Reader] | None = None
         self._reads(run)
         self._counts_replay(answer)
 
@@ -178,7 +179,7 @@ class Viewer:
     def _has_sent(self, number: int) -> None:
         self.course.last = number
         if self._reader is not None:
-            self._reader.wrote(number)
+            self._reader[1].wrote(number)
 
     async def _stream(self) -> str | None:
         """Its name, once there is something to read; None: there never will be."""
@@ -209,13 +210,14 @@ class Viewer:
     def _reads(self, run: Run | None) -> None:
         """Hold back the run, if it is in this process."""
         if run is not None:
-            self._reader = run.attach(self._answer.after)
-            self._connection.lag = self._reader.lag
+            reader = run.attach(self._answer.after)
+            self._reader = run, reader
+            self._connection.lag = reader.lag
 
     def _leaves(self, *, returns: bool = False) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.leaves(returns=returns)
+        if self._reader is not None:
+            (run, reader), self._reader = self._reader, None
+            run.leaves(reader, returns=returns)
 
     def _counts_replay(self, answer: Answer) -> None:
         self._replay_to = answer.last if answer.replay != LIVE else 0

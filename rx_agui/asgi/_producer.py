@@ -23,7 +23,9 @@ from weakref import WeakKeyDictionary
 
 from rx_agui.asgi._alone import CLEANUP, bare_chain
 from rx_agui.asgi._ending import Course, ending
-from rx_agui.asgi._feed import Chain, Feed, resolved
+from rx_agui.asgi._feed import Feed, resolved
+from rx_agui.asgi._late import Chain
+from rx_agui.asgi._pace import Pace, Reader
 from rx_agui.asgi._session import Witness
 from rx_agui.asgi._settings import Settings
 from rx_agui.clock import running_loop
@@ -34,41 +36,12 @@ from rx_agui.operators._stage import Sink
 from rx_agui.probe import Send
 from rx_agui.replay import ReplayLog
 
-__all__ = ["Reader", "Run"]
+__all__ = ["Run"]
 
 _log = logging.getLogger("rx_agui")
 
-#: Seconds between two marks of when events came, and how many are kept: four minutes.
-_BETWEEN_MARKS, _MARKS = 0.25, 1000
-
-
-class Reader:
-    """One reader of a run, in this process.
-
-    Attributes:
-        written: The last number that it has been sent.
-    """
-
-    __slots__ = ("_run", "since", "written")
-
-    def __init__(self, run: Run, since: float, written: int) -> None:
-        self._run = run
-        self.since = since
-        self.written = written
-
-    def wrote(self, number: int) -> None:
-        """Everything up to this number has been sent to it."""
-        self.written = max(self.written, number)
-        self._run.paces()
-
-    def lag(self, now: float) -> float:
-        """Seconds since it could have been sent what comes next for it."""
-        came = self._run.came(self.written + 1)
-        return 0.0 if came is None else now - max(came, self.since)
-
-    def leaves(self, *, returns: bool = False) -> None:
-        """It reads no more. Whether it was sent away, and will come back."""
-        self._run.leaves(self, returns=returns)
+#: Seconds a run waits for a reader whom we sent away ourselves.
+_RETURN = 15.0
 
 
 class Run:
@@ -90,8 +63,9 @@ class Run:
 
     @classmethod
     def of(cls, log: ReplayLog, stream: str) -> Run | None:
-        """The run that fills this stream, if it is in this process."""
-        return cls._of_log.get(log, {}).get(stream)
+        """The run that fills this stream, if it is on this event loop."""
+        run = cls._of_log.get(log, {}).get(stream)
+        return run if run is not None and run.loop is running_loop() else None
 
     @classmethod
     def alive(cls) -> Iterator[Run]:
@@ -109,9 +83,7 @@ class Run:
         self._log = log
         self._stream = stream
         self._policy = settings.without_readers(logged=True)
-        is_patient = self._policy.seconds < inf
-        self._allowance: float = settings.window * _WINDOWS if is_patient else inf
-        self._furthest = 0  # what any reader has been sent
+        self._pace = Pace(settings.window, self._policy)
         self._witness = Witness()
         self.course.failing = partial(self._witness.says, "error")
         self._chain = Chain(
@@ -122,27 +94,26 @@ class Run:
             ready=(reassemble(), decompress()),
         )
         self._feed: Feed | None = None
-        self._readers: set[Reader] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: deque[tuple[Frame, Permit]] = deque()
-        self._stored: deque[tuple[int, Permit]] = deque()
-        self._marks: deque[tuple[int, float]] = deque(maxlen=_MARKS)
         self._ended = False
         self._is_cancelled = False
         self._last_word: Frame | None = None
         self._numbers = False  # whether nobody but us does
-        self.last = 0
         self._came = asyncio.Event()
         self._alive.add(self)
-        if (
-            stream is not None
-        ):  # the log has it already: who asks is told so from now on
+        if stream is not None:  # the log has it, and who asks is told so from now on
             self._is_opened_as(stream)
         self.working = self.loop.create_task(self._work())
 
     def _is_opened_as(self, stream: str) -> None:
         self._stream = self.course.stream = stream
         self._of_log.setdefault(self._log, {})[stream] = self
+
+    @property
+    def last(self) -> int:
+        """The last number in the log."""
+        return self._pace.last
 
     # -- what the source does ---------------------------------------------------------
 
@@ -209,9 +180,7 @@ class Run:
         if self._stream is None:
             name = course.stream or uuid4().hex
             if not await self._log.open(name):
-                _log.info(
-                    "stream %s is known already: this run of it is given up", name
-                )
+                _log.info("%s is known already: this run is given up", course)
                 self._gives_up()
                 self.opened.set_result(None)
                 return False
@@ -230,14 +199,9 @@ class Run:
             frame.first = self.last + 1
             frame.last = self.last + frame.events
         await self._log.append(stream, frame)
-        self.last = frame.last
-        now = self.loop.time()
-        if not self._marks or now - self._marks[-1][1] >= _BETWEEN_MARKS:
-            self._marks.append((frame.first, now))
         if isinstance(send, Send):
             send.done()
-        self._stored.append((frame.last, permit))
-        self.paces()
+        self._pace.stores(frame.first, frame.last, permit, self.loop.time())
 
     async def _close(self) -> None:
         if self.opened.done() and self._stream is not None:
@@ -268,9 +232,9 @@ class Run:
             del streams[self._stream]
         if self._timer is not None:
             self._timer.cancel()
-        for _, permit in (*self._stored, *self._waiting):
+        self._pace.ends()
+        for _, permit in self._waiting:
             permit.release()
-        self._stored.clear()
         self._waiting.clear()
 
     async def _cleans_up(self, feed: Feed) -> None:
@@ -292,22 +256,16 @@ class Run:
 
     def attach(self, written: int) -> Reader:
         """Somebody reads from behind this number."""
-        reader = Reader(self, self.loop.time(), written)
-        self._readers.add(reader)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        return reader
+        return self._pace.attach(self.loop.time(), written)
 
-    def leaves(self, reader: Reader, *, returns: bool) -> None:
-        """One reads no more."""
-        self._readers.discard(reader)
-        if self._readers or self.over.is_set():
-            self.paces()
+    def leaves(self, reader: Reader, *, returns: bool = False) -> None:
+        """One reads no more. Whether it was sent away, and will come back."""
+        if not self._pace.leaves(reader) or self.over.is_set():
             return
-        seconds = self._policy.seconds
-        if returns:  # it was sent away, and will be back in a moment
-            seconds = max(seconds, _RETURN)
+        seconds = max(self._policy.seconds, _RETURN if returns else 0.0)
         if seconds == 0:
             self.cancel("nobody reads it any more", "CANCELLED")
         elif seconds < inf:
@@ -315,26 +273,6 @@ class Run:
             self._timer = self.loop.call_later(
                 seconds, lambda: self.cancel(why, "CANCELLED")
             )
-        self.paces()
-
-    def paces(self) -> None:
-        """Give back the credit of what the fastest reader has been sent."""
-        for reader in self._readers:
-            self._furthest = max(self._furthest, reader.written)
-        limit = self._furthest if self._readers else self._furthest + self._allowance
-        while self._stored and self._stored[0][0] <= limit:
-            self._stored.popleft()[1].release()
-
-    def came(self, number: int) -> float | None:
-        """When this number came, about; None if it has not."""
-        if number > self.last:
-            return None
-        came = None
-        for first, when in self._marks:
-            if came is not None and first > number:
-                break
-            came = when
-        return came
 
     # -- its end ---------------------------------------------------------------------------
 
@@ -354,14 +292,6 @@ class Run:
         self._witness.says("client_disconnect")
         if self._feed is not None:
             self._feed.dispose()
-
-
-#: Windows that a run may be ahead of its last reader while it waits for one: more than
-#: any model says in a minute, and what a log keeps, so that the reader gets all of it.
-_WINDOWS = 10
-
-#: Seconds a run waits for a reader whom we sent away ourselves.
-_RETURN = 15.0
 
 
 class _Recorder(Sink):

@@ -80,6 +80,8 @@ class SSEResponse(_Base):
         if not is_source(source):
             must = "events: an (async) iterable, an Observable, or what makes one"
             raise ConfigError("source", source, must)
+        if stream == "":
+            raise ConfigError("stream", stream, must="a name, or None")
         self._source = source
         self._log = log
         self._stream = stream

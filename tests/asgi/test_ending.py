@@ -136,6 +136,16 @@ def test_an_event_that_cannot_be_sent_ends_the_run() -> None:
     assert reader.ids == ["1", "2"]
 
 
+def test_a_name_that_is_anybodys_text_stays_on_its_log_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    forged = {"type": "RUN_STARTED", "threadId": "t", "runId": "r\nERROR all is lost"}
+    answer([forged], kept=False)
+
+    assert "\n" not in caplog.messages[0]
+    assert r"stream 'r\nERROR all is lost':" in caplog.messages[0]
+
+
 # -- as a stage --------------------------------------------------------------------------
 
 

@@ -317,6 +317,28 @@ def test_a_server_that_says_so_by_raising_is_understood(policy: Grace) -> None:
     play(main())
 
 
+@pytest.mark.parametrize("how", ["stuck", "called off"])
+def test_a_run_may_go_on_though_its_reader_is_too_slow_or_the_server_calls_it_off(
+    how: str,
+) -> None:
+    async def main() -> None:
+        agent = Agent([STARTED, *map(step, range(500))])
+        response = SSEResponse(agent, on_disconnect=CONTINUE, window=10, send_timeout=5)
+        reader = Reader()
+        serving = asyncio.ensure_future(
+            response(reader.scope, reader.receive, reader.send)
+        )
+        await reader.until(lambda: len(reader.sent) > 3)
+        reader.pause()
+        if how == "called off":
+            serving.cancel()
+        await asyncio.wait([serving])
+        await asyncio.sleep(10)
+        assert agent.how == "finished"
+
+    play(main())
+
+
 def test_a_server_that_calls_the_response_off_cancels_the_agent() -> None:
     async def main() -> None:
         agent = Agent([STARTED, step("a")])
