@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -45,7 +47,6 @@ from rx_agui.flow._turn import Turn
 from rx_agui.probe import Probe, Watch, watching
 from rx_agui.sse import Parser
 from rx_agui.testing import MarbleScheduler
-from rx_agui.workers import COMPUTE, HANDS
 
 #: Seconds after which a test that waits has failed.
 SOON = 10.0
@@ -515,17 +516,31 @@ def test_four_threads_through_the_whole_pipeline_keep_their_order() -> None:
 
 
 def test_no_thread_of_ours_outlives_its_idle_time() -> None:
-    gate, reader = opened(
-        flow_control(), batch(10, 0.001), compress(workers=2, min_size=1)
+    # In a process of its own: another test's stream may still wait for something.
+    done = subprocess.run(
+        [sys.executable, "-c", _IDLE], capture_output=True, text=True, timeout=60
     )
-    for _ in range(5):
-        gate.send(event())
-    until(lambda: reader.events == 5)
-    reader.let_go(len(reader.permits))
-    gate.close(SOON)
 
-    until(lambda: ThreadClock.shared._thread is None)
-    until(lambda: HANDS.threads == COMPUTE.threads == 0)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["5", "[]"]
+
+
+_IDLE = """
+import threading, time
+from rx_agui import Gate, batch, compress, flow_control
+
+gate, events = Gate(), []
+gate.pipe(flow_control(), batch(10, 0.001), compress(workers=2, min_size=1)).subscribe(
+    lambda frame: events.append(frame.events)
+)
+for n in range(5):
+    gate.send({"type": "CUSTOM", "name": "n", "value": n})
+gate.close(30)
+deadline = time.monotonic() + 30
+while threading.active_count() > 1 and time.monotonic() < deadline:
+    threading.Event().wait(0.01)
+print(sum(events), [t.name for t in threading.enumerate() if t.name.startswith("rx_agui")])
+"""
 
 
 # -- close ----------------------------------------------------------------------------------
