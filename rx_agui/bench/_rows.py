@@ -270,7 +270,7 @@ ROWS = (
     ),
     Row(
         _ONE,
-        "the same, p99",
+        "the same in a thread, p99",
         "µs",
         partial(_latency, "thread", "p99"),
         most=100,
@@ -284,7 +284,7 @@ ROWS = (
     ),
     Row(
         _ONE,
-        "the same, p99",
+        "the same on asyncio, p99",
         "µs",
         partial(_latency, "asyncio", "p99"),
         most=100,

@@ -329,8 +329,12 @@ class _PullMany(_Pull):
     """The same, where all events are there already: it takes as many as it may."""
 
     _most = 1
+    _in_vain = 0  # times in a row that nothing could be let in together
 
     def _walk(self) -> None:
+        if self._in_vain > 1:  # not here: to try it for every event would cost too much
+            super()._walk()
+            return
         link = self._link
         loop = running_loop()
         yield_at = time.monotonic() + _SLICE
@@ -354,6 +358,9 @@ class _PullMany(_Pull):
             went_well = self._admit(events)
             self._most = min(self._most * 2, _MANY) if went_well else 1
             n = 0
+            if self._in_vain > 1:
+                super()._walk()
+                return
             if loop is not None and time.monotonic() >= yield_at:
                 loop.call_soon(self.run)
                 return
@@ -362,6 +369,7 @@ class _PullMany(_Pull):
         """Let them in, together as far as possible; whether all were."""
         link = self._link
         together = link.admit_many(events)
+        self._in_vain = 0 if together else self._in_vain + 1
         for n, event in enumerate(events[together:], together):
             if self._stopped:
                 link.credit.give(len(events) - n)
