@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs
 
-from rx_agui.operators._conflate import conflate_lines
 from rx_agui.testing import simulated_run
 
 __all__ = ["Remembering"]
@@ -48,14 +47,11 @@ class Run:
             await self.more.wait_for(lambda: self.is_over or len(self.lines) > taken)
         return len(self.lines) > taken
 
-    def written(self, taken: int, conflates: bool) -> bytes:
-        """What is behind `taken`, each event with the last number it covers."""
-        lines, numbers = self.lines[taken:], [*range(taken + 1, len(self.lines) + 1)]
-        if conflates:
-            lines, numbers = conflate_lines(lines, numbers)
+    def written(self, taken: int) -> bytes:
+        """What is behind `taken`."""
         return b"".join(
             b"id: %b/%d\ndata: %b\n\n" % (self.name.encode(), number, line)
-            for number, line in zip(numbers, lines, strict=True)
+            for number, line in enumerate(self.lines[taken:], taken + 1)
         )
 
 
@@ -65,7 +61,6 @@ class Remembering:
     Args:
         events: What the agent says in a run of this name.
         pause: Seconds between two events.
-        gathers: Seconds for which what comes is gathered and conflated; 0: not at all.
 
     Attributes:
         runs: By name. How often an agent was started is how many there are.
@@ -78,11 +73,9 @@ class Remembering:
             run_id=name
         ),
         pause: float = 0.0,
-        gathers: float = 0.0,
     ) -> None:
         self._events = events
         self._pause = pause
-        self._gathers = gathers
         self.runs: dict[str, Run] = {}
         self.asked: dict[str, int] = {}
 
@@ -110,9 +103,7 @@ class Remembering:
         headers = [(b"content-type", b"text/event-stream"), (b"rx-agui-replay", replay)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         while await run.has_more_than(number):
-            if self._gathers:
-                await asyncio.sleep(self._gathers)
-            body = run.written(number, conflates=self._gathers > 0)
+            body = run.written(number)
             number = len(run.lines)
             await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body", "body": b""})

@@ -127,10 +127,10 @@ def test_1000_cuts_lose_and_repeat_nothing(
 def test_conflated_messages_that_interleave_come_out_character_for_character(
     node: Node, ag_ui_client: str
 ) -> None:
-    app = Remembering(sent, pause=0.001, gathers=0.02)
-    cuts = random_cuts(3, of=250, up_to=2000)
+    ours = Ours(conflate="always", codings=[])
+    cuts = random_cuts(3, of=250, up_to=2500)  # a prelude must come through in one
 
-    runs = read_over_cuts(node, ag_ui_client, app, cuts, reset=True)
+    runs = read_over_cuts(node, ag_ui_client, ours.app, cuts, reset=True)
 
     events = sum(len(run["events"]) for run in runs)
     assert events < 0.95 * sum(len(sent(run["runId"])) for run in runs)

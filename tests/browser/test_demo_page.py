@@ -11,7 +11,7 @@ from serving import served
 from rx_agui.demo import Demo
 from rx_agui.testing import simulated_run
 
-WORDS = 200
+WORDS = 300
 
 
 def said(kind: str, field: str = "delta") -> str:

@@ -18,7 +18,7 @@ const seen = await withPage(executablePath, options, async (page) => {
   await page.click("#start");
   await page.waitForSelector(".answer p");
   for (const button of ["#cut", "#down"]) {
-    await page.waitForFunction(grown, ["events", (await count(page, "events")) + 25]);
+    await page.waitForFunction(grown, ["events", (await count(page, "events")) + 5]);
     const connections = await count(page, "connections");
     await page.click(button);
     await page.waitForFunction(grown, ["connections", connections]);
