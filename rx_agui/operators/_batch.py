@@ -242,11 +242,14 @@ class _Batch(Stage):
                 self.gather(lines.pop(0), credit)
                 continue
             if not self._lines:
-                self._open(credit, 1)
+                self._open(credit, len(lines))
             room = max(1, self._size - len(self._lines))
-            part, lines = lines[:room], lines[room:]
+            part, lines, more = lines[:room], lines[room:], size
+            if lines:
+                more = sum(map(len, part)) + len(part)
+                size -= more
             self._lines += part
-            self._bytes += sum(map(len, part)) + len(part)
+            self._bytes += more
             if len(self._lines) >= self._size:
                 self._leave("size")
         if lines:
