@@ -63,6 +63,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         window=WINDOW,
         keep_alive=0.5,
         max_staleness=float(query.get("staleness", 60)),
+        send_timeout=float(query.get("stuck", 60)),
         shutdown=shutdown,
         on_disconnect=None if more else CANCEL,
         **more,

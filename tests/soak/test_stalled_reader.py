@@ -24,7 +24,7 @@ SECONDS = float(os.environ.get("RX_AGUI_SOAK_SECONDS", "2"))
 def test_a_reader_who_does_not_read_holds_back_the_agent_and_memory_is_flat(
     log: str,
 ) -> None:
-    path = f"/flood?{log}=run&staleness=1000"
+    path = f"/flood?{log}=run&staleness=1000&stuck=1000"  # nobody gives it up
     with serving("uvicorn") as server, server.connect(path, buffer=4096) as client:
         client.recv(1000)
         rest = server.come_to_rest("run")
