@@ -106,7 +106,9 @@ class Workers:
 
     def _next(self) -> Callable[[], object] | None:
         with self._changed:
-            if not self._jobs:
+            if not self._jobs and self._waiting < self.limit:
+                # More than that came as relief, and go. Those who wait are woken in
+                # turn, so with steady work no thread would ever be idle for long.
                 self._waiting += 1
                 self._changed.wait_for(lambda: self._jobs, timeout=self.idle)
                 self._waiting -= 1

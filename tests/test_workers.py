@@ -204,6 +204,21 @@ def test_relief_is_one_thread_at_a_time(stuck: Stuck) -> None:
     assert workers.threads == 2
 
 
+def test_relief_goes_when_no_longer_needed_however_steadily_work_comes(
+    stuck: Stuck,
+) -> None:
+    workers = Workers("test", limit=2, patience=0.0, idle=60.0)
+    for n in range(6):
+        workers.submit(stuck)
+        until(lambda: workers.relieve() or not workers.backlog)
+        stuck.wait_for(1)
+        assert workers.threads == n + 1
+
+    stuck.may_end.set()
+
+    until(lambda: workers.threads == 2)
+
+
 def test_without_patience_there_is_no_relief(stuck: Stuck) -> None:
     workers = Workers("test", limit=1, idle=0.01)
     for _ in range(2):
