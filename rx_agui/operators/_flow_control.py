@@ -268,9 +268,7 @@ class Window(Entrance):
             return
         self.mark(frame)
         try:
-            if self.waits and not self._queue and not self._may_not_wait():
-                self.credit.wait(self.timeout, frame)
-            elif not self._takes(frame):
+            if not self._takes(frame):
                 return
         except (BackpressureTimeout, CircuitOpen, Overloaded) as error:
             self._lose(REASONS[type(error)], frame, error)
@@ -288,6 +286,9 @@ class Window(Entrance):
 
     def _takes(self, frame: Frame) -> bool:
         """Whether there is a credit for it now, if need be by waiting for one."""
+        if self.waits and not self._queue and not self._may_not_wait():
+            self.credit.wait(self.timeout, frame)
+            return True
         try:
             return self._has_room_for(frame)
         except Overflow:

@@ -10,7 +10,7 @@ other operator between two of ours begins a new one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
@@ -24,7 +24,9 @@ from rx_agui.operators._line import Line
 if TYPE_CHECKING:
     from rx_agui.operators._stage import Stage
 
-__all__ = ["Operator", "Sink", "lift"]
+__all__ = ["Attended", "Operator", "Sink", "lift"]
+
+T = TypeVar("T")
 
 Operator = Callable[[Observable[Any]], Observable[Any]]
 
@@ -43,21 +45,8 @@ class Sink(ObserverBase[Any]):
         """The subscription was disposed of. After its end this says nothing new."""
 
 
-class Lifted(Observable[Any]):
-    """A Stage as an operator applied to a source."""
-
-    def __init__(
-        self,
-        source: Observable[Any],
-        make: Callable[..., Stage],
-        args: tuple[Any, ...],
-        scheduler: SchedulerBase | None,
-    ) -> None:
-        super().__init__()
-        self._source = source
-        self._make = make
-        self._args = args
-        self._scheduler = scheduler
+class Attended(Observable[T]):
+    """An Observable of ours: a Sink at its end is told when nobody wants it."""
 
     def subscribe(
         self,
@@ -74,6 +63,23 @@ class Lifted(Observable[Any]):
         if isinstance(on_next, Sink):
             return CompositeDisposable(subscription, Disposable(on_next.disposed))
         return subscription
+
+
+class Lifted(Attended[Any]):
+    """A Stage as an operator applied to a source."""
+
+    def __init__(
+        self,
+        source: Observable[Any],
+        make: Callable[..., Stage],
+        args: tuple[Any, ...],
+        scheduler: SchedulerBase | None,
+    ) -> None:
+        super().__init__()
+        self._source = source
+        self._make = make
+        self._args = args
+        self._scheduler = scheduler
 
     def _subscribe_core(
         self, observer: ObserverBase[Any], scheduler: SchedulerBase | None = None

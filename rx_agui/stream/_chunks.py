@@ -16,22 +16,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
-from reactivex.disposable import CompositeDisposable, Disposable
+from reactivex.disposable import Disposable
 from reactivex.scheduler import CurrentThreadScheduler
 
 from rx_agui.clock import running_loop
 from rx_agui.errors import AlreadySubscribed, ProcessingError, StreamError
 from rx_agui.flow import NO_PERMIT, Permit
 from rx_agui.frame import StreamChunk
-from rx_agui.operators._stage import Sink
+from rx_agui.operators._lift import Attended
 from rx_agui.stream._outbox import Outbox
 
 __all__ = ["Chunks"]
 
 
-class Chunks(Observable[StreamChunk]):
+class Chunks(Attended[StreamChunk]):
     """The chunks of one EventStream, for one reader at a time.
 
     A reader that leaves (`break`, `dispose`, `close`) has had what it took; the next
@@ -71,22 +70,6 @@ class Chunks(Observable[StreamChunk]):
             self._outbox.forgets(self._puller)
 
     # -- anything else ------------------------------------------------------------------
-
-    def subscribe(
-        self,
-        on_next: Any = None,
-        on_error: Any = None,
-        on_completed: Any = None,
-        *,
-        scheduler: SchedulerBase | None = None,
-    ) -> DisposableBase:
-        """As every Observable's. An SSEWriter is told when it is disposed of."""
-        subscription = super().subscribe(
-            on_next, on_error, on_completed, scheduler=scheduler
-        )
-        if isinstance(on_next, Sink):
-            return CompositeDisposable(subscription, Disposable(on_next.disposed))
-        return subscription
 
     def _subscribe_core(
         self,

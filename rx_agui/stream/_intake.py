@@ -16,10 +16,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from rx_agui.errors import BackpressureTimeout, CircuitOpen, Overflow, Overloaded
+from rx_agui.errors import Overflow
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.frame import Frame
-from rx_agui.operators._flow_control import REASONS, Window, _FlowControl
+from rx_agui.operators._flow_control import Window, _FlowControl
 from rx_agui.operators._lift import lift
 from rx_agui.operators._line import Line
 from rx_agui.operators._stage import Errors, Operator, Stage
@@ -180,30 +180,12 @@ class _Buffered(Window):
         self._portion = max(buffer_bytes // places, 1)
         self._ledger = ledger
 
-    def on_next(self, item: Any) -> None:
-        """From an Observable that knows no credit: a place is taken here, or refused."""
-        frame = self.top.enter(item)
-        if frame is None or self._places.closed:
-            return
-        self.mark(frame)
-        try:
-            if not self._may_not_wait():
-                self._places.wait(self.timeout, frame)
-            elif not self._places.acquire():
-                raise Overflow(self._limit)
-        except (BackpressureTimeout, CircuitOpen, Overloaded) as error:
-            self._lose(REASONS[type(error)], frame, error)
-            if self._stage.tell is None:
-                raise
-            self._stage.tell(error)
-        except Overflow as error:
-            self._lose("refused", frame, error)
-            self._stage.answer(error)
-        except Exception:
-            if not self._places.closed:
-                raise  # else it came too late, and whoever ended the stream said why
-        else:
-            self.admit(frame)
+    def _takes(self, frame: Frame) -> bool:
+        if not self._may_not_wait():
+            self._places.wait(self.timeout, frame)
+        elif not self._places.acquire():
+            raise Overflow(self._limit)
+        return True
 
     def admit_many(self, events: list[Any]) -> int:
         return 0  # each has a weight of its own
