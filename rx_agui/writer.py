@@ -139,13 +139,9 @@ class SSEWriter(Sink):
     # -- what comes --------------------------------------------------------
 
     def on_next(self, value: Any) -> None:
-        send = getattr(value, "trace", None)
-        if isinstance(send, Send):
+        events, permit, send = _facts_of(value)
+        if send is not None:
             self._claim(send)
-        else:
-            send = None
-        events = _events_of(value)
-        permit = value.permit if isinstance(value, Frame | StreamChunk) else NO_PERMIT
         if self._failed is not None:
             self._lose(events)
             if permit.is_answered:  # by somebody who would take it for written
@@ -160,19 +156,26 @@ class SSEWriter(Sink):
                 send.done(error)
             self._refuse(error, permit)
             return
+        work: _Work | None = None
         with self._mutex:
             failed = self._failed is not None
+            is_idle = not self._is_busy
+            goes_alone = is_idle and not (self._is_async or permit.is_given_up)
             if not failed:
                 self._tally.taken += events
                 self._waiting.add(data, permit, events, send)
                 self._outlived = permit.is_abandoned
+                if not self._flush_interval:
+                    self._is_busy = True
+                    if goes_alone:
+                        work, self._waiting = self._waiting, _Work()
         if failed:
             self._lose(events)
             permit.release(self._failed if permit.is_answered else None)
-        elif self._flush_interval and not self._is_busy:
+        elif is_idle and self._flush_interval:
             self._park(permit.credit)
-        else:
-            self._flush()
+        elif is_idle:
+            self._pump(work)
 
     def _claim(self, send: Send) -> None:
         """It is for us to say when a payload is done; the first says whose we are."""
@@ -252,23 +255,26 @@ class SSEWriter(Sink):
 
     # -- writing -------------------------------------------------------------
 
-    def _pump(self) -> None:
+    def _pump(self, work: _Work | None = None) -> None:
         """Write until nothing waits. Only who has set `_is_busy` comes here."""
         if self._is_async:
             self._start(None, None)
             return
-        while (work := self._next_work()) is not None:
+        if work is not None:
+            self._under_way = work.begin()
+        while (work := work or self._next_work()) is not None:
             try:
                 result = self._write(work.data)
             except Exception as error:
-                if self._give_back(error, work):
-                    continue
-                self._fail(error, work)
-                return
-            if result is not None and inspect.isawaitable(result):
-                self._become_async(result, work)
-                return
-            self._written(work)
+                if not self._give_back(error, work):
+                    self._fail(error, work)
+                    return
+            else:
+                if result is not None and inspect.isawaitable(result):
+                    self._become_async(result, work)
+                    return
+                self._written(work)
+            work = None
 
     def _start(self, result: Awaitable[object] | None, work: _Work | None) -> None:
         """Go on writing in a task on the loop."""
@@ -338,7 +344,7 @@ class SSEWriter(Sink):
         abandoned: _Work | None = None
         ending: tuple[Exception | None] | None = None
         with self._mutex:
-            if self._is_unwanted():
+            if self._waiting.permits and self._is_unwanted():
                 abandoned, self._waiting = self._waiting, _Work()
                 self._tally.count_drop("cancelled", abandoned.events)
                 if self._ending == (None,):  # it did not end well after all
@@ -346,9 +352,9 @@ class SSEWriter(Sink):
                     self._ending = (credit.refusal() if credit else None,)
             parked_in, self._parked_in = self._parked_in, None
             self._under_way = 0
-            work = self._waiting
-            if work.pieces:
-                self._waiting = _Work()
+            work: _Work | None = None
+            if self._waiting.pieces:
+                work, self._waiting = self._waiting, _Work()
             else:
                 self._is_busy = False
                 ending, self._ending = self._ending, None
@@ -356,17 +362,14 @@ class SSEWriter(Sink):
             parked_in.parks_no_more(self)
         if abandoned is not None:
             abandoned.release(None)
-        if work.pieces:
+        if work is not None:
             self._under_way = work.begin()
-            return work
-        if ending is not None:
+        elif ending is not None:
             self._settle(ending[0])
-        return None
+        return work
 
     def _is_unwanted(self) -> bool:
         """Whether what waits was disposed of. Under the mutex."""
-        if not self._waiting.permits:
-            return False
         last = self._waiting.permits[-1]
         if last.is_given_up:
             return True
@@ -384,7 +387,8 @@ class SSEWriter(Sink):
         tally.frames += len(work.pieces)
         tally.size += len(work.data)
         tally.busy += duration
-        work.tell(None)
+        if work.sends:
+            work.tell(None)
         work.release(None)
 
     def _give_back(self, error: Exception, work: _Work) -> bool:
@@ -553,11 +557,17 @@ def _never_await(result: Awaitable[object] | None) -> None:
         result.close()  # else Python warns
 
 
-def _events_of(value: Any) -> int:
-    """Events that are written once this is. Pieces of a payload come with its last."""
-    if isinstance(value, StreamChunk) and value.chunk_index < value.total_chunks - 1:
-        return 0
-    return value.events if isinstance(value, StreamChunk | Frame) else 1
+def _facts_of(value: Any) -> tuple[int, Permit, Send | None]:
+    """Events that are written once this is, its permit, and who follows its way.
+
+    The events of a payload that was cut are written with its last piece.
+    """
+    if not isinstance(value, StreamChunk | Frame):
+        return 1, NO_PERMIT, None
+    send = value.trace if isinstance(value.trace, Send) else None
+    if type(value) is StreamChunk and value.chunk_index < value.total_chunks - 1:
+        return 0, value.permit, send
+    return value.events, value.permit, send
 
 
 def _is_async(write: Write) -> bool:

@@ -327,6 +327,26 @@ def test_from_many_threads_there_are_never_two_writes_at_a_time() -> None:
     assert (most, size) == (1, 8000)
 
 
+def test_an_event_that_comes_just_as_the_writer_falls_idle_is_written_once() -> None:
+    class Mutex:
+        """Lets another thread in as the writer falls idle."""
+
+        def __enter__(self) -> None:
+            self.was_busy = writer._is_busy
+
+        def __exit__(self, *_: object) -> None:
+            if self.was_busy and not writer._is_busy and coming:
+                writer.on_next(coming.pop())
+
+    written: list[bytes] = []
+    coming = [event(2)]
+    writer = SSEWriter(written.append)
+    writer._mutex = Mutex()  # type: ignore[assignment]
+    writer.on_next(event(1))
+
+    assert written == [line(1), line(2)]
+
+
 def test_an_event_from_inside_write_goes_next() -> None:
     written: list[bytes] = []
 
