@@ -55,6 +55,11 @@ _WRAPPING = re.compile(
 #: are found ten times as fast as byte strings.
 _LF, _CR = b"\n\r"
 
+#: Many events are encoded as one array, in a third of the time of as many calls; this
+#: between them shows where each ends. The longer it is, the faster it is found.
+_SEAM: Any = orjson.Fragment(b"\n" * 8)
+_SEAM_WRITTEN = b",\n\n\n\n\n\n\n\n,"
+
 
 def encode(event: Any) -> bytes:
     """The event as one JSON object on one line.
@@ -82,27 +87,33 @@ def encode(event: Any) -> bytes:
     return _encode_other(event)
 
 
-def encode_many(events: Sequence[Any]) -> list[bytes]:
-    """The first of several at once, for half as much.
+def encode_many(events: Sequence[Any]) -> tuple[list[bytes], int]:
+    """The first of several at once, for half as much; and how many bytes they are.
 
     As many as make 64 KB, so that nobody waits long; none if one of them needs a closer
     look.
     """
     if not _AT_ONCE.issuperset(map(type, events)):
-        return []
+        return [], 0
     lines: list[bytes] = []
+    room, step = 65536, 32  # at first: nobody knows how large they are
     try:
-        for at in range(0, len(events), 32):
-            lines += [
-                b"%b" % orjson.dumps(event, _nested, _OPTIONS)
-                for event in events[at : at + 32]
-            ]
-            if len(lines[-1]) > 4096 and sum(map(len, lines)) > 65536:
+        while (at := len(lines)) < len(events):
+            group = events[at : at + step]
+            apart = [_SEAM] * (2 * len(group) - 1)
+            apart[::2] = group
+            array = orjson.dumps(apart, _nested, _OPTIONS)
+            lines += array[1:-1].split(_SEAM_WRITTEN)
+            if len(lines) != at + len(group):
+                return [], 0
+            room -= len(array)
+            if room < 0:
                 break
+            step = max(1, room * len(group) // len(array))
     except TypeError:
-        return []
+        return [], 0
     text = b"".join(lines)
-    return [] if _LF in text or _CR in text else lines
+    return ([], 0) if _LF in text or _CR in text else (lines, len(text))
 
 
 def decode(line: bytes) -> dict[str, Any]:

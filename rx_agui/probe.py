@@ -13,6 +13,7 @@ Telemetry and StreamMetrics are probes; operators know neither.
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock, get_ident, local
@@ -85,7 +86,7 @@ class Tally:
         self.created = 0
         self.merged = 0
         self._dropped: dict[str, int] | None = None  # most streams drop nothing
-        self._more: dict[tuple[str, str], int] | None = None
+        self._more: defaultdict[tuple[str, str], int] | None = None
         self._shown = 0, 0  # in and out, in the reading before
 
     def read(self) -> Reading:
@@ -160,10 +161,13 @@ class Tally:
 
     def count(self, what: str, n: int, label: str = "") -> None:
         """`n` more of something that not every event has. Not for every event."""
+        self.counts()[what, label] += n
+
+    def counts(self) -> defaultdict[tuple[str, str], int]:
+        """What `count` adds to, for who has several to count at once."""
         if self._more is None:
-            self._more = {}
-        key = what, label
-        self._more[key] = self._more.get(key, 0) + n
+            self._more = defaultdict(int)
+        return self._more
 
 
 class Step:

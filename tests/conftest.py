@@ -102,7 +102,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
     from rx_agui import metrics, probe, writer
     from rx_agui.flow import _credit
-    from rx_agui.operators import _batch, _compress, _entrance, _sequence
+    from rx_agui.operators import _batch, _chunk, _compress, _entrance, _sequence
 
     clock = Clock()
     for module in (
@@ -113,10 +113,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         _sequence,
         _batch,
         _compress,
+        _chunk,
         metrics,
     ):
         monkeypatch.setattr(module, "time_ns", clock)
-    monkeypatch.setattr("time.time_ns", clock)  # as _chunk reads it
+    monkeypatch.setattr("time.time_ns", clock)  # as telemetry._probe reads it
     return clock
 
 

@@ -35,7 +35,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter
 
-from rx_agui.codec import decode, encode
+from rx_agui.codec import _SEAM_WRITTEN, decode, encode, encode_many
 from rx_agui.errors import ValidationError, WireError
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -497,6 +497,49 @@ def test_json_is_put_on_one_line_wherever_it_comes_in(line_end: bytes) -> None:
     assert encode(pretty) == b'{"a": [1,2]}'
     assert encode({"event": fragment}) == b'{"event":{"a": [1,2]}}'
     assert encode(RawEvent(event=fragment)) == b'{"type":"RAW","event":{"a": [1,2]}}'
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=3), JSON, max_size=3), max_size=80))
+def test_many_at_once_are_encoded_as_each_by_itself(events: list[Any]) -> None:
+    lines, size = encode_many(events)
+
+    assert lines == [encode(event) for event in events]
+    assert size == sum(map(len, lines))
+
+
+def test_many_models_at_once_are_encoded_as_each_by_itself() -> None:
+    events = [RawEvent(event={"n": n, "none": None}) for n in range(40)]
+    for event in events:
+        encode(event)  # its class is known from then on
+
+    assert encode_many(events)[0] == [encode(event) for event in events]
+
+
+@pytest.mark.parametrize(
+    ("size", "at_once"), [(100, 128), (1_000, 65), (3_000, 32), (70_000, 32)]
+)
+def test_of_many_large_ones_some_64_kb_are_encoded_at_once(
+    size: int, at_once: int
+) -> None:
+    events = [{"text": "x" * size} for _ in range(128)]
+
+    lines, whole = encode_many(events)
+
+    assert lines == [encode(event) for event in events[:at_once]]
+    assert whole == at_once * (size + len('{"text":""}'))
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [b"[1,\n2]", b"[1,\r2]", b"1" + _SEAM_WRITTEN + b"2", b'"%b"' % _SEAM_WRITTEN],
+)
+@pytest.mark.parametrize("n", [1, 2, 50])
+def test_of_many_none_is_encoded_at_once_where_one_has_a_line_end(
+    inside: bytes, n: int
+) -> None:
+    events = [{"n": at} for at in range(n - 1)] + [{"raw": orjson.Fragment(inside)}]
+
+    assert encode_many(events) == ([], 0)
 
 
 def test_a_fragment_cannot_smuggle_in_an_event() -> None:

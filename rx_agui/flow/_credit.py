@@ -260,16 +260,18 @@ class Credit:
             if self._bars:
                 return 0
             self._gather_tokens()
-            n = int(min(max(self._reserve, 0), most))
+            n = most if self._reserve >= most else max(0, int(self._reserve))
             self._reserve -= n
             return n
 
     def _gather_tokens(self) -> None:
         """Nobody takes a credit any more without the lock. Under the lock."""
-        with suppress(IndexError):
-            while True:
+        while self.tokens:
+            try:
                 self.tokens.pop()
-                self._reserve += 1
+            except IndexError:  # somebody else took the last
+                return
+            self._reserve += 1
 
     def give_back(self, n: int) -> None:
         """`n` credits that were granted are not used after all."""

@@ -369,6 +369,9 @@ class _PullMany(_Pull):
         """Let them in, together as far as possible; whether all were."""
         link = self._link
         together = link.admit_many(events)
+        if together == len(events):
+            self._in_vain = 0
+            return True
         self._in_vain = 0 if together else self._in_vain + 1
         for n, event in enumerate(events[together:], together):
             if self._stopped:
@@ -381,7 +384,7 @@ class _PullMany(_Pull):
                 link.refuse(error)
             else:
                 link.admit(prepared)
-        return together == len(events)
+        return False
 
 
 class _FromAsyncIterable(Paced):

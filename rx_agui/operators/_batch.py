@@ -233,9 +233,9 @@ class _Batch(Stage):
         elif not credit.tokens:
             credit.relieve()
 
-    def gather_many(self, lines: list[bytes], credit: Credit) -> None:
+    def gather_many(self, lines: list[bytes], size: int, credit: Credit) -> None:
         """Events came together straight from the entrance, each with a credit."""
-        size = sum(map(len, lines)) + len(lines)
+        size += len(lines)  # the LF behind each
         fits = not self._waiting and self._bytes + size <= self._limit
         while lines and not self._ended:
             if not fits:
@@ -244,10 +244,9 @@ class _Batch(Stage):
             if not self._lines:
                 self._open(credit, len(lines))
             room = max(1, self._size - len(self._lines))
-            part, lines, more = lines[:room], lines[room:], size
-            if lines:
-                more = sum(map(len, part)) + len(part)
-                size -= more
+            part, lines = lines[:room], lines[room:]
+            more = sum(map(len, part)) + len(part) if lines else size
+            size -= more
             self._lines += part
             self._bytes += more
             if len(self._lines) >= self._size:
@@ -344,15 +343,15 @@ class _Batch(Stage):
             payload = _join(self._waiting)
         else:
             return
-        # Begin anew first: `emit` may push into our source while it handles this.
         payload.trigger = trigger
-        payload.permit = permit = self._permit_for_all()
+        payload._permit = permit = self._permit_for_all()
         frames = self._waiting
+        # Begin anew first: `emit` may push into our source while it handles this.
         self._begin()
         for stage in self._folded:
             stage.pass_many(payload)
         self.taken += payload.events
-        self.count("batches", 1, trigger)
+        self.counts()["batches", trigger] += 1
         if self.line.watch is not None:
             payload.trace = self._send(self.line.watch, payload, frames)
             self.count("operator.time", time_ns() - begun)
@@ -405,7 +404,7 @@ class _Batch(Stage):
             credit.parks_no_more(self)
         loans = self._loans + len(self._lines)
         if loans:
-            entrance = cast(Entrance, self.line.entrance)
+            entrance: Entrance = self.line.entrance  # type: ignore[assignment]
             return Permit(entrance.credit, loans, self._permits)
         if len(self._permits) == 1:
             return self._permits[0]

@@ -12,9 +12,8 @@ wire as plain AG-UI frames.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from dataclasses import replace
+from time import time_ns
 from typing import Any
 
 from reactivex.abc import SchedulerBase
@@ -111,18 +110,20 @@ class _Chunk(Stage):
     def next(self, frame: Frame) -> None:
         self.taken += frame.events
         self._payloads += 1
-        begun = time.time_ns()
-        pieces = list(_pieces(frame, self._max_size))
+        begun = time_ns()
+        data = frame.data
+        pieces = [data] if len(data) <= self._max_size else self._cut(frame)
         total = len(pieces)
         is_plain = total == 1 and frame.encoding == IDENTITY
         if frame.crc32 is None and not is_plain:
             frame.crc32 = crc32(frame.data)
         self.sent += frame.events
-        self.count("chunk.emitted.chunks", total)
+        counts = self.counts()
+        counts["chunk.emitted.chunks", ""] += total
         if total > 1:
-            self.count("chunk.split.frames", 1)
-        ended = time.time_ns()
-        self.count("operator.time", ended - begun)
+            counts["chunk.split.frames", ""] += 1
+        ended = time_ns()
+        counts["operator.time", ""] += ended - begun
         if isinstance(frame.trace, Send) and frame.trace.watch.wants_steps:
             frame.trace.step(self.word, begun, ended, count=total)
         for index, piece in enumerate(pieces):
@@ -145,23 +146,20 @@ class _Chunk(Stage):
                 )
             )
 
-
-def _pieces(frame: Frame, max_size: int) -> Iterator[bytes]:
-    data = frame.data
-    if len(data) <= max_size:
-        yield data
-        return
-    is_text = frame.encoding == IDENTITY
-    start = 0
-    while start < len(data):
-        end = start + max_size
-        if is_text and end < len(data):
-            while end > start and data[end] & 0xC0 == 0x80:  # inside a character
-                end -= 1
-            if end == start:  # bytes that are no text at all; the reader will say so
-                end += max_size
-        yield data[start:end]
-        start = end
+    def _cut(self, frame: Frame) -> list[bytes]:
+        data, pieces = frame.data, []
+        is_text = frame.encoding == IDENTITY
+        start = 0
+        while start < len(data):
+            end = start + self._max_size
+            if is_text and end < len(data):
+                while end > start and data[end] & 0xC0 == 0x80:  # inside a character
+                    end -= 1
+                if end == start:  # bytes that are no text; the reader will say so
+                    end += self._max_size
+            pieces.append(data[start:end])
+            start = end
+        return pieces
 
 
 class Carried(Frame):

@@ -113,10 +113,12 @@ class _Deflate:
         )
 
     def __call__(self, data: bytes) -> bytes:
-        if is_flood(data):
+        if len(data) > _SNAPSHOT:
+            library, level = self._large
+        elif self._flood == self._small or is_flood(data):
             library, level = self._flood
         else:
-            library, level = self._large if len(data) > _SNAPSHOT else self._small
+            library, level = self._small
         packed: bytes = library.compress(data, level, self._wbits)
         return packed
 

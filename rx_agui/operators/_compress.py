@@ -257,18 +257,13 @@ class _Compress(Stage):
             self.count("errors", 1, type(job.error).__qualname__)
             if self.tell is not None:
                 self.tell(job.error)
-        self._account(job)
-        self.sent += job.frame.events
-        self.emit(job.frame)
-
-    def _account(self, job: _Job) -> None:
-        frame = job.frame
+        frame, counts = job.frame, self.counts()
         if job.outcome:
-            self.count("compress.events", frame.events, job.outcome)
+            counts["compress.events", job.outcome] += frame.events
         if job.ended:
-            self.count("operator.time", job.ended - job.begun)
-            self.count("compress.input.size", job.size, self._algorithm)
-            self.count("compress.output.size", len(frame.data), self._algorithm)
+            counts["operator.time", ""] += job.ended - job.begun
+            counts["compress.input.size", self._algorithm] += job.size
+            counts["compress.output.size", self._algorithm] += len(frame.data)
         if isinstance(frame.trace, Send):
             begun = job.begun or time_ns()
             frame.trace.step(
@@ -280,6 +275,8 @@ class _Compress(Stage):
                 output_size=len(frame.data),
                 outcome=job.outcome,
             )
+        self.sent += frame.events
+        self.emit(frame)
 
     @property
     def levels(self) -> dict[str, int]:

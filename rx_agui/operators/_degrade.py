@@ -379,14 +379,14 @@ class _Ahead:
             self._degrade.account(0, len(line) - len(lighter))
         self._gatherer.gather(lighter, credit)
 
-    def gather_many(self, lines: list[bytes], credit: Credit) -> None:
+    def gather_many(self, lines: list[bytes], size: int, credit: Credit) -> None:
         kept = [light for line in lines if (light := without_raw(line)) is not None]
         shed = len(lines) - len(kept)
-        size = sum(map(len, lines)) - sum(map(len, kept))
-        if size:
-            self._degrade.account(shed, size)
+        rest = sum(map(len, kept))
+        if rest < size:
+            self._degrade.account(shed, size - rest)
         if kept:
-            self._gatherer.gather_many(kept, credit)
+            self._gatherer.gather_many(kept, rest, credit)
         if shed:
             credit.give(shed)
 

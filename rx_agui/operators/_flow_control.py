@@ -360,10 +360,10 @@ class Window(Entrance):
             return 0
         if self._origin is not None and self._origin() is not None:
             return 0
-        lines = encode_many(events)
+        lines, size = encode_many(events)
         n = len(lines)
         if n:
-            self.line.hand_in(self._let_in_many, lines)
+            self.line.hand_in(self._let_in_many, (lines, size))
         return n
 
     def _prepare_bytes(self, event: Any) -> Any:
@@ -545,11 +545,12 @@ class Window(Entrance):
             elif permit is not NO_PERMIT:
                 frame.permit.release()
 
-    def _let_in_many(self, lines: list[bytes]) -> None:
+    def _let_in_many(self, encoded: tuple[list[bytes], int]) -> None:
+        lines, size = encoded
         if self.top._ended or self._gatherer is None:
             self.credit.give(len(lines))
         else:
-            self._gatherer.gather_many(lines, self.credit)
+            self._gatherer.gather_many(lines, size, self.credit)
 
     def on_completed(self) -> None:
         self.line.post(self._finish, None)

@@ -39,8 +39,8 @@ class Gatherer(Protocol):
     def gather(self, line: bytes, credit: Credit) -> None:
         """An event came, for which a credit was taken."""
 
-    def gather_many(self, lines: list[bytes], credit: Credit) -> None:
-        """Several came together, each with a credit."""
+    def gather_many(self, lines: list[bytes], size: int, credit: Credit) -> None:
+        """Several came together, of `size` bytes, each with a credit."""
 
     def next(self, frame: Frame) -> None:
         """A frame came after all."""

@@ -122,10 +122,10 @@ class _Split(Stage):
         finally:
             permit.release()
 
-    def gather_many(self, lines: list[bytes], credit: Credit) -> None:
+    def gather_many(self, lines: list[bytes], size: int, credit: Credit) -> None:
         """Several came together, each with a credit."""
-        if max(map(len, lines)) <= self._limit:
-            self._inner.gather_many(lines, credit)  # type: ignore[union-attr]
+        if size <= self._limit or max(map(len, lines)) <= self._limit:
+            self._inner.gather_many(lines, size, credit)  # type: ignore[union-attr]
             return
         for n, line in enumerate(lines):
             if self._ended:
