@@ -419,6 +419,8 @@ class _Batch(Stage):
 
     def drop(self) -> None:
         self._cancel()
+        if not self.waiting:
+            return
         lost = Frame(b"", events=self.waiting)
         permit = self._permit_for_all()
         self._begin()

@@ -626,6 +626,8 @@ class Window(Entrance):
         self._wake()
 
     def _count_lost(self) -> None:
+        if not (self._lost or self._errors or self._merged):
+            return
         with self._mutex:
             lost, self._lost = self._lost, None
             errors, self._errors = self._errors, None

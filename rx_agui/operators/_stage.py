@@ -84,7 +84,7 @@ class Stage(probe.Tally):
         self.line = line
         self.emit: Callable[[Any], object] = _ignore
         self.tell: Callable[[StreamError], object] | None = (
-            errors.on_next if isinstance(errors, ObserverBase) else errors
+            None if errors is None else _teller(errors)
         )
         self._down: Stage | Last | None = None
         self._ended = False
@@ -265,6 +265,12 @@ def as_frame(item: Any) -> Frame:
     if item.crc32 is not None:
         frame.crc32 = item.crc32
     return frame
+
+
+def _teller(
+    errors: ObserverBase[StreamError] | Callable[[StreamError], object],
+) -> Callable[[StreamError], object]:
+    return errors.on_next if isinstance(errors, ObserverBase) else errors
 
 
 def _ignore(_: object) -> None:

@@ -103,11 +103,11 @@ class Telemetry(Probe):
     # -- whether -------------------------------------------------------------------
 
     def is_awake(self) -> bool:
-        if any(contexts.get_value(key) for key in _SUPPRESS):
-            return False
+        if self._traces() is None and self._measures() is None:
+            return False  # first, as most who are watched by nobody leave here
         if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             return False
-        return self._traces() is not None or self._measures() is not None
+        return not any(contexts.get_value(key) for key in _SUPPRESS)
 
     def _traces(self) -> trace.TracerProvider | None:
         """Where spans go, if they go anywhere."""
@@ -312,8 +312,10 @@ P = TypeVar("P")
 
 
 def _real(provider: P) -> P | None:
+    if type(provider).__name__ in _UNREAL:
+        return None
     is_idle = isinstance(provider, trace.NoOpTracerProvider | metrics.NoOpMeterProvider)
-    return None if is_idle or type(provider).__name__ in _UNREAL else provider
+    return None if is_idle else provider
 
 
 def _environ(name: str, default: str) -> Any:
