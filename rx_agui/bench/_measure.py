@@ -2,20 +2,28 @@
 
 Wall time counts what everybody else does on the machine. A median of five, taken in
 turns, survives a machine that becomes slower in between; the spread says how much it
-did.
+did. Many machines do, by half, several times a second, as another takes the other half
+of their core: so short runs take turns within a round, until it has lasted a while.
+
+µs are for an idle core, which calls an empty function of Python in 50 ns; `slowness`
+says how far from that this one is just now.
 """
 
 from __future__ import annotations
 
 import gc
 import time
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
-__all__ = ["Spread", "in_turns", "ratio", "seconds"]
+__all__ = ["Spread", "in_turns", "ratio", "seconds", "slowness"]
 
 Run = Callable[[], object]
+
+#: Seconds a round lasts, and in which an idle core calls an empty function of Python.
+_ROUND, _CALL = 0.2, 50e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +52,33 @@ def seconds(run: Run) -> float:
 
 
 def in_turns(*runs: Run, rounds: int = 5) -> list[list[float]]:
-    """Of each, its seconds, round by round: one of each in every round."""
+    """Of each, its seconds, round by round, in which all take turns."""
     for run in runs:
         run()  # warm: imports, caches, a first thread
     gc.collect()
-    times = [[seconds(run) for run in runs] for _ in range(rounds)]
+    turns = round(_ROUND / sum([seconds(run) for run in runs]))
+    turns = min(max(1, turns), 10)
+    times = [
+        [sum(each) / turns for each in zip(*one, strict=True)]
+        for one in (
+            [[seconds(run) for run in runs] for _ in range(turns)]
+            for _ in range(rounds)
+        )
+    ]
     return [list(each) for each in zip(*times, strict=True)]
 
 
 def ratio(theirs: Run, ours: Run, rounds: int = 5) -> Spread:
-    """How many times as fast `ours` is: of the medians, and of single rounds."""
+    """How many times as fast `ours` is, in each round."""
     slow, fast = in_turns(theirs, ours, rounds=rounds)
-    by_round = [a / b for a, b in zip(slow, fast, strict=True)]
-    return Spread(median(slow) / median(fast), min(by_round), max(by_round))
+    return Spread.of([a / b for a, b in zip(slow, fast, strict=True)])
+
+
+def slowness() -> float:
+    """How many times as long this core takes just now as one for which µs are promised.
+
+    At least 1: who has a faster one gets no harder promise.
+    """
+    calls = 20_000
+    call = min(timeit.repeat("f()", "f = lambda: None", number=calls, repeat=3)) / calls
+    return max(1.0, call / _CALL)
