@@ -31,7 +31,7 @@ class Peak:
     before: int
 
 
-def peak_of_pipeline(events: int = 100_000) -> Peak:
+def peak_of_pipeline(events: int = 50_000) -> Peak:
     """Send so many deltas, batch 100, gzip 6, in an interpreter of its own.
 
     Raises:
