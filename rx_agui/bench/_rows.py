@@ -14,7 +14,7 @@ from ag_ui.encoder import EventEncoder
 
 from rx_agui.bench._client import TOKENS, gained
 from rx_agui.bench._idle import bytes_per_subscription, idle_streams, subscribing
-from rx_agui.bench._latency import latency_of_send
+from rx_agui.bench._latency import Latency, latency_of_send
 from rx_agui.bench._measure import Spread, ratio
 from rx_agui.bench._peak import Peak, peak_of_pipeline
 from rx_agui.bench._pipelines import bare, ours, rxpys
@@ -171,7 +171,7 @@ def _encoding() -> Measured:
 
 
 def _beside_server(peer: str) -> Measured:
-    events = objects(5_000)
+    events = objects(3_000)
     with Server(application(events)) as we, Server(PEERS[peer](events)) as they:
         return Measured(ratio(they.read, we.read))
 
@@ -192,8 +192,13 @@ def _added(what: str) -> Measured:
     return Measured(Spread(*times), note)
 
 
+@cache
+def _of_send(kind: str) -> Latency:
+    return latency_of_send(kind, 20_000)
+
+
 def _latency(kind: str, which: str) -> Measured:
-    latency = latency_of_send(kind, 20_000)
+    latency = _of_send(kind)
     value = getattr(latency, which)
     pauses = f"p99.9 {latency.p999:.0f}, collections {latency.collections}"
     return Measured(Spread.of([value]), pauses if which == "p99" else "")
@@ -354,7 +359,7 @@ _ALWAYS = (
         _PIPELINE,
         "snapshots of 135 KB, batch 1",
         "×",
-        lambda: _beside_rxpy(snapshots(100, 135_000), 1),
+        lambda: _beside_rxpy(snapshots(50, 135_000), 1),
     ),
     Row(
         _PIPELINE,
