@@ -1,7 +1,7 @@
 """How fast it is, beside what one would take instead: on this machine, now.
 
     rx-agui bench                 the table of the README, in under a minute
-    rx-agui bench --growth DIR    how costs grow, with plots; a few minutes
+    rx-agui bench --growth FILE   how costs grow, with plots; a few minutes
 
 _measure                          processor time, in turns; medians and spread
 _workloads                        what is sent: deltas, arguments, snapshots, a run
@@ -9,6 +9,8 @@ _pipelines                        who sends it: we, RxPY's operators, a bare loo
 _serving                          who serves it: we, Starlette, sse-starlette, FastAPI
 _watching                         what telemetry adds, beside the bare SDK
 _latency, _idle, _growth          one event's way; those who wait; what becomes of many
+_fresh, _peak, _viewers           memory, in interpreters of its own
+_wire, _client                    what a run weighs, and what it costs who reads it
 _rows, _plot                      the table, and pictures
 
 tests/benchmarks measures the same with pytest-benchmark, and guards it.
@@ -18,8 +20,10 @@ from rx_agui.bench._growth import GROWTHS, Curve, Growth
 from rx_agui.bench._idle import Idle, bytes_per_subscription, idle_streams, subscribing
 from rx_agui.bench._latency import Latency, latency_of_send
 from rx_agui.bench._measure import Spread, in_turns, ratio, seconds
+from rx_agui.bench._peak import Peak, peak_of_pipeline
 from rx_agui.bench._plot import bars, curves
-from rx_agui.bench._rows import ROWS, Measured, Row, markdown
+from rx_agui.bench._rows import ROWS, Measured, Row, markdown, table
+from rx_agui.bench._viewers import Viewers, viewers
 
 __all__ = [
     "GROWTHS",
@@ -29,8 +33,10 @@ __all__ = [
     "Idle",
     "Latency",
     "Measured",
+    "Peak",
     "Row",
     "Spread",
+    "Viewers",
     "bars",
     "bytes_per_subscription",
     "curves",
@@ -38,7 +44,10 @@ __all__ = [
     "in_turns",
     "latency_of_send",
     "markdown",
+    "peak_of_pipeline",
     "ratio",
     "seconds",
     "subscribing",
+    "table",
+    "viewers",
 ]

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, TypeVar
 
 from ag_ui.encoder import EventEncoder
 
+from rx_agui.bench._client import TOKENS, gained
 from rx_agui.bench._idle import bytes_per_subscription, idle_streams, subscribing
-from rx_agui.bench._latency import latency_of_send
+from rx_agui.bench._latency import Latency, latency_of_send
 from rx_agui.bench._measure import Spread, ratio
+from rx_agui.bench._peak import Peak, peak_of_pipeline
 from rx_agui.bench._pipelines import bare, ours, rxpys
 from rx_agui.bench._serving import PEERS, Server, application
+from rx_agui.bench._viewers import Viewers, viewers
+from rx_agui.bench._wire import (
+    RATE,
+    Arrival,
+    a_run,
+    arriving,
+    on_the_wire,
+    plain,
+    recorded,
+)
 from rx_agui.bench._workloads import Event, arguments, deltas, objects, run, snapshots
 from rx_agui.codec import encode
 
-__all__ = ["ROWS", "Measured", "Row", "markdown"]
+__all__ = ["ROWS", "Measured", "Row", "markdown", "table"]
 
 EVENTS = 20_000
+
+#: Idle viewers of each kind; tests/benchmarks has ten thousand.
+VIEWERS = 500
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +57,7 @@ class Row:
     Attributes:
         group: What rows are shown together.
         what: What is measured.
-        unit: "×", "µs", "B", "KB" or "%".
+        unit: "×", "µs", "B", "KB" or "MB".
         least, most: What was promised; one of them, or neither where it only informs.
         measure: Measures it. Raises MissingExtra where somebody else is not installed.
     """
@@ -151,7 +171,7 @@ def _encoding() -> Measured:
 
 
 def _beside_server(peer: str) -> Measured:
-    events = objects(5_000)
+    events = objects(3_000)
     with Server(application(events)) as we, Server(PEERS[peer](events)) as they:
         return Measured(ratio(they.read, we.read))
 
@@ -172,8 +192,13 @@ def _added(what: str) -> Measured:
     return Measured(Spread(*times), note)
 
 
+@cache
+def _of_send(kind: str) -> Latency:
+    return latency_of_send(kind, 20_000)
+
+
 def _latency(kind: str, which: str) -> Measured:
-    latency = latency_of_send(kind, 20_000)
+    latency = _of_send(kind)
     value = getattr(latency, which)
     pauses = f"p99.9 {latency.p999:.0f}, collections {latency.collections}"
     return Measured(Spread.of([value]), pauses if which == "p99" else "")
@@ -197,12 +222,116 @@ def _idle() -> Measured:
     )
 
 
+def _side_by_side(*measures: Callable[[], T]) -> list[T]:
+    """Memory: it is the same however many measure at once."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda measure: measure(), measures))
+
+
+@cache
+def _bare_viewers() -> Viewers:
+    return viewers("bare", n=VIEWERS)
+
+
+def _viewers(coding: str) -> Measured:
+    bare, logged = _side_by_side(
+        _bare_viewers, partial(viewers, "logged", coding, VIEWERS)
+    )
+    return Measured(
+        logged.above(bare),
+        f"bare {bare.bytes_each.median / 1024:.0f}; {logged.cpu:.1%} CPU for "
+        f"{logged.viewers}, {logged.threads} threads, {logged.timers} timers",
+    )
+
+
+def _peak() -> Measured:
+    peaks: list[Peak] = _side_by_side(*[peak_of_pipeline] * 5)
+    before = Spread.of([peak.before / 2**20 for peak in peaks]).median
+    return Measured(
+        Spread.of([peak.whole / 2**20 for peak in peaks]),
+        f"{before:.1f} of it interpreter and imports",
+    )
+
+
+def _fewer_bytes(recording: list[Arrival] | None) -> Measured:
+    arrivals = recording or arriving(a_run())
+    frames = plain(arrivals)
+    note = f"gzip alone {frames / on_the_wire(arrivals, conflated=False):.0f}"
+    if recording is None:
+        slower = on_the_wire(arriving(a_run(), 100))
+        note += f", at 100 events a second {frames / slower:.0f}"
+    return Measured(Spread.of([frames / on_the_wire(arrivals)]), note)
+
+
+def _applied(node_modules: Path | None) -> Measured:
+    return Measured(gained(folder=node_modules), "20 messages before")
+
+
 _PIPELINE = "The whole pipeline"
 _SERVING = "Served over HTTP"
 _ONE = "One event, one stream"
 _WATCHED = "Watched by OpenTelemetry"
+_MEMORY = "Resident memory"
+_CONFLATED = "Batches of 50 ms, conflated"
 
-ROWS = (
+
+def table(
+    *, recording: Path | None = None, node_modules: Path | None = None
+) -> tuple[Row, ...]:
+    """The rows.
+
+    Args:
+        recording: A run of the user's own, whose bytes to count: one JSON event a line.
+        node_modules: The folder in which @ag-ui/client is installed.
+
+    Raises:
+        ConfigError: A line of the recording is no event, or there is none.
+        OSError: It cannot be read.
+    """
+    run = None if recording is None else recorded(recording)
+    simulated = f"a run with everything, {RATE:,} events a second"
+    of = simulated if recording is None else recording.name
+    return (
+        *_ALWAYS,
+        Row(
+            _MEMORY,
+            "the pipeline at full speed, deltas, batch 100, gzip 6: the whole process",
+            "MB",
+            _peak,
+            most=64,
+        ),
+        Row(
+            _MEMORY,
+            "an idle viewer, one event read of a logged run of its own, above bare Starlette",
+            "KB",
+            partial(_viewers, "identity"),
+            most=40,
+        ),
+        Row(
+            _MEMORY,
+            "the same with gzip",
+            "KB",
+            partial(_viewers, "gzip"),
+            most=80,
+        ),
+        Row(
+            _CONFLATED,
+            f"fewer bytes on the wire than plain frames, gzip: {of}",
+            "×",
+            partial(_fewer_bytes, run),
+            least=20,
+        ),
+        Row(
+            _CONFLATED,
+            f"{TOKENS:,} tokens applied by the stock client: as fast as one by one",
+            "×",
+            partial(_applied, node_modules),
+            least=20,
+        ),
+    )
+
+
+_ALWAYS = (
     Row(
         _PIPELINE,
         "deltas of text, batch 100, gzip 6: as fast as RxPY's own operators with zlib 6",
@@ -230,7 +359,7 @@ ROWS = (
         _PIPELINE,
         "snapshots of 135 KB, batch 1",
         "×",
-        lambda: _beside_rxpy(snapshots(100, 135_000), 1),
+        lambda: _beside_rxpy(snapshots(50, 135_000), 1),
     ),
     Row(
         _PIPELINE,
@@ -330,3 +459,5 @@ ROWS = (
         most=1.3,
     ),
 )
+
+ROWS = table()

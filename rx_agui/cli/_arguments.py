@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import rx_agui
@@ -78,6 +79,20 @@ def _bench_options(command: ArgumentParser) -> None:
         help="measure only rows that say this word: http, telemetry, memory",
     )
     command.add_argument(
+        "--recording",
+        type=Path,
+        metavar="FILE",
+        help="count the bytes of a run of yours, one JSON event a line, instead of a "
+        "simulated one: each arrives at its `timestamp`, or 2,000 a second",
+    )
+    command.add_argument(
+        "--node-modules",
+        type=Path,
+        metavar="DIR",
+        help="the folder where you typed `npm install @ag-ui/client`; without it the "
+        "current one, or what RX_AGUI_NODE_MODULES says",
+    )
+    command.add_argument(
         "--markdown", metavar="FILE", help="write the table there, as a README has it"
     )
     command.add_argument(
@@ -123,8 +138,10 @@ FastAPI. Ratios of processor time, medians of five with their spread.
 
     rx-agui bench
     rx-agui bench --only http
+    rx-agui bench --only wire --recording run.jsonl
 
-What is not installed is left out: pip install "rx-agui[bench]" has all of it."""
+What is not installed is left out: pip install "rx-agui[bench]" has all of it, and
+npm install @ag-ui/client the client that runs in Node."""
 
 _DECODE = """\
 Reads Server-Sent Events of either profile on standard input and writes one JSON

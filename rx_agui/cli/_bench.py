@@ -16,12 +16,13 @@ __all__ = ["bench"]
 
 def bench(asked: Namespace) -> None:
     """Do it: a line as each row is measured, then what was asked for."""
-    from rx_agui.bench import GROWTHS, ROWS, bars, curves, markdown
+    from rx_agui.bench import GROWTHS, bars, curves, markdown, table
 
     print(_machine())
-    rows = [row for row in ROWS if asked.only in row.group.lower() + row.what.lower()]
+    whole = table(recording=asked.recording, node_modules=asked.node_modules)
+    rows = [row for row in whole if asked.only in row.group.lower() + row.what.lower()]
     if not rows:
-        groups = ", ".join(dict.fromkeys(row.group for row in ROWS))
+        groups = ", ".join(dict.fromkeys(row.group for row in whole))
         raise UsageError(f"no row says {asked.only!r}; they are about: {groups}")
     found, group = [], ""
     for row in rows:

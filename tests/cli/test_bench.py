@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from terminal import rx_agui
+import pytest
+from terminal import jsonl, rx_agui
 
-from rx_agui.bench import GROWTHS, ROWS, Measured, Row, Spread, bars, curves, markdown
+from rx_agui.bench import (
+    GROWTHS,
+    ROWS,
+    Measured,
+    Peak,
+    Row,
+    Spread,
+    Viewers,
+    _rows,
+    bars,
+    curves,
+    markdown,
+)
+from rx_agui.testing import simulated_run
 
 
 def test_it_measures_the_rows_that_say_a_word(tmp_path: Path) -> None:
@@ -42,6 +56,93 @@ def test_a_word_that_no_row_says_is_refused() -> None:
     assert "Served over HTTP" in answer.err
 
 
+def test_a_recording_replaces_the_simulated_run(tmp_path: Path) -> None:
+    recording = tmp_path / "mine.jsonl"
+    recording.write_bytes(jsonl(simulated_run(200)))
+
+    answer = rx_agui(f"bench --only wire --recording {recording}")
+
+    text = answer.out.decode()
+    assert (answer.status, answer.err) == (0, "")
+    assert "fewer bytes on the wire than plain frames, gzip: mine.jsonl" in text
+    assert "gzip alone" in text
+    assert "at 100 events a second" not in text  # a recording comes when it came
+    assert "promised ≥ 20.0 ×" in text
+
+
+def test_a_recording_that_is_none_is_refused_before_anything_is_measured(
+    tmp_path: Path,
+) -> None:
+    recording = tmp_path / "mine.jsonl"
+    recording.write_text("data: {}\n")
+
+    answer = rx_agui(f"bench --recording {recording}")
+    absent = rx_agui(f"bench --recording {tmp_path}/absent.jsonl")
+
+    assert answer.status == 2
+    assert "--recording must be one JSON event a line" in answer.err
+    assert f"{recording}:1" in answer.err
+    assert b"promised" not in answer.out
+    assert absent.status == 1
+    assert "No such file" in absent.err
+
+
+def test_a_row_whose_peer_is_missing_says_what_to_type(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no Node
+
+    answer = rx_agui("bench --only stock")
+
+    (line,) = [line for line in answer.out.decode().splitlines() if "stock" in line]
+    assert (answer.status, answer.err) == (0, "")
+    assert line.startswith(f"  {'-':>12}  8,000 tokens applied by the stock client")
+    assert line.endswith("npm install @ag-ui/client")
+
+
+def row_of(word: str) -> Row:
+    (row,) = [row for row in ROWS if word in row.what]
+    return row
+
+
+def test_the_row_of_viewers_says_how_much_above_bare_ones_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def viewers(kind: str, coding: str = "identity", n: int = 0) -> Viewers:
+        each = {("bare", "identity"): 10, ("logged", "identity"): 50.5}
+        kb = each.get((kind, coding), 90)
+        return Viewers(kind, coding, n, Spread.of([kb * 1024.0]), 0.001, 0, 0)
+
+    monkeypatch.setattr(_rows, "viewers", viewers)
+    _rows._bare_viewers.cache_clear()
+    identity, gzip = row_of("above bare Starlette"), row_of("the same with gzip")
+
+    found = identity.measure(), gzip.measure()
+    _rows._bare_viewers.cache_clear()
+
+    assert [each.figure.median for each in found] == [40.5, 80]
+    assert found[0].note == "bare 10; 0.1% CPU for 500, 0 threads, 0 timers"
+    assert (identity.promise, gzip.promise) == ("≤ 40.0 KB", "≤ 80.0 KB")
+    assert identity.reached(found[0]) is False
+    assert gzip.reached(found[1]) is True
+
+
+def test_the_row_of_the_pipeline_says_what_was_there_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    peaks = iter(range(60, 65))
+    monkeypatch.setattr(
+        _rows, "peak_of_pipeline", lambda: Peak(next(peaks) << 20, 48 << 20)
+    )
+    row = row_of("the whole process")
+
+    found = row.measure()
+
+    assert found == Measured(Spread(62, 60, 64), "48.0 of it interpreter and imports")
+    assert row.promise == "≤ 64.0 MB"
+    assert row.reached(found) is True
+
+
 def a_row(least: float | None = None, most: float | None = None) -> Row:
     return Row("group", "what is measured", "×", lambda: FOUND, least, most)
 
@@ -75,4 +176,4 @@ def test_the_picture_has_a_bar_for_every_gain_and_none_for_costs() -> None:
 
 def test_every_promise_is_a_number_of_its_unit() -> None:
     assert all(row.least is None or row.most is None for row in ROWS)
-    assert {row.unit for row in ROWS} <= {"×", "µs", "B", "KB"}
+    assert {row.unit for row in ROWS} <= {"×", "µs", "B", "KB", "MB"}

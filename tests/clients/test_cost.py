@@ -2,92 +2,114 @@
 
     python tests/clients/test_cost.py        the table of the README
 
-The ratio is of processor time in one process of Node.
+The ratio is of processor time in one process of Node: rx_agui/bench/_client.py.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 from typing import Any
 
-from reactivex.subject import Subject
+import pytest
 
-from rx_agui import Frame, batch, conflate
-from rx_agui.codec import encode
-from rx_agui.testing import MarbleScheduler
+from rx_agui import MissingExtra
+from rx_agui.bench import _client
+from rx_agui.bench._client import (
+    NODE_MODULES,
+    TOKENS,
+    TOKENS_A_SECOND,
+    conflated,
+    costs,
+    flood,
+    gained,
+)
 
-TOKENS = 8_000
-TOKENS_A_SECOND = 2_000
+ROOT = Path(__file__).parents[2]
 
-RUN = {"threadId": "thread-1", "runId": "run-1"}
-MESSAGE = {"messageId": "message-1"}
-
-
-def flood(tokens: int) -> list[bytes]:
-    """A run that says so many tokens of five characters."""
-    token = {"type": "TEXT_MESSAGE_CONTENT", **MESSAGE, "delta": "word "}
-    events = [
-        {"type": "RUN_STARTED", **RUN},
-        {"type": "TEXT_MESSAGE_START", **MESSAGE, "role": "assistant"},
-        *[token] * tokens,
-        {"type": "TEXT_MESSAGE_END", **MESSAGE},
-        {"type": "RUN_FINISHED", **RUN},
-    ]
-    return [encode(event) for event in events]
+#: Where the npm packages are.
+NODE = ROOT / "tests" / "node"
 
 
-def conflated(lines: list[bytes], seconds: float = 0.05) -> list[bytes]:
-    """The same as it leaves batches of 50 ms, at 2,000 events a second."""
-    clock = MarbleScheduler()
-    source: Subject[bytes] = Subject()
-    frames: list[Frame] = []
-    source.pipe(batch(10_000, seconds), conflate()).subscribe(
-        frames.append, scheduler=clock
-    )
-    for n, line in enumerate(lines):
-        clock.at(n / TOKENS_A_SECOND, source.on_next, line)
-    clock.at(len(lines) / TOKENS_A_SECOND, source.on_completed)
-    clock.play()
-    return [line for frame in frames for line in frame.lines()]
-
-
-def costs(
-    node: Callable[..., str], package: str, messages: int, *streams: list[bytes]
-) -> list[Any]:
-    """Of each stream what it costs the client: {ms, callbacks}."""
-    warm_up = flood(200)
-    read = "\n".join(f"[{b','.join(lines).decode()}]" for lines in [warm_up, *streams])
-    made = node("cost.mjs", package, str(messages), read=read, timeout=600)
-    return [json.loads(line) for line in made.rstrip("\n").split("\n")][1:]
-
-
-def test_conflated_tokens_cost_a_stock_client_a_twentieth(
-    node: Callable[..., str], ag_ui_client: str
-) -> None:
-    each = flood(TOKENS)
+@pytest.mark.usefixtures("node")
+def test_conflated_tokens_cost_a_stock_client_a_twentieth(ag_ui_client: str) -> None:
+    each = flood()
     fewer = conflated(each)
 
-    one_by_one, merged = costs(node, ag_ui_client, 1_000, each, fewer)
+    one_by_one, merged = costs(
+        each, fewer, messages=1_000, package=ag_ui_client, folder=NODE
+    )
 
     assert len(fewer) <= TOKENS / TOKENS_A_SECOND / 0.05 + 6
-    assert merged["ms"] <= one_by_one["ms"] / 20, (one_by_one, merged)
+    assert one_by_one.callbacks > TOKENS
+    assert merged.ms <= one_by_one.ms / 20, (one_by_one, merged)
+
+
+@pytest.mark.usefixtures("node")
+def test_the_client_is_found_where_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(NODE_MODULES, str(NODE))
+
+    (cost,) = costs(flood(10), messages=0)
+
+    assert cost.callbacks > 10
+
+
+@pytest.mark.usefixtures("node")
+def test_a_client_that_is_not_installed_says_what_to_type(tmp_path: Path) -> None:
+    with pytest.raises(MissingExtra, match=r"npm install @ag-ui/client$"):
+        costs(flood(10), messages=0, folder=tmp_path)
+
+
+def test_a_machine_without_node_says_what_to_type(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(MissingExtra, match=r"Node\.js.*npm install @ag-ui/client$"):
+        costs(flood(10), messages=0)
+
+
+@pytest.mark.usefixtures("node")
+def test_a_client_that_fails_is_not_a_client_that_is_missing() -> None:
+    with pytest.raises(RuntimeError, match="failed in Node"):
+        costs([b"no JSON"], messages=0, folder=NODE)
+
+
+def test_gained_is_a_ratio_of_medians(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = [100.0, 2.0, 300.0, 4.0, 500.0, 1.0]
+
+    def applied(*streams: list[bytes], **_: Any) -> list[_client.Applied]:
+        return [_client.Applied(ms, 0) for ms, _ in zip(times, streams, strict=True)]
+
+    monkeypatch.setattr(_client, "costs", applied)
+
+    found = gained(rounds=3)
+
+    assert (found.median, found.least, found.most) == (150, 50, 500)
+
+
+def test_a_wheel_has_the_script(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+
+    with zipfile.ZipFile(wheel) as files:
+        inside = files.read("rx_agui/bench/_client.mjs")
+    assert inside == _client.SCRIPT.read_bytes()
 
 
 def table() -> None:
     """Print what the README shows."""
-    import subprocess
-    from pathlib import Path
-
-    def node(script: str, *args: str, read: str, timeout: float) -> str:
-        path = Path(__file__).parents[1] / "node" / script
-        command = ["node", str(path), *args]
-        done = subprocess.run(
-            command, input=read, capture_output=True, text=True, timeout=timeout
-        )
-        return done.stdout
-
-    each = flood(TOKENS)
+    each = flood()
     fewer = conflated(each)
     print("| client | messages before | one by one | conflated at 50 ms | |")
     print("|---|---:|---:|---:|---:|")
@@ -96,9 +118,10 @@ def table() -> None:
         ("0.0.59", "ag-ui-client-0.0.59"),
     ):
         for messages in (0, 100, 1_000):
-            rounds = [costs(node, package, messages, each, fewer) for _ in range(3)]
+            both = [each, fewer] * 3
+            applied = costs(*both, messages=messages, package=package, folder=NODE)
             before, after = (
-                sorted(one[i]["ms"] for one in rounds)[1] for i in range(2)
+                sorted(cost.ms for cost in applied[i::2])[1] for i in range(2)
             )
             print(
                 f"| {version} | {messages:,} | {before:,.0f} ms | {after:,.0f} ms "

@@ -2,12 +2,31 @@
 // prints one line for each, {ms, callbacks}: processor time, and how often it called back.
 // There are so many messages in the conversation already. The first line warms up.
 //
-//     node cost.mjs PACKAGE MESSAGES < streams.jsonl
+//     node _client.mjs FOLDER PACKAGE MESSAGES < streams.jsonl
+//
+// The package is the one that a script in FOLDER would import; without one the status is 69.
 import { readFileSync } from "node:fs";
-import { from } from "rxjs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 
-const { AbstractAgent } = await import(process.argv[2]);
-const messages = Array.from({ length: Number(process.argv[3]) }, (_, i) => ({
+const [folder, name, count] = process.argv.slice(2);
+
+async function imported(name, from) {
+  return import(pathToFileURL(createRequire(from).resolve(name)));
+}
+
+let path;
+try {
+  path = createRequire(join(folder, "script.js")).resolve(name);
+} catch (error) {
+  if (error.code !== "MODULE_NOT_FOUND") throw error;
+  process.exit(69);
+}
+const { AbstractAgent } = await import(pathToFileURL(path));
+const { from } = await imported("rxjs", path); // its own
+
+const messages = Array.from({ length: Number(count) }, (_, i) => ({
   id: `before-${i}`,
   role: i % 2 ? "assistant" : "user",
   content: "lorem ipsum ".repeat(40),
