@@ -23,6 +23,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from time import time_ns
+from types import CoroutineType
 from typing import Any
 
 from rx_agui.clock import Clock, LoopClock, Timer, clock_for, running_loop
@@ -306,13 +307,20 @@ class SSEWriter(Sink):
     async def _pump_async(
         self, result: Awaitable[object] | None, work: _Work | None
     ) -> None:
+        """The same where a write is awaited; for `work` one was begun, with `result`."""
         try:
             yield_at = time.monotonic() + _SLICE
-            if result is not None and work is not None:
-                await self._write_async(work, result)
-            while (work := self._next_work()) is not None:
-                await self._write_async(work)
-                work = None
+            while (work := work or self._next_work()) is not None:
+                try:
+                    written = self._write(work.data) if result is None else result
+                    if type(written) is CoroutineType or inspect.isawaitable(written):
+                        await written
+                except Exception as error:
+                    if not self._give_back(error, work):
+                        raise
+                else:
+                    self._written(work)
+                work = result = None
                 # A write that never waits would keep the loop for as long as the
                 # credit it gives back brings more.
                 if time.monotonic() >= yield_at:
@@ -324,20 +332,6 @@ class SSEWriter(Sink):
             raise
         except Exception as error:
             self._fail(error, work)
-
-    async def _write_async(
-        self, work: _Work, result: Awaitable[object] | None = None
-    ) -> None:
-        """Write what a write was begun for, or begin one."""
-        try:
-            written = self._write(work.data) if result is None else result
-            if inspect.isawaitable(written):
-                await written
-        except Exception as error:
-            if not self._give_back(error, work):
-                raise
-        else:
-            self._written(work)
 
     def _next_work(self) -> _Work | None:
         """All that waits as one; None when idle. In the same step we are no longer busy."""

@@ -3,6 +3,7 @@
     Accept-Encoding: gzip, br;q=0.8      ──▶ gzip
     batch ──▶ gzip ──▶ bytes that decode to this batch, now
     batch ──▶ gzip ──▶ ...               one stream, flushed behind every batch
+    : keep-alive ──▶ as it is, and the compressor is let go until there is a batch
 
 Without the flush a browser shows nothing until the end. Never a gzip member for each
 batch: browsers decode the first and drop the others without a word. Never lz4: a client
@@ -11,6 +12,7 @@ that asks for it in vain would not notice that it cannot read a byte.
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
@@ -27,6 +29,9 @@ class Encoder(Protocol):
     def encode(self, data: bytes) -> bytes:
         """What decodes to `data` as soon as it has come."""
 
+    def rest(self, data: bytes) -> bytes:
+        """The same, and then keep as little as can be: nothing may follow for hours."""
+
     def finish(self) -> bytes:
         """What ends the stream."""
 
@@ -34,6 +39,8 @@ class Encoder(Protocol):
 class _Identity:
     def encode(self, data: bytes) -> bytes:
         return data
+
+    rest = encode
 
     def finish(self) -> bytes:
         return b""
@@ -44,16 +51,86 @@ class _Identity:
 #: said just before; a window of 8 KiB holds some eighty of them.
 _WINDOW, _MEM = 13, 5
 
+#: Bytes of a block that is stored as it is, at most; and the last block of all, with
+#: nothing in it.
+_STORED, _EMPTY = 0xFFFF, b"\x03\0"
 
-class _Zlib:
-    def __init__(self, level: int, wbits: int) -> None:
-        self._stream = zlib.compressobj(level, zlib.DEFLATED, wbits, _MEM)
+
+class _Deflate:
+    """Blocks of RFC 1951, whose envelope is a subclass's: one stream, and no one's memory.
+
+    Behind a flush a block begins at a byte, and may come from another compressor, which
+    looks back at nothing of the one before. So who rests has none: 50 KB less.
+    """
+
+    _head = b""
+
+    def __init__(self, level: int) -> None:
+        self._level = level
+        self._stream: Any = None
+        self._said_head = False
 
     def encode(self, data: bytes) -> bytes:
-        return self._stream.compress(data) + self._stream.flush(zlib.Z_SYNC_FLUSH)
+        stream = self._stream
+        if stream is None:
+            stream = self._stream = zlib.compressobj(
+                self._level, zlib.DEFLATED, -_WINDOW, _MEM
+            )
+        self._sum_up(data)
+        packed: bytes = stream.compress(data) + stream.flush(zlib.Z_SYNC_FLUSH)
+        return self._begin() + packed
+
+    def rest(self, data: bytes) -> bytes:
+        if len(data) > _STORED:
+            return self.encode(data)
+        self._stream = None
+        self._sum_up(data)
+        size = len(data)
+        return self._begin() + struct.pack("<BHH", 0, size, size ^ _STORED) + data
 
     def finish(self) -> bytes:
-        return self._stream.flush()
+        last = _EMPTY if self._stream is None else self._stream.flush()
+        return self._begin() + last + self._trailer()
+
+    def _begin(self) -> bytes:
+        if self._said_head:
+            return b""
+        self._said_head = True
+        return self._head
+
+    def _sum_up(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def _trailer(self) -> bytes:
+        raise NotImplementedError
+
+
+class _Gzip(_Deflate):
+    """RFC 1952: no name, no time, from any system."""
+
+    _head = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+    _crc32 = _size = 0
+
+    def _sum_up(self, data: bytes) -> None:
+        self._crc32 = zlib.crc32(data, self._crc32)
+        self._size += len(data)
+
+    def _trailer(self) -> bytes:
+        return struct.pack("<LL", self._crc32, self._size & 0xFFFFFFFF)
+
+
+class _Zlib(_Deflate):
+    """RFC 1950, which is what HTTP means by "deflate" (RFC 9110, §8.4.1.2)."""
+
+    #: The window and, in two bytes that 31 divides, that the level is none in particular.
+    _head = bytes([(_WINDOW - 8) << 4 | 8, 0x85])
+    _adler32 = 1
+
+    def _sum_up(self, data: bytes) -> None:
+        self._adler32 = zlib.adler32(data, self._adler32)
+
+    def _trailer(self) -> bytes:
+        return struct.pack(">L", self._adler32)
 
 
 class _Brotli:
@@ -64,6 +141,8 @@ class _Brotli:
     def encode(self, data: bytes) -> bytes:
         encoded: bytes = self._stream.process(data) + self._stream.flush()
         return encoded
+
+    rest = encode
 
     def finish(self) -> bytes:
         end: bytes = self._stream.finish()
@@ -87,6 +166,8 @@ class _Zstd:
         encoded: bytes = self._stream.compress(data) + self._stream.flush(self._flush)
         return encoded
 
+    rest = encode
+
     def finish(self) -> bytes:
         end: bytes = self._stream.flush()
         return end
@@ -95,10 +176,10 @@ class _Zstd:
 #: By name; what a reader takes equally gladly is decided by this order. gzip first: it
 #: costs a reader's memory a tenth of what zstd does, and it is what everybody has.
 CODINGS: Final[dict[str, Callable[[int], Encoder]]] = {
-    "gzip": lambda level: _Zlib(level, 16 + _WINDOW),
+    "gzip": _Gzip,
     "br": _Brotli,
     "zstd": _Zstd,
-    "deflate": lambda level: _Zlib(level, _WINDOW),  # zlib's format, as HTTP means it
+    "deflate": _Zlib,
 }
 
 

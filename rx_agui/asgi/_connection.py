@@ -110,7 +110,7 @@ class Connection:
         await self._guarded(start)
         self._encoder = self._make_encoder()
         retry_ms = self._settings.retry * random.uniform(1.0, 1.5) * 1000
-        await self._put(b":\nretry: %d\n\n" % retry_ms)
+        await self._put(b":\nretry: %d\n\n" % retry_ms, rests=True)
         self._opened.set()
 
     async def listen(self, receive: Receive) -> None:
@@ -148,12 +148,15 @@ class Connection:
         finally:
             self._writing_since = None
 
-    async def _put(self, data: bytes, *, last: bool = False) -> None:
+    async def _put(
+        self, data: bytes, *, last: bool = False, rests: bool = False
+    ) -> None:
         async with self._lock:
             if self._finished:
                 raise ReaderGone("the body has ended")
             assert self._encoder is not None
-            body = self._encoder.encode(data)
+            encode = self._encoder.rest if rests else self._encoder.encode
+            body = encode(data)
             if last:
                 body += self._encoder.finish()
                 self._finished = True
@@ -233,7 +236,7 @@ class Connection:
 
     async def _beat(self) -> None:
         with suppress(ReaderGone):  # whoever found out has set the outcome
-            await self._put(comment())
+            await self._put(comment(), rests=True)
 
     # -- its end ------------------------------------------------------------------------------
 

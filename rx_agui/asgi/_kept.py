@@ -154,6 +154,7 @@ class Viewer:
                     self._sends(prelude)
                     yield prelude
                     self._has_sent(after)
+                del prelude  # which may be large, and the tail long
             tail = self._log.tail(stream, after)
             try:
                 lags = self._settings.conflate != "never"

@@ -83,6 +83,7 @@ def viewers(
     events: int = 1,
     wait: float = 0.2,
     keep_alive: float | None = 15.0,
+    rest: float = 0.0,
 ) -> Viewers:
     """Let `n` of them come, and watch them wait, in an interpreter of their own.
 
@@ -95,6 +96,8 @@ def viewers(
         wait: Seconds to watch them.
         keep_alive: As SSEResponse has it. Who waits longer than that sees the
             processor time that it takes.
+        rest: Seconds that each group of them waits before it is looked at. Whose last
+            word was a keep-alive has let its compressor go, for the next group to use.
 
     Raises:
         MissingExtra: Starlette is not installed, or memory is not told on this system.
@@ -102,23 +105,26 @@ def viewers(
     resident()
     if kind == "bare":
         _streaming_response()
-    groups, *rest = fresh(_measure, kind, coding, n, events, wait, keep_alive)
-    return Viewers(kind, coding, n, Spread.of(groups), *rest)
+    groups, *more = fresh(_measure, kind, coding, n, events, wait, keep_alive, rest)
+    return Viewers(kind, coding, n, Spread.of(groups), *more)
 
 
 # -- in the other interpreter -----------------------------------------------------
 
 
-def _measure(
-    kind: str, coding: str, n: int, events: int, wait: float, keep_alive: float | None
-) -> list[Any]:
+def _measure(*of: Any) -> list[Any]:
     # Not asyncio.run, which would cancel each of them in the end.
-    loop = asyncio.new_event_loop()
-    return loop.run_until_complete(_wait_all(kind, coding, n, events, wait, keep_alive))
+    return asyncio.new_event_loop().run_until_complete(_wait_all(*of))
 
 
 async def _wait_all(
-    kind: str, coding: str, n: int, events: int, wait: float, keep_alive: float | None
+    kind: str,
+    coding: str,
+    n: int,
+    events: int,
+    wait: float,
+    keep_alive: float | None,
+    rest: float,
 ) -> list[Any]:
     make = KINDS[kind](_agent(list(islice(a_run(), events))), keep_alive)
     loop: Any = asyncio.get_running_loop()
@@ -146,6 +152,7 @@ async def _wait_all(
                 raise RuntimeError(f"{sent} messages were sent to {len(tasks)} viewers")
             before = sent
             await asyncio.sleep(_SETTLES if events == 1 else _SAYS_IT_ALL)
+        await asyncio.sleep(rest)
         gc.collect()
         gc.freeze()  # they stay: the next collection need not look at them again
 

@@ -312,6 +312,6 @@ def _begins(line: bytes) -> bool:
 
 def _line(event: Event) -> bytes:
     try:
-        return orjson.dumps(event)
+        return b"%b" % orjson.dumps(event)  # which keeps 4 KB for it; see codec
     except TypeError:  # nested deeper than orjson writes, though it has read it
         return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()

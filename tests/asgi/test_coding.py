@@ -12,6 +12,8 @@ import brotli
 import pytest
 import zstandard
 from by_hand import UNPACK
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rx_agui.asgi._coding import CODINGS, encoder, negotiated, offered
 from rx_agui.errors import ConfigError, MissingExtra
@@ -95,6 +97,39 @@ def test_every_batch_can_be_read_when_it_has_come(coding: str, level: int) -> No
 
     assert [decode(data) for data in sent] == batches
     assert UNPACK[coding](b"".join(sent) + encode.finish()) == b"".join(batches)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["encode", "rest"]),
+        st.binary(max_size=50) | st.sampled_from([b"delta " * 1000, b"x" * 70_000]),
+    ),
+    max_size=8,
+)
+
+
+@pytest.mark.parametrize("coding", ["identity", *ALL])
+@given(STEPS)
+def test_who_rests_goes_on_in_the_same_stream(
+    coding: str, steps: list[tuple[str, bytes]]
+) -> None:
+    encode, decode = encoder(coding, 6), decoders()[coding]
+
+    sent = [getattr(encode, step)(data) for step, data in steps]
+
+    whole = [data for _, data in steps]
+    assert [decode(data) for data in sent] == whole
+    assert UNPACK[coding](b"".join(sent) + encode.finish()) == b"".join(whole)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_who_rests_has_no_compressor(coding: str) -> None:
+    encode = encoder(coding, 6)
+
+    encode.encode(b"delta")
+    assert encode._stream is not None  # type: ignore[attr-defined]
+    encode.rest(b": keep-alive\n\n")
+    assert encode._stream is None  # type: ignore[attr-defined]
 
 
 def test_a_zstd_window_is_what_http_allows() -> None:

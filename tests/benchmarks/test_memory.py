@@ -70,6 +70,18 @@ def test_a_viewer_that_has_read_long_and_waits_has_all_of_its_gzip_in_use(
     assert above <= PROMISED["gzip"]
 
 
+def test_a_viewer_whose_last_word_was_a_keep_alive_has_no_gzip_in_use(
+    idle: dict[tuple[str, str], Viewers],
+) -> None:
+    n, events = (1_000, 500) if STRICT else (250, 100)
+
+    rests = viewers("alone", "gzip", n, events=events, keep_alive=1.0, rest=1.5)
+
+    above = rests.above(idle["bare", "identity"]).median
+    print(f"alone, gzip, {events} events read, a keep-alive: {above:.1f} KB above bare")
+    assert above <= PROMISED["identity"]
+
+
 @pytest.mark.parametrize("coding", PROMISED)
 def test_ten_thousand_idle_viewers_in_one_process(coding: str) -> None:
     n, wait = (10_000, 5.0) if STRICT else (250, 0.5)
