@@ -4,6 +4,7 @@
     rx-agui bench --growth FILE   how costs grow, with plots; a few minutes
 
 _measure                          processor time, in turns; medians and spread
+_core                             what µs are promised for, and how far this one is
 _workloads                        what is sent: deltas, arguments, snapshots, a run
 _pipelines                        who sends it: we, RxPY's operators, a bare loop
 _serving                          who serves it: we, Starlette, sse-starlette, FastAPI
@@ -16,6 +17,7 @@ _rows, _plot                      the table, and pictures
 tests/benchmarks measures the same with pytest-benchmark, and guards it.
 """
 
+from rx_agui.bench._core import slowness
 from rx_agui.bench._growth import GROWTHS, Curve, Growth
 from rx_agui.bench._idle import Idle, bytes_per_subscription, idle_streams, subscribing
 from rx_agui.bench._latency import Latency, latency_of_send
@@ -47,6 +49,7 @@ __all__ = [
     "peak_of_pipeline",
     "ratio",
     "seconds",
+    "slowness",
     "subscribing",
     "table",
     "viewers",

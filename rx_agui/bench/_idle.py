@@ -8,18 +8,27 @@ import threading
 import time
 import tracemalloc
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import reactivex as rx
 from reactivex import Observable
+from reactivex import operators as ops
 from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
 
-from rx_agui.bench._measure import Spread
+from rx_agui.bench._core import reference, slower
+from rx_agui.bench._measure import Spread, in_turns
 from rx_agui.flow import Gate, Link, Paced
 from rx_agui.operators import batch, chunk, compress, flow_control, sequence
 from rx_agui.writer import SSEWriter
 
-__all__ = ["Idle", "bytes_per_subscription", "idle_streams", "subscribing"]
+__all__ = [
+    "Idle",
+    "Subscribing",
+    "bytes_per_subscription",
+    "idle_streams",
+    "subscribing",
+]
 
 
 class _Silent(Paced):
@@ -33,33 +42,69 @@ def _five() -> Observable[Any]:
     return _Silent().pipe(flow_control(), sequence(), batch(), compress(), chunk())
 
 
-def subscribing(rounds: int = 5) -> Spread:
-    """µs of processor time to subscribe to the five operators and dispose of it."""
-    five, n = _five(), 500
+def _rxpys() -> Observable[Any]:
+    """The same steps of RxPY's own, but for its timed buffer, which starts a thread."""
+    source: Any = rx.never()  # mypy cannot follow so long a pipe
+    steps: Observable[Any] = source.pipe(
+        ops.map(_ignore),
+        ops.scan(lambda last, data: (last[0] + 1, data), (0, b"")),
+        ops.buffer_with_count(50),
+        ops.filter(bool),
+        ops.map(_ignore),
+        ops.flat_map(_silent),
+        ops.map(_ignore),
+    )
+    return steps
 
-    def ignore(_: Any) -> None: ...
 
-    times = []
-    for _ in range(rounds + 1):
-        begun = time.process_time()
+def _ignore(_: Any) -> None: ...
+
+
+def _silent(_: Any) -> Observable[Any]:
+    return rx.never()
+
+
+class Subscribing(NamedTuple):
+    """What it takes to subscribe and dispose again.
+
+    Attributes:
+        microseconds: Of the processor, for the five operators.
+        beside_rxpy: How many times as fast that is as the same steps of RxPY's own.
+        slowness: Of this core meanwhile; see _core.
+    """
+
+    microseconds: Spread
+    beside_rxpy: Spread
+    slowness: float
+
+
+def subscribing(rounds: int = 5) -> Subscribing:
+    """Measure it."""
+    five, theirs, n = _five(), _rxpys(), 500
+
+    def subscribe(to: Observable[Any]) -> None:
         for _ in range(n):
-            five.subscribe(ignore).dispose()
-        times.append((time.process_time() - begun) / n * 1e6)
-    return Spread.of(times[1:])
+            to.subscribe(_ignore).dispose()
+
+    slow, fast, core = in_turns(
+        lambda: subscribe(theirs), lambda: subscribe(five), reference, rounds=rounds
+    )
+    return Subscribing(
+        Spread.of([seconds / n * 1e6 for seconds in fast]),
+        Spread.of([a / b for a, b in zip(slow, fast, strict=True)]),
+        slower(Spread.of(core).median),
+    )
 
 
 def bytes_per_subscription(n: int = 500) -> float:
     """Bytes that one subscription of the five operators holds, RxPY's part included."""
     five, kept = _five(), []
-
-    def ignore(_: Any) -> None: ...
-
-    five.subscribe(ignore).dispose()
+    five.subscribe(_ignore).dispose()
     gc.collect()
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        kept = [five.subscribe(ignore) for _ in range(n)]
+        kept = [five.subscribe(_ignore) for _ in range(n)]
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

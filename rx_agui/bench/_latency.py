@@ -3,6 +3,11 @@
     thread     gate.send(event)           writes before it returns
     asyncio    await gate.asend(event)    a task on the loop writes
 
+and what one would take instead, without flow control and whoever ends it all:
+
+    subject    subject.on_next(event)     RxPY's own operators encode, number and write
+    queue      await queue.put(event)     a task takes it, encodes, numbers and writes
+
 Wall time, every event of many, and the worst of them with a name: Python's collector
 of garbage stops everything while it runs, and is asked when it did.
 """
@@ -11,13 +16,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from time import perf_counter_ns
 from typing import Any
 
-from rx_agui.bench._workloads import deltas
+import orjson
+from reactivex import operators as ops
+from reactivex.subject import Subject
+
+from rx_agui.bench._workloads import Event, deltas
 from rx_agui.flow import Gate
 from rx_agui.operators import flow_control, sequence
 from rx_agui.writer import SSEWriter
@@ -50,40 +60,90 @@ class Latency:
 
 
 def latency_of_send(kind: str = "thread", events: int = 50_000) -> Latency:
-    """Measure it in a thread, or on an asyncio loop."""
+    """Measure it, for one of the four of above."""
     work = deltas(_WARM)
     sent = [0] * (_WARM + events)
     came = [0] * (_WARM + events)
-    if kind == "thread":
-        pauses = _in_a_thread(work, sent, came)
+    if kind in _THREADS:
+        pauses = _in_a_thread(_THREADS[kind], work, sent, came)
     else:
-        pauses = asyncio.run(_on_a_loop(work, sent, came))
+        pauses = asyncio.run(_on_a_loop(_LOOPS[kind], work, sent, came))
     return _percentiles(sent[_WARM:], came[_WARM:], pauses)
 
 
+Write = Callable[[bytes], None]
+Send = Callable[[Event], object]
+AsyncWrite = Callable[[bytes], Awaitable[object]]
+AsyncSend = Callable[[Event], Awaitable[object]]
+
+
+def _thread(write: Write) -> Send:
+    gate = Gate()
+    gate.pipe(flow_control(), sequence()).subscribe(SSEWriter(write))
+    return gate.send
+
+
+def _subject(write: Write) -> Send:
+    subject: Subject[Any] = Subject()
+    subject.pipe(
+        ops.map(orjson.dumps),
+        ops.scan(lambda last, data: (last[0] + 1, data), (0, b"")),
+        ops.starmap(lambda number, data: b"id: %d\ndata: %b\n\n" % (number, data)),
+    ).subscribe(write)
+    return subject.on_next
+
+
+async def _asyncio(write: AsyncWrite) -> AsyncSend:
+    gate = Gate()
+    gate.pipe(flow_control(), sequence()).subscribe(SSEWriter(write))
+    return gate.asend
+
+
+async def _queue(write: AsyncWrite) -> AsyncSend:
+    queue: asyncio.Queue[Event] = asyncio.Queue(100)
+
+    async def pump() -> None:
+        for number in count(1):
+            event = await queue.get()
+            await write(b"id: %d\ndata: %b\n\n" % (number, orjson.dumps(event)))
+
+    task = asyncio.ensure_future(pump())
+    _PUMPS.add(task)
+    task.add_done_callback(_PUMPS.discard)
+    return queue.put
+
+
+_THREADS = {"thread": _thread, "subject": _subject}
+_LOOPS = {"asyncio": _asyncio, "queue": _queue}
+
+#: A loop alone keeps no task alive.
+_PUMPS: set[asyncio.Future[None]] = set()
+
+
 def _in_a_thread(
-    work: list[Any], sent: list[int], came: list[int]
+    make: Callable[[Write], Send], work: list[Event], sent: list[int], came: list[int]
 ) -> list[tuple[int, int]]:
     arrived = iter(range(len(sent)))
 
     def write(_: bytes) -> None:
         came[next(arrived)] = perf_counter_ns()
 
-    gate = Gate()
-    gate.pipe(flow_control(), sequence()).subscribe(SSEWriter(write))
+    send = make(write)
     for event in work:
-        gate.send(event)
+        send(event)
     with _collections() as pauses:
         for n in range(_WARM, len(sent)):
             event = work[n % _WARM]
             sent[n] = perf_counter_ns()
-            gate.send(event)
-    gate.close()
+            send(event)
     return pauses
 
 
 async def _on_a_loop(
-    work: list[Any], sent: list[int], came: list[int]
+    make: Callable[[AsyncWrite], Awaitable[AsyncSend]],
+    work: list[Event],
+    sent: list[int],
+    came: list[int],
 ) -> list[tuple[int, int]]:
     arrived = iter(range(len(sent)))
     here = asyncio.Event()
@@ -92,21 +152,18 @@ async def _on_a_loop(
         came[next(arrived)] = perf_counter_ns()
         here.set()
 
-    gate = Gate()
-    gate.pipe(flow_control(), sequence()).subscribe(SSEWriter(write))
-
+    send = await make(write)
     for event in work:
         here.clear()
-        await gate.asend(event)
+        await send(event)
         await here.wait()
     with _collections() as pauses:
         for n in range(_WARM, len(sent)):
             event = work[n % _WARM]
             here.clear()
             sent[n] = perf_counter_ns()
-            await gate.asend(event)
+            await send(event)
             await here.wait()
-    await gate.aclose()
     return pauses
 
 

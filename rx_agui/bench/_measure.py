@@ -4,26 +4,22 @@ Wall time counts what everybody else does on the machine. A median of five, take
 turns, survives a machine that becomes slower in between; the spread says how much it
 did. Many machines do, by half, several times a second, as another takes the other half
 of their core: so short runs take turns within a round, until it has lasted a while.
-
-µs are for an idle core, which calls an empty function of Python in 50 ns; `slowness`
-says how far from that this one is just now.
 """
 
 from __future__ import annotations
 
 import gc
 import time
-import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
-__all__ = ["Spread", "in_turns", "ratio", "seconds", "slowness"]
+__all__ = ["Spread", "in_turns", "ratio", "seconds"]
 
 Run = Callable[[], object]
 
-#: Seconds a round lasts, and in which an idle core calls an empty function of Python.
-_ROUND, _CALL = 0.2, 50e-9
+#: Seconds a round lasts at least, if ten turns do.
+_ROUND = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +68,3 @@ def ratio(theirs: Run, ours: Run, rounds: int = 5) -> Spread:
     """How many times as fast `ours` is, in each round."""
     slow, fast = in_turns(theirs, ours, rounds=rounds)
     return Spread.of([a / b for a, b in zip(slow, fast, strict=True)])
-
-
-def slowness() -> float:
-    """How many times as long this core takes just now as one for which µs are promised.
-
-    At least 1: who has a faster one gets no harder promise.
-    """
-    calls = 20_000
-    call = min(timeit.repeat("f()", "f = lambda: None", number=calls, repeat=3)) / calls
-    return max(1.0, call / _CALL)

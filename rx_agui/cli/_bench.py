@@ -66,6 +66,9 @@ def _say(row: object, measured: object) -> None:
         else ""
     )
     promise = f"  (promised {row.promise})" if row.promise else ""
+    if promise and measured.slowness > 1:
+        slower = f" on an idle core; this one is {measured.slowness:.1f} times slower)"
+        promise = promise[:-1] + slower
     missed = "  NOT REACHED" if row.reached(measured) is False else ""
     note = f"; {measured.note}" if measured.note else ""
     print(f"  {here:>12}  {row.what}{between}{note}{promise}{missed}", flush=True)

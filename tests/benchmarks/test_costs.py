@@ -10,28 +10,31 @@ from typing import Any
 
 import pytest
 
-from benchmarks.bounds import STRICT, at_most, n
+from benchmarks.bounds import STRICT, at_least, at_most, n
 from rx_agui.bench import (
     GROWTHS,
     Growth,
     bytes_per_subscription,
     idle_streams,
     latency_of_send,
+    slowness,
     subscribing,
 )
 from rx_agui.bench._idle import _five
 
 
-@pytest.mark.parametrize("kind", ["thread", "asyncio"])
+@pytest.mark.parametrize("kind", ["thread", "asyncio", "subject", "queue"])
 def test_from_send_to_bytes(kind: str) -> None:
+    slow = slowness() if STRICT else 1.0
     latency = latency_of_send(kind, 50_000 if STRICT else 500)
 
     print(f"from send to bytes, {kind}: {latency}")
     assert 0 < latency.p50 <= latency.p90 <= latency.p99 <= latency.p999
     assert latency.p999 <= latency.worst
     if STRICT:
-        assert latency.p50 <= 20
-        assert latency.p99 <= 100
+        slow = max(slow, slowness())
+        assert latency.p50 <= 20 * slow
+        assert latency.p99 <= 100 * slow
 
 
 @pytest.mark.benchmark(group="subscribe to five operators and dispose")
@@ -49,9 +52,10 @@ def test_subscribing(benchmark: Any) -> None:
 def test_a_subscription_of_five_operators_is_cheap() -> None:
     cost = subscribing()
 
-    print(f"subscribe and dispose, µs: {cost}")
+    print(f"subscribe and dispose: {cost}")
+    assert cost.beside_rxpy.median >= at_least(1)
     if STRICT:
-        assert cost.median <= 50
+        assert cost.microseconds.median <= 50 * cost.slowness
 
 
 def test_a_subscription_of_five_operators_holds_at_most_4_kb() -> None:
