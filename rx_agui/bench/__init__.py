@@ -7,6 +7,7 @@ _measure                          processor time, in turns; medians and spread
 _core                             what µs are promised for, and how far this one is
 _workloads                        what is sent: deltas, arguments, snapshots, a run
 _pipelines                        who sends it: we, RxPY's operators, a bare loop
+_cores                            what a second core is worth
 _serving                          who serves it: we, Starlette, sse-starlette, FastAPI
 _watching                         what telemetry adds, beside the bare SDK
 _latency, _idle, _growth          one event's way; those who wait; what becomes of many
@@ -18,6 +19,7 @@ tests/benchmarks measures the same with pytest-benchmark, and guards it.
 """
 
 from rx_agui.bench._core import slowness
+from rx_agui.bench._cores import worth_of_two_cores
 from rx_agui.bench._growth import GROWTHS, Curve, Growth
 from rx_agui.bench._idle import Idle, bytes_per_subscription, idle_streams, subscribing
 from rx_agui.bench._latency import Latency, latency_of_send
@@ -53,4 +55,5 @@ __all__ = [
     "subscribing",
     "table",
     "viewers",
+    "worth_of_two_cores",
 ]

@@ -1,0 +1,30 @@
+"""A second core is worth something where payloads are large, since codecs leave the lock."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from benchmarks.bounds import STRICT
+from rx_agui.bench import worth_of_two_cores
+from rx_agui.errors import MissingExtra
+
+
+def test_two_workers_on_two_cores() -> None:
+    try:
+        worth = worth_of_two_cores(1_400_000 if STRICT else 200_000)
+    except MissingExtra as missing:
+        pytest.skip(str(missing))
+
+    print(f"two cores beside one: {worth}")
+    assert worth.least > 0
+    if STRICT:
+        assert worth.median >= 1.3
+
+
+def test_who_has_one_core_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+
+    with pytest.raises(MissingExtra, match="this row needs two cores"):
+        worth_of_two_cores()
