@@ -10,16 +10,19 @@ from terminal import jsonl, rx_agui
 from rx_agui.bench import (
     GROWTHS,
     ROWS,
+    Latency,
     Measured,
     Peak,
     Row,
     Spread,
     Viewers,
+    _core,
     _rows,
     bars,
     curves,
     markdown,
 )
+from rx_agui.bench._core import slower
 from rx_agui.testing import simulated_run
 
 
@@ -156,6 +159,35 @@ def test_a_row_says_whether_its_promise_was_kept() -> None:
     assert a_row(most=2.0).reached(FOUND) is True
     assert a_row(most=1.9).reached(FOUND) is False
     assert a_row().reached(FOUND) is None
+
+
+def test_microseconds_are_promised_for_an_idle_core() -> None:
+    row = Row("group", "what is measured", "µs", lambda: FOUND, most=20)
+
+    assert row.reached(Measured(Spread(39, 38, 40), slowness=2.0)) is True
+    assert row.reached(Measured(Spread(41, 38, 45), slowness=2.0)) is False
+    assert slower(len(_core._EVENTS) * 11e-6) == pytest.approx(2.0)
+    assert slower(len(_core._EVENTS) * 1e-6) == 1.0
+
+
+def test_a_row_in_microseconds_says_how_far_this_core_is_from_the_promised_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_rows, "slowness", lambda: 2.5)
+    monkeypatch.setattr(_rows, "latency_of_send", lambda kind, n: LATENCY)
+    _rows._of_send.cache_clear()
+
+    answer = rx_agui("bench --only thread,")
+    _rows._of_send.cache_clear()
+
+    p50, p99 = [line for line in answer.out.decode().splitlines() if "µs" in line]
+    promise = "on an idle core; this one is 2.5 times slower)"
+    assert p50.endswith(f"p50; RxPY's own 50.0  (promised ≤ 20 µs {promise}")
+    assert f"(promised ≤ 100 µs {promise}  NOT REACHED" in p99
+
+
+#: As fast as promised for half of all, and not for the slowest hundredth.
+LATENCY = Latency(50, 90, 251, 300, 400, 0, 0.0, 0.0)
 
 
 def test_the_table_shows_figure_spread_and_promise() -> None:
