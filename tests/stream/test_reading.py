@@ -399,7 +399,8 @@ def test_a_stream_whose_reader_is_stuck_does_not_hold_up_another() -> None:
         for n in range(20):
             first.try_send(event(n, text="a" * 100))
 
-    threading.Thread(target=send_first).start()
+    sender = threading.Thread(target=send_first)
+    sender.start()
     assert inside.wait(SOON)
     reading = Reading(second)
     for n in range(2000):
@@ -408,6 +409,7 @@ def test_a_stream_whose_reader_is_stuck_does_not_hold_up_another() -> None:
 
     assert reading.all() == list(range(2000))
     stuck.set()
+    sender.join(SOON)
     first.close()
 
 
