@@ -930,11 +930,11 @@ def test_who_closes_while_another_thread_gives_up_waits_for_what_was_lost(
     gate.send(event())
     gate._drained = Drained()
     gate._link = GivingUp(gate._link, leaving)
+    closes: Callable[[], None] = (
+        (lambda: asyncio.run(close())) if on_a_loop else (lambda: gate.close(3600))
+    )
     with pytest.raises(DrainTimeout) as late:
-        if on_a_loop:
-            asyncio.run(close())
-        else:
-            gate.close(3600)
+        closes()
 
     assert late.value.lost == 1
     reader.let_go()
