@@ -290,6 +290,12 @@ class SSEWriter(Sink):
 
         def start() -> None:
             self._task = loop.create_task(self._pump_async(result, work))
+            self._task.add_done_callback(never_began)
+
+        def never_began(task: asyncio.Task[None]) -> None:
+            if task.cancelled() and self._failed is None:
+                _never_await(result)
+                self._fail(StreamError("the write was cancelled"), work)
 
         if running_loop() is loop:
             start()

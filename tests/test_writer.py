@@ -354,7 +354,7 @@ def test_a_writer_that_is_disposed_of_as_a_watched_write_ends_harms_nobody() -> 
         is_disposed = False
 
         @property
-        def _watch(self) -> Watch | None:  # type: ignore[override]
+        def _watch(self) -> Watch | None:
             watch: Watch | None = self.__dict__.get("watch")
             if written and not self.is_disposed:
                 self.is_disposed = True
@@ -381,7 +381,7 @@ def test_two_threads_that_bring_the_first_event_make_a_writer_one_part() -> None
         """Another event comes as it looks who watches it."""
 
         @property
-        def _watch(self) -> Watch | None:  # type: ignore[override]
+        def _watch(self) -> Watch | None:
             watch: Watch | None = self.__dict__.get("watch")
             if coming:
                 self.on_next(coming.pop())
@@ -556,6 +556,24 @@ def test_a_stall_leaves_nobody_parked() -> None:
 
 
 # -- a write that fails ----------------------------------------------------------------------
+
+
+def test_a_task_that_is_cancelled_before_it_began_leaves_nobody_waiting() -> None:
+    async def write(data: bytes) -> None: ...
+
+    async def main() -> None:
+        watcher = Watcher()
+        gate, writer = Gate(), SSEWriter(write)
+        with watching(watcher):
+            gate.pipe(flow_control()).subscribe(writer)
+        gate.send(event())
+        assert writer._task is not None
+        writer._task.cancel()
+        with pytest.raises(StreamError, match="cancelled"):
+            await asyncio.wait_for(writer.done, SOON)
+        assert watcher.credit.in_flight == 0
+
+    run(main())
 
 
 @pytest.mark.parametrize("kind", ["sync", "async", "late"])
