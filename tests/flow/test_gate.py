@@ -43,6 +43,7 @@ from rx_agui import (
     unbatch,
 )
 from rx_agui.clock import ThreadClock
+from rx_agui.codec import encode
 from rx_agui.flow._turn import Turn
 from rx_agui.probe import Probe, Watch, watching
 from rx_agui.sse import Parser
@@ -719,6 +720,37 @@ def test_acclosing_never_loses_what_was_accepted_on_a_loop(overflow: str) -> Non
             assert credit_of(gate).in_flight == 0
 
     run(main())
+
+
+def test_what_comes_to_the_queue_as_the_stream_is_disposed_of_gives_its_permit_back() -> (
+    None
+):
+    class Mutex:
+        """Somebody disposes just before an event is put into the queue."""
+
+        def __enter__(self) -> None:
+            if happens:
+                happens.pop()()
+
+        def __exit__(self, *_: object) -> None: ...
+
+    def send(value: int) -> None:
+        assert outer.acquire()
+        permit = Permit(outer)
+        gate.send(Frame(encode(event(value)), permit))
+        permit.release()
+
+    outer = Credit(5)
+    gate, reader = Gate(), Reader()
+    subscription = reader.subscribe(gate.pipe(flow_control(1, overflow="error")))
+    send(1)
+    link: Any = gate.link
+    link._mutex = Mutex()
+    happens = [subscription.dispose]
+    send(2)
+    reader.let_go()
+
+    assert outer.in_flight == 0
 
 
 # -- the deadline ----------------------------------------------------------------------------
