@@ -136,6 +136,7 @@ class SSEWriter(Sink):
         self._task: asyncio.Task[None] | None = None
         self._tally = _SinkTally(self)
         self._watch: Watch | None = None
+        self._is_over = False
 
     # -- what comes --------------------------------------------------------
 
@@ -181,10 +182,15 @@ class SSEWriter(Sink):
     def _claim(self, send: Send) -> None:
         """It is for us to say when a payload is done; the first says whose we are."""
         send.claimed = True
-        if self._watch is None and not self.done.done():
-            self._watch = send.watch
-            self._watch.begins()
-            self._watch.joined(self._tally, at_end=True)
+        if self._watch is not None:
+            return
+        watch = send.watch
+        with self._mutex:
+            if self._watch is not None or self._is_over:
+                return
+            self._watch = watch
+            watch.begins()
+        watch.joined(self._tally, at_end=True)
 
     def _lose(self, events: int) -> None:
         """Something came that will not be written."""
@@ -284,6 +290,12 @@ class SSEWriter(Sink):
 
         def start() -> None:
             self._task = loop.create_task(self._pump_async(result, work))
+            self._task.add_done_callback(never_began)
+
+        def never_began(task: asyncio.Task[None]) -> None:
+            if task.cancelled() and self._failed is None:
+                _never_await(result)
+                self._fail(StreamError("the write was cancelled"), work)
 
         if running_loop() is loop:
             start()
@@ -374,8 +386,9 @@ class SSEWriter(Sink):
 
     def _written(self, work: _Work) -> None:
         duration = work.end()
-        if self._watch is not None:
-            self._watch.wrote(duration, None)
+        watch = self._watch  # who disposes of us takes it away
+        if watch is not None:
+            watch.wrote(duration, None)
         tally = self._tally
         tally.sent += work.events
         tally.frames += len(work.pieces)
@@ -401,8 +414,9 @@ class SSEWriter(Sink):
         duration = work.end()
         self._tally.count("operator.time", duration)
         self._tally.count("errors", 1, type(error).__qualname__)
-        if self._watch is not None:
-            self._watch.wrote(duration, error)
+        watch = self._watch
+        if watch is not None:
+            watch.wrote(duration, error)
         for send in (*work.sends, *waiting.sends):
             send.size = 0  # if it goes again, it goes from its first byte
         work.release(error)
@@ -422,8 +436,9 @@ class SSEWriter(Sink):
         if work is not None:
             duration = work.end()
             self._tally.busy += duration
-            if self._watch is not None:
-                self._watch.wrote(duration, error)
+            watch = self._watch
+            if watch is not None:
+                watch.wrote(duration, error)
         self._tally.count("errors", 1, type(error).__qualname__)
         unwritten = [waiting] if work is None else [work, waiting]
         for each in unwritten:
@@ -433,7 +448,9 @@ class SSEWriter(Sink):
             each.release(error)
 
     def _settle(self, error: Exception | None) -> None:
-        watch, self._watch = self._watch, None
+        with self._mutex:
+            self._is_over = True
+            watch, self._watch = self._watch, None
         if watch is not None:
             watch.ends("completed" if error is None else "error", error)
         with suppress(InvalidStateError):  # it has ended before, or was cancelled

@@ -37,7 +37,7 @@ from rx_agui import (
 from rx_agui.codec import encode
 from rx_agui.errors import ConfigError
 from rx_agui.operators._stage import Stage
-from rx_agui.probe import Probe, Tally, Watch, watching
+from rx_agui.probe import Probe, Send, Tally, Watch, watching
 from rx_agui.sse import Parser
 from rx_agui.testing import simulated_run
 
@@ -347,6 +347,62 @@ def test_an_event_that_comes_just_as_the_writer_falls_idle_is_written_once() -> 
     assert written == [line(1), line(2)]
 
 
+def test_a_writer_that_is_disposed_of_as_a_watched_write_ends_harms_nobody() -> None:
+    class Writer(SSEWriter):
+        """Somebody disposes of it as it looks who watches what it wrote."""
+
+        is_disposed = False
+
+        @property
+        def _watch(self) -> Watch | None:
+            watch: Watch | None = self.__dict__.get("watch")
+            if written and not self.is_disposed:
+                self.is_disposed = True
+                self.disposed()
+            return watch
+
+        @_watch.setter
+        def _watch(self, watch: Watch | None) -> None:
+            self.__dict__["watch"] = watch
+
+    written: list[bytes] = []
+    watcher = Watcher()
+    gate, writer = Gate(), Writer(written.append)
+    with watching(watcher):
+        gate.pipe(flow_control()).subscribe(writer)
+    gate.send(event())
+
+    assert written == [line()]
+    assert watcher.credit.in_flight == 0
+
+
+def test_two_threads_that_bring_the_first_event_make_a_writer_one_part() -> None:
+    class Writer(SSEWriter):
+        """Another event comes as it looks who watches it."""
+
+        @property
+        def _watch(self) -> Watch | None:
+            watch: Watch | None = self.__dict__.get("watch")
+            if coming:
+                self.on_next(coming.pop())
+            return watch
+
+        @_watch.setter
+        def _watch(self, watch: Watch | None) -> None:
+            self.__dict__["watch"] = watch
+
+    coming: list[Frame] = []
+    writer = Writer(lambda data: None)
+    watch = Watch("chat", ())
+    frames = [Frame(encode(event(n))) for n in range(2)]
+    for each in frames:
+        each.trace = Send(watch, 0, 1)
+    coming.append(frames[0])
+    writer.on_next(frames[1])
+
+    assert watch.tallies == [writer._tally]
+
+
 def test_an_event_from_inside_write_goes_next() -> None:
     written: list[bytes] = []
 
@@ -500,6 +556,24 @@ def test_a_stall_leaves_nobody_parked() -> None:
 
 
 # -- a write that fails ----------------------------------------------------------------------
+
+
+def test_a_task_that_is_cancelled_before_it_began_leaves_nobody_waiting() -> None:
+    async def write(data: bytes) -> None: ...
+
+    async def main() -> None:
+        watcher = Watcher()
+        gate, writer = Gate(), SSEWriter(write)
+        with watching(watcher):
+            gate.pipe(flow_control()).subscribe(writer)
+        gate.send(event())
+        assert writer._task is not None
+        writer._task.cancel()
+        with pytest.raises(StreamError, match="cancelled"):
+            await asyncio.wait_for(writer.done, SOON)
+        assert watcher.credit.in_flight == 0
+
+    run(main())
 
 
 @pytest.mark.parametrize("kind", ["sync", "async", "late"])

@@ -241,7 +241,7 @@ class Credit:
         with self.lock:
             if self.closed:
                 raise self.refusal()
-            if self._reserve <= 0 or self._bars:
+            if self._reserve <= 0 or self._bars or self._waiters:
                 return False
             handful = int(min(self._reserve, _HANDFUL))
             self._reserve -= handful

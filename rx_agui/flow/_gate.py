@@ -187,6 +187,7 @@ class Gate(Paced):
         if self._may_block():
             if not self._drained.wait(min(timeout, threading.TIMEOUT_MAX)):
                 self._give_up(timeout)
+                self._drained.wait()  # for another thread that gives up
             self._report()
 
     async def aclose(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109  # a drain has a deadline
@@ -209,6 +210,7 @@ class Gate(Paced):
                     await home.wait()
             except TimeoutError:
                 self._give_up(timeout)
+                await home.wait()  # for another thread that gives up
         self._report()
 
     @property
@@ -259,13 +261,17 @@ class Gate(Paced):
             if self._link is None or self._gave_up or self._drained.is_set():
                 return
             self._gave_up = True
-        lost = self._link.abandon()
-        if lost:
-            self._late = DrainTimeout(lost, timeout)
-        self._end_drain()
+        try:
+            lost = self._link.abandon()
+            if lost:
+                self._late = DrainTimeout(lost, timeout)
+        finally:
+            self._end_drain(gave_up=True)
 
-    def _end_drain(self) -> None:
+    def _end_drain(self, gave_up: bool = False) -> None:
         with self._mutex:
+            if self._gave_up and not gave_up:
+                return  # whoever gives up says first what is lost
             self._drained.set()
             wakers, self._wakers = self._wakers, []
         if self._deadline is not None:

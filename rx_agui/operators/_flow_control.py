@@ -509,7 +509,8 @@ class Window(Entrance):
         if self._waiter is None:
             try:
                 self._waiter = self.credit.acquire_or(self._wake, accepted=True)
-            except Exception:  # disposed of, or a write failed: the queue is dropped
+            except Exception:  # disposed of; what came to the queue since goes as well
+                self._lose_queue("cancelled")
                 return False
             if self._waiter is None:
                 return True

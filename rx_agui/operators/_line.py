@@ -201,6 +201,8 @@ class Line(DisposableBase):
     def fail(self, stage: Stage, error: Exception) -> None:
         """End with an error of `stage`: behind what it let through, before what is above."""
         self.dispose_upstream()
+        if stage not in self._stages:  # disposed of meanwhile
+            return
         if stage is self.top and self.entrance is not None:
             self.entrance.on_error(error)  # those who wait there came before
             return

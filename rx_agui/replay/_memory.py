@@ -390,7 +390,8 @@ class Tail:
             try:
                 await woken
             finally:
-                stream.waiting.discard(woken)
+                with self._log._lock:  # who wakes them walks through them
+                    stream.waiting.discard(woken)
 
     async def aclose(self) -> None:
         """Nothing more will be asked for."""

@@ -247,7 +247,8 @@ class _Buffered(Window):
         if self._waiter is None:
             try:
                 self._waiter = self._flights.acquire_or(self._wake, accepted=True)
-            except Exception:  # disposed of: the queue is dropped
+            except Exception:  # disposed of; what came to the queue since goes as well
+                self._lose_queue("cancelled")
                 return False
             if self._waiter is None:
                 return True

@@ -204,7 +204,8 @@ class Outbox(Sink):
     @property
     def ending(self) -> tuple[Exception | None] | None:
         """How it ends, once there is nothing more to take: (None,) or (error,)."""
-        return None if self._chunks else self._ending
+        ending = self._ending  # first: the last chunk comes before it
+        return None if self._chunks else ending
 
     def _returned(
         self, chunk: StreamChunk, above: Permit, error: Exception | None
@@ -243,6 +244,7 @@ class Outbox(Sink):
         """Nothing more is handed out. Events that were handed out until now."""
         with self._mutex:
             self._is_frozen = True
+            self._in_hands += 1  # so that all is not done before `fail` has said how
             lost, self._chunks = self._chunks, deque()
             self._bytes = 0
             self.tally.count_drop("cancelled", sum(map(_events_of, lost)))

@@ -79,6 +79,28 @@ def test_the_spared_who_wait_get_credit_that_comes_home_past_those_who_are_not()
     assert isinstance(third.refused, CircuitOpen)
 
 
+def test_who_comes_just_as_a_bar_goes_leaves_the_credit_of_those_who_wait() -> None:
+    class Lock:
+        """Another thread comes as the bar has gone, before those who wait are let in."""
+
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *_: object) -> None:
+            if not credit._bars and coming:
+                coming.pop()()
+
+    credit = Credit(3)
+    bar = closed_for(1.0)
+    credit.bar(bar)
+    woken: list[str] = []
+    credit.acquire_or(lambda: woken.append("it"))
+    coming = [credit.acquire]
+    credit.lock = Lock()  # type: ignore[assignment]
+    credit.unbar(bar)
+
+    assert woken == ["it"]
+
+
 def test_every_bar_must_be_gone() -> None:
     credit, one, other = Credit(1), closed_for(1), closed_for(2, spared="end")
     credit.bar(one)

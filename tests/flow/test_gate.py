@@ -43,6 +43,7 @@ from rx_agui import (
     unbatch,
 )
 from rx_agui.clock import ThreadClock
+from rx_agui.codec import encode
 from rx_agui.flow._turn import Turn
 from rx_agui.probe import Probe, Watch, watching
 from rx_agui.sse import Parser
@@ -721,6 +722,37 @@ def test_acclosing_never_loses_what_was_accepted_on_a_loop(overflow: str) -> Non
     run(main())
 
 
+def test_what_comes_to_the_queue_as_the_stream_is_disposed_of_gives_its_permit_back() -> (
+    None
+):
+    class Mutex:
+        """Somebody disposes just before an event is put into the queue."""
+
+        def __enter__(self) -> None:
+            if happens:
+                happens.pop()()
+
+        def __exit__(self, *_: object) -> None: ...
+
+    def send(value: int) -> None:
+        assert outer.acquire()
+        permit = Permit(outer)
+        gate.send(Frame(encode(event(value)), permit))
+        permit.release()
+
+    outer = Credit(5)
+    gate, reader = Gate(), Reader()
+    subscription = reader.subscribe(gate.pipe(flow_control(1, overflow="error")))
+    send(1)
+    link: Any = gate.link
+    link._mutex = Mutex()
+    happens = [subscription.dispose]
+    send(2)
+    reader.let_go()
+
+    assert outer.in_flight == 0
+
+
 # -- the deadline ----------------------------------------------------------------------------
 
 
@@ -856,6 +888,88 @@ def test_only_one_of_many_who_close_is_told_what_was_lost() -> None:
         errors = [each.exception(SOON) for each in told]
         assert [e.lost for e in errors if isinstance(e, DrainTimeout)] == [3]
         reader.let_go(3)
+
+
+class GivingUp:
+    """A link on whose way down something happens."""
+
+    def __init__(self, link: Any, happens: Callable[[], object]) -> None:
+        self.link = link
+        self.happens = happens
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.link, name)
+
+    def abandon(self) -> int:
+        lost: int = self.link.abandon()
+        self.happens()
+        return lost
+
+
+def test_who_is_woken_while_a_gate_gives_up_is_told_what_was_lost() -> None:
+    """Giving up brings credit home, and that wakes whoever waits for it."""
+    told: list[int] = []
+
+    class Drained(threading.Event):
+        def set(self) -> None:
+            if self.is_set():
+                return
+            super().set()
+            try:
+                gate._report()  # as whoever waits does at once
+            except DrainTimeout as late:
+                told.append(late.lost)
+
+    gate, reader = opened(flow_control())
+    gate.send(event())
+    gate._drained = Drained()
+    gate._link = GivingUp(gate._link, reader.let_go)
+
+    gate.close(0.01)
+
+    assert told == [1]
+
+
+@pytest.mark.parametrize("on_a_loop", [False, True])
+def test_who_closes_while_another_thread_gives_up_waits_for_what_was_lost(
+    on_a_loop: bool,
+) -> None:
+    gives_up, may_go_on = threading.Event(), threading.Event()
+
+    class Drained(threading.Event):
+        """A second look means that somebody waits for the other thread."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            if timeout is None:
+                may_go_on.set()
+            elif not gives_up.is_set():
+                in_thread(lambda: gate._give_up(0.0))
+                gives_up.wait(SOON)
+                return False
+            return super().wait(timeout)
+
+    def leaving() -> None:
+        gives_up.set()
+        may_go_on.wait(SOON)
+
+    async def close() -> None:
+        in_thread(lambda: gate._give_up(0.0))
+        await asyncio.to_thread(gives_up.wait, SOON)
+        asyncio.get_running_loop().call_later(0.02, may_go_on.set)
+        await gate.aclose(0.0)
+
+    gate, reader = opened(flow_control())
+    gate.send(event())
+    gate._drained = Drained()
+    gate._link = GivingUp(gate._link, leaving)
+    closes: Callable[[], None] = (
+        (lambda: asyncio.run(close())) if on_a_loop else (lambda: gate.close(3600))
+    )
+    with pytest.raises(DrainTimeout) as late:
+        closes()
+
+    assert late.value.lost == 1
+    reader.let_go()
 
 
 def test_a_gate_that_closed_in_time_leaves_no_timer_behind() -> None:

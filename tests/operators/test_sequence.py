@@ -368,6 +368,18 @@ def test_a_number_that_cannot_be_read_says_why(
     assert [type(end) for end in played.ends] == [ProcessingError]
 
 
+def test_a_number_that_fails_as_its_stream_is_disposed_of_harms_nobody() -> None:
+    def failing(of: Mapping[str, Any]) -> int:
+        played.subscription.dispose()
+        raise ValueError("no number")
+
+    played = Played(sequence(number=failing))
+    played.push(event(1))
+
+    assert played.dropped == {"invalid": 1}
+    assert played.ends == []
+
+
 def test_a_frame_that_is_no_json_costs_itself_alone() -> None:
     told: list[StreamError] = []
 

@@ -327,6 +327,25 @@ def test_loops_in_several_threads_share_a_log() -> None:
     assert got == [[*range(1, events + 1)]] * loops
 
 
+@on_a_loop
+async def test_who_leaves_while_others_are_woken_is_left_out_under_the_lock() -> None:
+    class Waiting(set[Any]):
+        def discard(self, woken: Any) -> None:
+            locked.append(log._lock.locked())
+            super().discard(woken)
+
+    locked: list[bool] = []
+    log = MemoryLog()
+    await log.open("a")
+    log._streams["a"].waiting = Waiting()
+    reader = asyncio.create_task(read(log, "a"))
+    await asyncio.sleep(0)
+    reader.cancel()
+    await asyncio.wait([reader])
+
+    assert locked == [True]
+
+
 @pytest.mark.parametrize(
     "settings",
     [{"max_events": 0}, {"max_bytes": -1}, {"max_age": 0}, {"max_streams": 1.5}, {"max_total_bytes": 0}],

@@ -238,6 +238,29 @@ def test_at_the_deadline_what_is_left_is_counted_and_reported(
     stream.close()  # it was said once
 
 
+def test_who_is_woken_as_the_deadline_passes_is_told_what_was_lost() -> None:
+    class Stream(EventStream):
+        def _dropped(self) -> int:
+            """A reader is done with what it has, while what is lost is counted."""
+            while in_hand:
+                in_hand.pop().release()
+            return super()._dropped()
+
+    stream = Stream(StreamConfig(batch_enabled=False))
+    stream.start()
+    for n in range(3):
+        stream.send(event(n))
+    chunk = stream._outbox.take()
+    assert chunk is not None
+    in_hand = [chunk.permit]
+    told: list[DrainTimeout | None] = []
+    stream._outbox.done.add_done_callback(lambda _: told.append(stream._late))
+    stream.complete()
+    stream._give_up(stream._lateness)
+
+    assert [late and late.lost for late in told] == [2]
+
+
 def test_what_a_reader_took_before_the_deadline_is_not_lost(
     impatient: StreamConfig,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+from collections import deque
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ from rx_agui import (
     WouldBlock,
     batch,
 )
+from rx_agui.stream._outbox import Outbox
 
 SINGLE = StreamConfig(batch_enabled=False)
 
@@ -346,6 +348,29 @@ def test_a_push_reader_may_send_from_inside_on_next() -> None:
     assert heard == [0, 1, 2, 3, 4, 5]
 
 
+def test_the_last_chunk_that_comes_as_a_reader_finds_nothing_goes_before_the_end() -> (
+    None
+):
+    class Waiting(deque[StreamChunk]):
+        """The last one comes, and the end, just after somebody has looked."""
+
+        def __bool__(self) -> bool:
+            found = len(self) > 0
+            if coming and not outbox._mutex.locked():
+                outbox.on_next(coming.pop())
+                outbox.on_completed()
+            return found
+
+    coming = [StreamChunk(data=b"{}")]
+    outbox = Outbox(10, 1000)
+    outbox._chunks = Waiting()
+    outbox.on_room = lambda: None
+
+    assert outbox.take() is None
+    assert outbox.ending is None
+    assert outbox.take() is not None
+
+
 # -- readers that fail -----------------------------------------------------------------------
 
 
@@ -399,7 +424,8 @@ def test_a_stream_whose_reader_is_stuck_does_not_hold_up_another() -> None:
         for n in range(20):
             first.try_send(event(n, text="a" * 100))
 
-    threading.Thread(target=send_first).start()
+    sender = threading.Thread(target=send_first)
+    sender.start()
     assert inside.wait(SOON)
     reading = Reading(second)
     for n in range(2000):
@@ -408,6 +434,7 @@ def test_a_stream_whose_reader_is_stuck_does_not_hold_up_another() -> None:
 
     assert reading.all() == list(range(2000))
     stuck.set()
+    sender.join(SOON)
     first.close()
 
 

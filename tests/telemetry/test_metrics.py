@@ -759,7 +759,16 @@ def test_a_payload_is_as_old_as_its_first_event(told: Told, clock: Clock) -> Non
     assert first == pytest.approx(0.06)
 
 
-def test_a_wait_for_credit_is_told_with_how_it_ended(told: Told) -> None:
+def test_a_wait_for_credit_is_told_with_how_it_ended(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Waiting(threading.Event):
+        """While somebody waits for credit, the next of these happens."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            happens.pop(0)()
+            return self.is_set()
+
     source: Subject[Any] = Subject()
     held: list[Any] = []
     errors: list[StreamError] = []
@@ -771,15 +780,17 @@ def test_a_wait_for_credit_is_told_with_how_it_ended(told: Told) -> None:
         ),
         ops.do_action(holding(held)),
     ).subscribe()
+    happens: list[Callable[[], object]] = [
+        lambda: None,  # timeout
+        lambda: held.pop().release(),  # admitted
+        subscription.dispose,  # cancelled
+    ]
     source.on_next(EVENTS[0])
-    source.on_next(EVENTS[1])  # timeout
-    threading.Timer(0.01, lambda: held.pop().release()).start()
-    source.on_next(EVENTS[2])  # admitted
-    threading.Timer(0.01, subscription.dispose).start()
-    source.on_next(EVENTS[3])  # cancelled
+    with monkeypatch.context() as patched:
+        patched.setattr(threading, "Event", Waiting)
+        for event in EVENTS[1:4]:
+            source.on_next(event)
 
-    wait = "flow_control.wait.duration"
-    until(lambda: told.read().histogram(wait, outcome="cancelled")[0])
     numbers = told.read()
     outcomes = {
         outcome: numbers.histogram("flow_control.wait.duration", outcome=outcome)[0]
