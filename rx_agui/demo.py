@@ -104,6 +104,10 @@ class Demo:
         """End every run, by a RUN_ERROR that says why."""
         self._shutdown.begin()
 
+    async def stopped(self) -> None:
+        """Stop, and wait until every run has ended, also those whose readers left."""
+        await self._shutdown.drain()
+
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(f"the demo speaks http, not {scope['type']}")

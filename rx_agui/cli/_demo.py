@@ -39,6 +39,7 @@ def _server(app: Demo) -> Any:
             # All it could still say is, at length, that a reader is stuck.
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
             await super().shutdown(sockets)
+            await app.stopped()  # runs that are kept in a log outlive their readers
 
     return Server(
         uvicorn.Config(
