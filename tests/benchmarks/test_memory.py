@@ -30,7 +30,7 @@ PROMISED = {"identity": 40, "gzip": 80}
 @pytest.fixture(scope="module")
 def idle() -> dict[tuple[str, str], Viewers]:
     """Every kind, each in a process of its own."""
-    n = 1_000 if STRICT else 250
+    n = 1_000 if STRICT else 150
     kinds = [("bare", "identity"), *KINDS]
     with ThreadPoolExecutor(cpu_count()) as pool:
         found = list(pool.map(lambda of: viewers(of[0], of[1], n), kinds))
@@ -60,7 +60,7 @@ def test_an_idle_viewer_has_no_thread_and_no_timer(
 def test_a_viewer_that_has_read_long_and_waits_has_all_of_its_gzip_in_use(
     idle: dict[tuple[str, str], Viewers],
 ) -> None:
-    n, events = (1_000, 500) if STRICT else (250, 100)
+    n, events = (1_000, 500) if STRICT else (150, 100)
 
     read = viewers("alone", "gzip", n, events=events)
 
@@ -73,9 +73,9 @@ def test_a_viewer_that_has_read_long_and_waits_has_all_of_its_gzip_in_use(
 def test_a_viewer_whose_last_word_was_a_keep_alive_has_no_gzip_in_use(
     idle: dict[tuple[str, str], Viewers],
 ) -> None:
-    n, events = (1_000, 500) if STRICT else (250, 100)
+    n, events = (1_000, 500) if STRICT else (150, 100)
 
-    rests = viewers("alone", "gzip", n, events=events, keep_alive=1.0, rest=1.5)
+    rests = viewers("alone", "gzip", n, events=events, keep_alive=0.8, rest=1.1)
 
     above = rests.above(idle["bare", "identity"]).median
     print(f"alone, gzip, {events} events read, a keep-alive: {above:.1f} KB above bare")

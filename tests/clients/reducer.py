@@ -14,7 +14,7 @@ from rx_agui.testing import random_stream
 Lines = list[bytes]
 
 #: Random streams that are tried. RX_AGUI_STREAMS=5000 takes a few minutes.
-STREAMS = int(os.environ.get("RX_AGUI_STREAMS", "200"))
+STREAMS = int(os.environ.get("RX_AGUI_STREAMS", "80"))
 
 
 def reduced(

@@ -1,6 +1,6 @@
 """A stock client cannot tell a conflated stream from the original.
 
-RX_AGUI_STREAMS=5000 asks of so many random streams; the default is 200.
+RX_AGUI_STREAMS=5000 asks of so many random streams; the default is 80.
 """
 
 from __future__ import annotations

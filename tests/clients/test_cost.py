@@ -39,7 +39,7 @@ def test_conflated_tokens_cost_a_stock_client_a_twentieth(ag_ui_client: str) -> 
     fewer = conflated(each)
 
     one_by_one, merged = costs(
-        each, fewer, messages=1_000, package=ag_ui_client, folder=NODE
+        each, fewer, messages=100, package=ag_ui_client, folder=NODE
     )
 
     assert len(fewer) <= TOKENS / TOKENS_A_SECOND / 0.05 + 6

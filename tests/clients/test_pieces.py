@@ -1,6 +1,6 @@
 """A stock client that is given the pieces ends with what it was to be given whole.
 
-RX_AGUI_STREAMS=5000 asks of so many random streams; the default is 200.
+RX_AGUI_STREAMS=5000 asks of so many random streams; the default is 80.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ Event = dict[str, Any]
 Reduce = Callable[[list[Event]], list[Event]]
 
 #: How many random streams of each kind; 2,000 take ten minutes.
-STREAMS = int(os.environ.get("RX_AGUI_STREAMS", "80"))
+STREAMS = int(os.environ.get("RX_AGUI_STREAMS", "50"))
 
 #: Seeds that once told of a fault: of calls whose message a snapshot deleted, of results
 #: that stood among others, of a state that became null.
