@@ -62,7 +62,7 @@ def bars(rows: Iterable[tuple[Row, Measured]]) -> str:
         drawn.append(_text(beyond, y, figure(of.median, row.unit)))
     height = y + 34
     drawn.append(f'<path class="one" d="M{x(1):.1f} 22V{height - 24:.1f}"/>')
-    drawn.append(_text(x(1) - 4, height - 8, "as fast", "axis"))
+    drawn.append(_text(x(1) - 4, height - 8, "1 ×", "axis"))
     return _picture(_WIDTH, height, drawn)
 
 
