@@ -88,7 +88,7 @@ def encode(event: Any) -> bytes:
 
 
 def encode_many(events: Sequence[Any]) -> tuple[list[bytes], int]:
-    """The first of several at once, for half as much; and how many bytes they are.
+    """The first of several at once, for two thirds as much; and how many bytes they are.
 
     As many as make 64 KB, so that nobody waits long; none if one of them needs a closer
     look.

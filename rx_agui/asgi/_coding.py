@@ -57,13 +57,13 @@ _STORED, _EMPTY = 0xFFFF, b"\x03\0"
 
 
 class _Deflate:
-    """Blocks of RFC 1951, whose envelope is a subclass's: one stream, and no one's memory.
+    """One stream of RFC 1951's blocks, in an envelope that a subclass knows.
 
     Behind a flush a block begins at a byte, and may come from another compressor, which
     looks back at nothing of the one before. So who rests has none: 50 KB less.
     """
 
-    _head = b""
+    _head: bytes
 
     def __init__(self, level: int) -> None:
         self._level = level
@@ -99,9 +99,11 @@ class _Deflate:
         return self._head
 
     def _sum_up(self, data: bytes) -> None:
+        """Take `data` into what the trailer says of the whole."""
         raise NotImplementedError
 
     def _trailer(self) -> bytes:
+        """What the envelope has behind the last block."""
         raise NotImplementedError
 
 
