@@ -572,7 +572,6 @@ class Window(Entrance):
     def _stop(self, error: Exception) -> None:
         self.credit.close(error)
         self._lose_queue("write_failed")
-        self._ending = None
         self.line.dispose_upstream()
         self.top.on_end(error)
 
@@ -602,6 +601,8 @@ class Window(Entrance):
         self._lose_queue("cancelled")
 
     def _lose_queue(self, reason: str) -> None:
+        """Nobody will see what waits, nor the end that waits behind it."""
+        self._ending = None
         lost: list[Frame] = []
         with self._mutex:
             while self._queue:

@@ -439,6 +439,23 @@ def test_a_disposal_ends_the_stream_as_a_reader_who_left(told: Told) -> None:
     assert told.tree() == "stream chat"  # the event was dropped, so nothing was sent
 
 
+def test_an_end_that_waited_behind_a_queue_goes_with_the_queue(told: Told) -> None:
+    source: Subject[Any] = Subject()
+    operators = [flow_control(1, buffer_size=1), *five()[1:]]
+    chat = pipeline("chat", *operators, telemetry=told.telemetry())
+    subscription = source.pipe(
+        chat, ops.do_action(lambda payload: payload.permit.hold())
+    ).subscribe(SSEWriter(lambda data: None), scheduler=MarbleScheduler())
+    for event in EVENTS[:2]:
+        source.on_next(event)
+    source.on_completed()
+    subscription.dispose()
+
+    stream = told.span("stream")
+    assert numbers(stream, "session.close.reason") == ["client_disconnect"]
+    assert told.read().value("session.active") == 0
+
+
 def test_a_subscription_that_fails_does_not_stay_open(told: Told) -> None:
     async def agent() -> AsyncIterator[Any]:
         yield EVENTS[0]
