@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import settings
 from nginx import NGINX, nginx_before
 
+from rx_agui.clock import ThreadClock
 from rx_agui.operators import _stage
 from rx_agui.telemetry import _probe
 
@@ -119,6 +122,25 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         monkeypatch.setattr(module, "time_ns", clock)
     monkeypatch.setattr("time.time_ns", clock)  # as telemetry._probe reads it
     return clock
+
+
+@pytest.fixture(autouse=True)
+def no_timer_is_left() -> Iterator[None]:
+    """What one test left running does not speak, a minute later, in the middle of another."""
+    yield
+    deadline = time.monotonic() + 5.0
+    while due := _still_due():
+        assert time.monotonic() < deadline, f"timers are left: {due}"
+        threading.Event().wait(0.001)
+
+
+def _still_due() -> list[str]:
+    shared = ThreadClock.shared
+    return [
+        f"{due.action!r} in {when - shared.now():.3f} s"
+        for when, _, due in list(shared._due)
+        if due.action is not None
+    ]
 
 
 @pytest.fixture(autouse=True)

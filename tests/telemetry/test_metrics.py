@@ -582,11 +582,12 @@ def test_an_event_that_waits_is_counted_where_it_waits(told: Told) -> None:
 def test_a_batch_that_fills_is_counted_above_it_too(told: Told) -> None:
     gate = Gate()
     operators = [flow_control(), sequence(), batch(10, 60.0)]
-    gate.pipe(pipeline("chat", *operators, telemetry=told.telemetry())).subscribe()
-    for event in EVENTS[:3]:
-        gate.send(event)
+    run = gate.pipe(pipeline("chat", *operators, telemetry=told.telemetry()))
+    with run.subscribe():
+        for event in EVENTS[:3]:
+            gate.send(event)
+        numbers = told.read()
 
-    numbers = told.read()
     received = [
         numbers.value("operator.received.events", operator=o) for o in OPERATORS[:3]
     ]
