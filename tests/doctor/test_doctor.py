@@ -17,7 +17,7 @@ from rx_agui.errors import ConfigError, Refused, TransportError
 Nginx = Callable[..., AbstractContextManager[str]]
 
 #: Short, since a test waits for them.
-BRIEF: dict[str, Any] = {"silence": 2.5, "keep_alive": 0.4, "interval": 0.08}
+BRIEF: dict[str, Any] = {"silence": 1.6, "keep_alive": 0.4, "interval": 0.08}
 
 
 def diagnosed(url: str, **settings: Any) -> Report:
@@ -98,7 +98,7 @@ def test_nginx_that_takes_headers_and_has_no_patience_is_named(nginx: Nginx) -> 
     assert {"accept-lost", "accept-encoding-lost"} <= names(report)
     (cut,) = (one for one in report.diagnoses if one.name == "idle-timeout")
     after = float(cut.seen.split(" cut after ")[1].split()[0])
-    assert 0.9 <= after < 2.4
+    assert 0.9 <= after < 1.6
     assert "with a keep-alive every 0.4 s it lives" in cut.seen
     assert "proxy_read_timeout" in cut.cause
     lost = [one.seen for one in report.diagnoses if one.name == "header-lost"]

@@ -107,7 +107,7 @@ def test_a_waker_may_take_and_give_because_no_lock_is_held() -> None:
 
 
 def test_no_wake_up_is_lost_between_eight_threads() -> None:
-    size, rounds = 3, 20_000
+    size, rounds = 3, 5_000
     credit = Credit(size)
     mutex, inside, most = threading.Lock(), 0, 0
 
