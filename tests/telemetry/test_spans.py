@@ -443,9 +443,13 @@ def test_an_end_that_waited_behind_a_queue_goes_with_the_queue(told: Told) -> No
     source: Subject[Any] = Subject()
     operators = [flow_control(1, buffer_size=1), *five()[1:]]
     chat = pipeline("chat", *operators, telemetry=told.telemetry())
-    subscription = source.pipe(
-        chat, ops.do_action(lambda payload: payload.permit.hold())
-    ).subscribe(SSEWriter(lambda data: None), scheduler=MarbleScheduler())
+
+    def hold(payload: Any) -> None:
+        payload.permit.hold()
+
+    subscription = source.pipe(chat, ops.do_action(hold)).subscribe(
+        SSEWriter(lambda data: None), scheduler=MarbleScheduler()
+    )
     for event in EVENTS[:2]:
         source.on_next(event)
     source.on_completed()
