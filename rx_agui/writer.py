@@ -151,7 +151,7 @@ class SSEWriter(Sink):
             return
         permit.hold()
         try:
-            data = _format(value, self._stem)
+            data = self._format(value)
         except Exception as error:  # neither an event nor a payload
             self._lose(events)
             if send is not None:
@@ -178,6 +178,10 @@ class SSEWriter(Sink):
             self._park(permit.credit)
         elif is_idle:
             self._pump(work)
+
+    def _format(self, value: Any) -> bytes:
+        """The bytes of what came."""
+        return formatted(value, self._stem)
 
     def _claim(self, send: Send) -> None:
         """It is for us to say when a payload is done; the first says whose we are."""
@@ -541,7 +545,8 @@ class _SinkTally(Tally):
         return {"operator.buffer.usage": held}
 
 
-def _format(value: Any, stem: str) -> bytes:
+def formatted(value: Any, stem: str) -> bytes:
+    """A chunk, a frame or a bare event, with `stem` before its numbers."""
     if type(value) is StreamChunk:
         if stem and value.event_id:
             value = replace(value, event_id=stem + value.event_id)

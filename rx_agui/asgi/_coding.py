@@ -20,7 +20,16 @@ from typing import Any, Final, Protocol
 from rx_agui.errors import ConfigError, MissingExtra, require_one_of
 from rx_agui.frame import IDENTITY
 
-__all__ = ["CODINGS", "Encoder", "encoder", "negotiated", "offered"]
+__all__ = [
+    "CODINGS",
+    "MEM",
+    "WINDOW",
+    "Deflate",
+    "Encoder",
+    "encoder",
+    "negotiated",
+    "offered",
+]
 
 
 class Encoder(Protocol):
@@ -49,14 +58,14 @@ class _Identity:
 #: zlib's memory is 4 << window plus 512 << mem: 32 KiB for each reader with these, a
 #: fifth of what its defaults take, for a few percent more bytes. Deltas repeat what was
 #: said just before; a window of 8 KiB holds some eighty of them.
-_WINDOW, _MEM = 13, 5
+WINDOW, MEM = 13, 5
 
 #: Bytes of a block that is stored as it is, at most; and the last block of all, with
 #: nothing in it.
 _STORED, _EMPTY = 0xFFFF, b"\x03\0"
 
 
-class _Deflate:
+class Deflate:
     """One stream of RFC 1951's blocks, in an envelope that a subclass knows.
 
     Behind a flush a block begins at a byte, and may come from another compressor, which
@@ -66,7 +75,7 @@ class _Deflate:
     _head: bytes
 
     def __init__(self, level: int) -> None:
-        self._level = level
+        self.level = level
         self._stream: Any = None
         self._said_head = False
 
@@ -74,7 +83,7 @@ class _Deflate:
         stream = self._stream
         if stream is None:
             stream = self._stream = zlib.compressobj(
-                self._level, zlib.DEFLATED, -_WINDOW, _MEM
+                self.level, zlib.DEFLATED, -WINDOW, MEM
             )
         self._sum_up(data)
         packed: bytes = stream.compress(data) + stream.flush(zlib.Z_SYNC_FLUSH)
@@ -87,6 +96,15 @@ class _Deflate:
         self._sum_up(data)
         size = len(data)
         return self._begin() + struct.pack("<BHH", 0, size, size ^ _STORED) + data
+
+    def takes(self, block: bytes, data: bytes) -> bytes:
+        """A block of another compressor, which decodes to `data` behind what came before.
+
+        Whatever ours knew is further back than it thinks: the next begins anew.
+        """
+        self._stream = None
+        self._sum_up(data)
+        return self._begin() + block
 
     def finish(self) -> bytes:
         last = _EMPTY if self._stream is None else self._stream.flush()
@@ -107,7 +125,7 @@ class _Deflate:
         raise NotImplementedError
 
 
-class _Gzip(_Deflate):
+class _Gzip(Deflate):
     """RFC 1952: no name, no time, from any system."""
 
     _head = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
@@ -121,11 +139,11 @@ class _Gzip(_Deflate):
         return struct.pack("<LL", self._crc32, self._size & 0xFFFFFFFF)
 
 
-class _Zlib(_Deflate):
+class _Zlib(Deflate):
     """RFC 1950, which is what HTTP means by "deflate" (RFC 9110, §8.4.1.2)."""
 
     #: The window and, in two bytes that 31 divides, that the level is none in particular.
-    _head = bytes([(_WINDOW - 8) << 4 | 8, 0x85])
+    _head = bytes([(WINDOW - 8) << 4 | 8, 0x85])
     _adler32 = 1
 
     def _sum_up(self, data: bytes) -> None:

@@ -21,6 +21,7 @@ from reactivex.abc import DisposableBase
 
 from rx_agui.asgi._alone import outgoing
 from rx_agui.asgi._answer import LIVE, Answer, answer
+from rx_agui.asgi._broadcast import Seat
 from rx_agui.asgi._connection import Connection
 from rx_agui.asgi._ending import Course
 from rx_agui.asgi._failure import failure_of, run_error
@@ -67,6 +68,7 @@ class Viewer:
 
     Args:
         run: The producer, if it is in this process.
+        seat: Its place among those who read the same stream.
     """
 
     def __init__(
@@ -76,10 +78,12 @@ class Viewer:
         log: ReplayLog,
         connection: Connection,
         settings: Settings,
+        seat: Seat,
         *,
         resumes: bool,
     ) -> None:
         self._answer = answer
+        self._seat = seat
         self._run = run
         self._log = log
         self._settings = settings
@@ -92,6 +96,7 @@ class Viewer:
             self._witness,
             settings,
             stem=event_id_stem(name),
+            seat=seat,
             resumes=resumes,
             refusal=None if run is None else run.course.refusal,
         )
@@ -109,6 +114,8 @@ class Viewer:
             Refused: The run failed before its first event.
         """
         session = self.session
+        if self._answer.stream is not None:
+            self._seat.sits_at(self._answer.stream)
         subscription = self._subscribe()
         outcome = None
         try:
@@ -117,6 +124,7 @@ class Viewer:
             await session.say_goodbye(outcome)
         finally:
             session.leave()
+            self._seat.leave()
             subscription.dispose()
             session.writer.disposed()
             away = outcome is not None and outcome.reason in _SENT_AWAY
@@ -157,8 +165,7 @@ class Viewer:
                 del prelude  # which may be large, and the tail long
             tail = self._log.tail(stream, after)
             try:
-                lags = self._settings.conflate != "never"
-                async with aclosing(gathered(tail, lags)) as payloads:
+                async with aclosing(gathered(tail, self._keeps_up)) as payloads:
                     async for frame in payloads:
                         self._sends(frame)
                         after = frame.last
@@ -171,6 +178,10 @@ class Viewer:
                 if after or wants_prelude:
                     raise  # within a run there is no way on without coming back
                 wants_prelude = True  # it was promised everything, and has nothing yet
+
+    def _keeps_up(self, frame: Frame) -> bool:
+        """Whether the reader is to be sent this payload as it is."""
+        return self._settings.conflate == "never" or self._seat.keeps_up(frame)
 
     def _sends(self, frame: Frame) -> None:
         self.course.passes(frame)
@@ -197,6 +208,7 @@ class Viewer:
             self._reads(Run.of(self._log, stream))
         if self._answer.stream is None:
             self.session.writer.is_named(event_id_stem(stream))
+            self._seat.sits_at(stream)
             self.course.stream = stream
         return stream
 

@@ -7,7 +7,7 @@ writes    [a    ] [b c d    ] [e f ]     a write took long; what came goes toget
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from rx_agui.asgi._settings import Settings
 from rx_agui.frame import Frame
@@ -61,11 +61,12 @@ class _ConflateLagging(_Conflate):
 
 
 async def gathered(
-    tail: AsyncIterator[Frame], lags: bool
+    tail: AsyncIterator[Frame], keeps_up: Callable[[Frame], bool]
 ) -> AsyncGenerator[Frame, None]:
-    """The payloads of a tail; those that are there already as one, if `lags`.
+    """The payloads of a tail; those that are there already as one.
 
-    Nothing is looked for ahead of a reader that keeps up: it costs nothing more.
+    Nothing is looked for ahead of a reader that keeps up, by the clock or since
+    `keeps_up` says so of its next payload: it costs nothing more.
     """
     loop = asyncio.get_running_loop()
     ahead: asyncio.Task[Frame | None] | None = None
@@ -76,7 +77,7 @@ async def gathered(
             ahead = None
             if first is None:
                 return
-            if not lags or loop.time() - asked > _AT_ONCE:
+            if keeps_up(first) or loop.time() - asked > _AT_ONCE:
                 yield first
                 continue
             frames, size = [first], len(first.data)

@@ -40,7 +40,7 @@ class Reader:
     def wrote(self, number: int) -> None:
         """Everything up to this number has been sent to it."""
         self.written = max(self.written, number)
-        self._pace.gives_back()
+        self._pace.has_gone_out(number)
 
     def lag(self, now: float) -> float:
         """Seconds since it could have been sent what comes next for it."""
@@ -68,12 +68,13 @@ class Pace:
         """Somebody reads from behind this number."""
         reader = Reader(self, now, written)
         self._readers.add(reader)
+        self._furthest = max(self._furthest, written)
         return reader
 
     def leaves(self, reader: Reader) -> bool:
         """One reads no more. Whether nobody does now."""
         self._readers.discard(reader)
-        self.gives_back()
+        self._give_back()
         return not self._readers
 
     def stores(self, first: int, last: int, permit: Permit, now: float) -> None:
@@ -82,12 +83,19 @@ class Pace:
         if not self._marks or now - self._marks[-1][1] >= _BETWEEN_MARKS:
             self._marks.append((first, now))
         self._stored.append((last, permit))
-        self.gives_back()
+        self._give_back()
 
-    def gives_back(self) -> None:
+    def has_gone_out(self, number: int) -> None:
+        """One reader has been sent everything up to this number.
+
+        Nobody asks the others: a thousand who did would be a million for each payload.
+        """
+        if number > self._furthest:
+            self._furthest = number
+            self._give_back()
+
+    def _give_back(self) -> None:
         """Give back the credit of what the fastest reader has been sent."""
-        for reader in self._readers:
-            self._furthest = max(self._furthest, reader.written)
         limit = self._furthest if self._readers else self._furthest + self._allowance
         while self._stored and self._stored[0][0] <= limit:
             self._stored.popleft()[1].release()

@@ -12,6 +12,7 @@ import orjson
 
 from rx_agui.asgi._alone import serve_alone
 from rx_agui.asgi._answer import LIVE
+from rx_agui.asgi._broadcast import Seat
 from rx_agui.asgi._coding import Encoder, encoder, negotiated, offered
 from rx_agui.asgi._connection import Connection
 from rx_agui.asgi._failure import failure_of
@@ -195,8 +196,11 @@ class SSEResponse(_Base):
         _add_to(headers, b"access-control-expose-headers", b"Rx-Agui-Replay")
         if run is not None and self._shutdown is not None:
             self._shutdown.enrol(run)
-        connection = Connection(send, make_encoder, settings)
-        viewer = Viewer(answer, run, log, connection, settings, resumes=request.resumes)
+        seat = Seat(log)
+        connection = Connection(send, lambda: seat.in_step(make_encoder()), settings)
+        viewer = Viewer(
+            answer, run, log, connection, settings, seat, resumes=request.resumes
+        )
         with self._until_shutdown(connection, resumes=request.resumes):
             await viewer.serve(receive, self.status_code, headers)
 

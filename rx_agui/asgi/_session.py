@@ -19,13 +19,14 @@ from contextlib import suppress
 from typing import Any
 
 from rx_agui import probe
+from rx_agui.asgi._broadcast import Seat
 from rx_agui.asgi._connection import COMPLETED, GONE, Connection, Outcome
 from rx_agui.asgi._ending import Course
 from rx_agui.asgi._failure import ReaderGone, run_error
 from rx_agui.asgi._request import Receive
 from rx_agui.asgi._settings import Settings
 from rx_agui.errors import Trimmed
-from rx_agui.frame import Frame
+from rx_agui.frame import IDENTITY, Frame
 from rx_agui.probe import Probe, Watch
 from rx_agui.sse import format_frame
 from rx_agui.writer import SSEWriter, Write
@@ -67,6 +68,7 @@ class Session:
 
     Args:
         course: How far the run has come, as far as this reader is concerned.
+        seat: Among others who read the same.
         resumes: Whether the client comes back by itself, and to something.
         outlives_reader: Whether what writes here goes on when the reader is gone.
         refusal: What the source raised before its first event, if it did.
@@ -80,6 +82,7 @@ class Session:
         settings: Settings,
         *,
         stem: str = "",
+        seat: Seat | None = None,
         resumes: bool = False,
         outlives_reader: bool = False,
         refusal: Callable[[], BaseException | None] | None = None,
@@ -93,7 +96,7 @@ class Session:
         self._settings = settings
         #: Whether the run goes on without its reader, held back by nobody.
         self.is_alone = False
-        self.writer = _Writer(connection, self._write, stem)
+        self.writer = _Writer(connection, self._write, stem, seat)
         self._written = asyncio.wrap_future(self.writer.done)
         self._written.add_done_callback(self._all_written)
         self._listening: asyncio.Future[None] | None = None
@@ -162,9 +165,12 @@ class Session:
 class _Writer(SSEWriter):
     """Notes when something begins to wait, for who looks how long it has."""
 
-    def __init__(self, connection: Connection, write: Write, stem: str) -> None:
+    def __init__(
+        self, connection: Connection, write: Write, stem: str, seat: Seat | None
+    ) -> None:
         super().__init__(write, stream=stem)
         self._connection = connection
+        self._seat = seat
 
     def is_named(self, stem: str) -> None:
         """What ids begin with, if nobody knew before the first event."""
@@ -177,3 +183,8 @@ class _Writer(SSEWriter):
     def on_next(self, value: Any) -> None:
         self._connection.waits()
         super().on_next(value)
+
+    def _format(self, value: Any) -> bytes:
+        if self._seat is None or type(value) is not Frame or value.encoding != IDENTITY:
+            return super()._format(value)
+        return self._seat.format(value, self._stem)
