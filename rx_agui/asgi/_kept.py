@@ -184,7 +184,9 @@ class Viewer:
         return self._settings.conflate == "never" or self._seat.keeps_up(frame)
 
     def _sends(self, frame: Frame) -> None:
-        self.course.passes(frame)
+        if self._seat.tells_of_run(frame):
+            self.course.passes(frame)
+        self.course.began = True
         if frame.last <= self._replay_to:
             self.session.writer.counts("session.replayed.events", frame.events)
 

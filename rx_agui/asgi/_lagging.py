@@ -73,10 +73,15 @@ async def gathered(
     try:
         while True:
             asked = loop.time()
-            first = await (_next(tail) if ahead is None else ahead)
-            ahead = None
-            if first is None:
+            if ahead is None:
+                try:
+                    first = await anext(tail)
+                except StopAsyncIteration:
+                    return
+            elif (found := await ahead) is None:
                 return
+            else:
+                first, ahead = found, None
             if keeps_up(first) or loop.time() - asked > _AT_ONCE:
                 yield first
                 continue
