@@ -35,6 +35,7 @@ from rx_agui.errors import (
     require_at_least,
 )
 from rx_agui.flow import NO_PERMIT, Credit, Permit
+from rx_agui.flow._credit import Carrier
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.operators._stage import Sink, as_frame
 from rx_agui.probe import Send, Tally, Watch
@@ -177,7 +178,7 @@ class SSEWriter(Sink):
         elif is_idle and self._flush_interval:
             self._park(permit.credit)
         elif is_idle:
-            self._pump(work)
+            self._pump(work, permit.credit)
 
     def _format(self, value: Any) -> bytes:
         """The bytes of what came."""
@@ -266,10 +267,12 @@ class SSEWriter(Sink):
 
     # -- writing -------------------------------------------------------------
 
-    def _pump(self, work: _Work | None = None) -> None:
+    def _pump(self, work: _Work | None = None, credit: Credit | None = None) -> None:
         """Write until nothing waits. Only who has set `_is_busy` comes here."""
         if self._is_async:
-            self._start(None, None)
+            carrier = None if credit is None else credit.carrier
+            if carrier is None or not self._is_carried_by(carrier):
+                self._start(None, None)
             return
         if work is not None:
             self._under_way = work.begin()
@@ -286,6 +289,11 @@ class SSEWriter(Sink):
                     return
                 self._written(work)
             work = None
+
+    def _is_carried_by(self, carrier: Carrier) -> bool:
+        """Whether who brought the payload writes it, before it brings the next."""
+        is_here = running_loop() is self._loop
+        return is_here and carrier.carries(partial(self._pump_async, None, None))
 
     def _start(self, result: Awaitable[object] | None, work: _Work | None) -> None:
         """Go on writing in a task on the loop."""

@@ -14,7 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+)
 from contextlib import suppress
 from itertools import islice
 from threading import Lock
@@ -426,6 +433,10 @@ class _AsyncPull:
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         self._is_advancing = False  # and not in somebody's on_next, or cleaning up
+        self._is_handing_on = False
+        self._carried: Callable[[], Coroutine[Any, Any, None]] | None = None
+        if link.credit.size == 1:
+            link.credit.carrier = self
 
     def start(self) -> None:
         if not self._stopped:
@@ -491,7 +502,12 @@ class _AsyncPull:
                 link.credit.give(1)
                 raise
             self._is_advancing = False
-            self._hand_on(event)
+            try:
+                self._hand_on(event)
+            finally:
+                if self._carried is not None:
+                    carried, self._carried = self._carried, None
+                    await carried()
             self._is_advancing = True
             if time.monotonic() >= yield_at:
                 await asyncio.sleep(0)
@@ -505,8 +521,20 @@ class _AsyncPull:
         except StreamError as error:
             link.credit.give(1)
             link.refuse(error)
-        else:
+            return
+        self._is_handing_on = True
+        try:
             link.admit(prepared)
+        finally:
+            self._is_handing_on = False
+
+    def carries(self, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """See Carrier: a write costs no task of its own, nor a turn of the loop."""
+        is_here = self._is_handing_on and running_loop() is self._loop
+        if not is_here or self._carried is not None:
+            return False
+        self._carried = work
+        return True
 
 
 def _failing(link: Link, error: Exception) -> Callable[[], None]:
