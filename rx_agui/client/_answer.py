@@ -43,6 +43,7 @@ class Taken(NamedTuple):
     event: Event
     stream: str
     number: int
+    size: int  # bytes of its JSON
 
 
 @dataclass(slots=True)
@@ -154,17 +155,17 @@ class Answer:
             if self._is_policy(taken):
                 raise PolicyClose(taken.event.get("message", "no reason given"))
             if self._held is not None:
-                self._hold(taken, len(message.data))
+                self._hold(taken)
                 if taken.stream:
                     held, self._held = self._held, None
                     yield from held
             elif not self._cursor.has_passed(taken):
                 yield taken
 
-    def _hold(self, taken: Taken, size: int) -> None:
+    def _hold(self, taken: Taken) -> None:
         assert self._held is not None
         self._held.append(taken)
-        self._held_size += size
+        self._held_size += taken.size
         if self._held_size > self._max_size:
             raise PayloadTooLarge("a prelude", self._max_size)
 
@@ -183,7 +184,7 @@ class Answer:
         if message.event != "chunk":
             event = decode(chunk.data)
             if type(event.get("type")) is str:
-                yield Taken(event, stream, chunk.sequence_num)
+                yield Taken(event, stream, chunk.sequence_num, len(chunk.data))
             elif not message.event:  # under a name of its own it is not for us
                 raise WireError(f"not an AG-UI event, it has no type: {event!r:.80}")
             return
@@ -192,7 +193,8 @@ class Answer:
             raise self._error
         for frame in self._whole:
             for number, line in zip(frame.line_numbers(), frame.lines(), strict=True):
-                yield Taken(decode(line), self._stream if number else "", number)
+                stream = self._stream if number else ""
+                yield Taken(decode(line), stream, number, len(line))
         self._whole.clear()
 
     def _fail(self, error: Exception) -> None:

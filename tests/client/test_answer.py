@@ -153,7 +153,12 @@ def test_the_last_retry_counts_even_alone(answering: Answering) -> None:
 
 
 def enveloped(
-    first: int, values: list[str], *, name: str = "r", cut: int = 50
+    first: int,
+    values: list[str],
+    *,
+    name: str = "r",
+    cut: int = 50,
+    numbers: tuple[int, ...] | None = None,
 ) -> bytes:
     """A payload in the chunk profile: compressed, and cut into pieces."""
     from reactivex import of
@@ -170,9 +175,9 @@ def enveloped(
             piece.event_id = f"{name}/{piece.event_id}"
         pieces.append(format_sse_chunk(piece))
 
-    of(Frame(b"\n".join(lines), events=len(lines), first=first, last=last)).pipe(
-        compress(min_size=1), chunk(cut)
-    ).subscribe(write)
+    frame = Frame(b"\n".join(lines), events=len(lines), first=first, last=last)
+    frame.numbers = numbers
+    of(frame).pipe(compress(min_size=1), chunk(cut)).subscribe(write)
     return b"".join(pieces)
 
 
@@ -262,6 +267,17 @@ def test_a_prelude_without_an_end_meets_a_limit(answering: Answering) -> None:
 
     with pytest.raises(PayloadTooLarge, match="a prelude is larger than max_size=1000"):
         list(answer.read(f"{A}\n\n".encode() * 30))
+
+
+def test_a_prelude_in_one_payload_is_as_large_as_its_events(
+    answering: Answering,
+) -> None:
+    cursor = Cursor()
+    answer = answering(cursor, 40_000, holds_back=True)
+    numbers = (0,) * 499 + (500,)
+    prelude = enveloped(500, ["a"] * 500, cut=10_000, numbers=numbers)
+
+    assert read(answer, cursor, prelude, 10_000) == ["a"] * 500
 
 
 def test_a_bomb_in_a_payload_meets_a_limit(answering: Answering) -> None:
