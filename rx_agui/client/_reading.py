@@ -30,6 +30,7 @@ from rx_agui.client._request import (
 from rx_agui.errors import (
     ConnectionLost,
     DeadlineExceeded,
+    Gone,
     Refused,
     TransportError,
     Trimmed,
@@ -224,6 +225,9 @@ class Reading(AsyncIterator[dict[str, Any]]):
         )
         _log.debug("%s", opened)
         self._tell(opened)
+        if cursor.stream and replay == "live":
+            # Its numbers would pass for those of the run that we have a part of.
+            raise Gone(opened.url, response.status_code, "it has begun the run anew")
         starts_anew = cursor.id and replay in ("prelude", "trimmed")
         if starts_anew and self._settings.on_trimmed == "error":
             raise Trimmed(cursor.stream, cursor.number)

@@ -378,6 +378,15 @@ def test_a_stream_that_nobody_knows_any_more_is_gone() -> None:
     assert error.reason == "restarted"
 
 
+def test_a_run_that_was_begun_anew_is_no_tail_of_the_one_before() -> None:
+    again = run((1, STARTED), (2, C), (3, C), (4, FINISHED))
+    server = Server(answer(BEGIN, CUT), answer(again, rx_agui_replay="live"))
+    events, error = read_until_error(Gone, server)
+
+    assert events == [STARTED, A]
+    assert error.reason == "it has begun the run anew"
+
+
 def test_the_end_of_a_finished_run_is_no_more_events() -> None:
     server = Server(answer(status=204))
 
