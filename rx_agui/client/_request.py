@@ -105,8 +105,6 @@ async def _send(
     if request.resumes:
         headers["accept"] = "text/event-stream;resume=1, text/event-stream"
     headers |= request.headers
-    if cursor:
-        headers["last-event-id"] = cursor
     outgoing = client.build_request(
         request.method,
         request.url,
@@ -114,6 +112,8 @@ async def _send(
         content=request.content,
         timeout=httpx.Timeout(None, connect=request.connect_timeout),
     )
+    if cursor:  # in UTF-8, as a browser sends it
+        outgoing.headers["last-event-id"] = cursor
     auth = httpx.USE_CLIENT_DEFAULT if request.auth is None else request.auth
     if request.is_elsewhere:  # what a client adds is for the origin it was made for
         auth = None

@@ -185,6 +185,15 @@ def test_a_name_stays_as_it_was_escaped() -> None:
     assert server.cursors[1] == "l%C3%A4uft%2F1/1"
 
 
+def test_a_name_that_is_not_ascii_is_sent_back_as_a_browser_does() -> None:
+    server = Server(
+        answer(frame(STARTED, "läuft/1"), CUT), answer(frame(FINISHED, "läuft/2"))
+    )
+
+    assert read(server) == [STARTED, FINISHED]
+    assert (b"last-event-id", "läuft/1".encode()) in server.asked[1].headers.raw
+
+
 def test_waits_double_are_bounded_and_begin_again_behind_an_event() -> None:
     down = httpx.ConnectError("refused")
     server = Server(
