@@ -116,7 +116,7 @@ class _Zlib:
                 self._start = data
                 return
             # HTTP means zlib's format by deflate, but some servers send it raw.
-            if self._wbits == 15 and int.from_bytes(data[:2]) % 31:
+            if self._wbits == 15 and not _is_zlib(data):
                 self._wbits = -15
             self._unpacker = zlib.decompressobj(self._wbits)
         while data:
@@ -126,6 +126,11 @@ class _Zlib:
             if piece:
                 yield piece
             data = self._unpacker.unconsumed_tail or self._unpacker.unused_data
+
+
+def _is_zlib(data: bytes) -> bool:
+    """Whether it begins with zlib's header, which says deflate and has a check."""
+    return data[0] & 0x0F == 8 and int.from_bytes(data[:2]) % 31 == 0
 
 
 class _Brotli:

@@ -59,6 +59,15 @@ def test_a_body_is_unpacked_wherever_it_is_cut(
     assert unpacked(name, body, size) == TEXT
 
 
+def test_raw_deflate_is_told_from_zlibs_format_even_where_its_checksum_fits() -> None:
+    packer = zlib.compressobj(0, zlib.DEFLATED, -15)
+    text = b"x" * 23  # which is in the second byte, and 0x0117 is 9 * 31
+    body = packer.compress(text) + packer.flush()
+
+    assert body[:2] == b"\x01\x17"
+    assert unpacked("deflate", body, 1 << 20) == text
+
+
 @pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd"])
 def test_what_was_flushed_is_there_at_once(name: str) -> None:
     packer: Any
