@@ -119,7 +119,9 @@ class _Zlib:
             if self._wbits == 15 and not _is_zlib(data):
                 self._wbits = -15
             self._unpacker = zlib.decompressobj(self._wbits)
-        while data:
+        piece = b""
+        # It may have read all, and still hold what no longer went into a whole piece.
+        while data or (len(piece) == _PIECE and not self._unpacker.eof):
             if self._unpacker.eof:  # the next member
                 self._unpacker = zlib.decompressobj(self._wbits)
             piece = self._unpacker.decompress(data, _PIECE)

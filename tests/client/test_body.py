@@ -68,6 +68,12 @@ def test_raw_deflate_is_told_from_zlibs_format_even_where_its_checksum_fits() ->
     assert unpacked("deflate", body, 1 << 20) == text
 
 
+def test_nothing_stays_inside_when_all_was_read_with_a_whole_piece() -> None:
+    text = b"a" * (256 * 1024 + 100)  # the last 100 are one reference behind a piece
+
+    assert unpacked("deflate", raw_deflate(text), 1 << 20) == text
+
+
 @pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd"])
 def test_what_was_flushed_is_there_at_once(name: str) -> None:
     packer: Any
