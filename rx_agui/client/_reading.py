@@ -104,13 +104,9 @@ class Reading(AsyncIterator[dict[str, Any]]):
     """The events, one `async for` long. `aclose` ends it at once."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._request = settings.request
+        # Nothing in there knows us: who leaves the loop drops us, and so the connection.
         self._cursor = Cursor(settings.last_event_id)
-        self._attempt = 0
-        self._is_ours = False
-        self._ends_at: float | None = None
-        self._events = self._read()
+        self._events = _Way(settings, self._cursor).read()
 
     @property
     def last_event_id(self) -> str:
@@ -130,7 +126,20 @@ class Reading(AsyncIterator[dict[str, Any]]):
         """Close the connection. No more events will come."""
         await self._events.aclose()
 
-    async def _read(self) -> Any:
+
+class _Way:
+    """What a reading goes through."""
+
+    def __init__(self, settings: Settings, cursor: Cursor) -> None:
+        self._settings = settings
+        self._request = settings.request
+        self._cursor = cursor
+        self._attempt = 0
+        self._is_ours = False
+        self._ends_at: float | None = None
+
+    async def read(self) -> Any:
+        """The events, to the end of the run."""
         settings = self._settings
         if settings.deadline is not None:
             self._ends_at = asyncio.get_running_loop().time() + settings.deadline

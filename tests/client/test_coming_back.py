@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -274,6 +275,24 @@ def test_a_reading_knows_where_to_come_back() -> None:
             return [events.last_event_id] + [events.last_event_id async for _ in events]
 
     assert on_virtual_time(main()) == ["", "run/1", "run/2", "run/3", "run/4"]
+
+
+def test_who_leaves_the_loop_drops_the_connection() -> None:
+    server = Server(answer(BEGIN, 1e6))
+
+    async def main() -> bool:
+        async with server.client() as client:
+            async for _ in connect(URL, client=client):
+                break
+            await asyncio.sleep(1)
+            return body(server).closed
+
+    gc.collect()
+    gc.disable()  # it may not run for hours
+    try:
+        assert on_virtual_time(main())
+    finally:
+        gc.enable()
 
 
 def test_who_watches_is_told_of_each_connection() -> None:
