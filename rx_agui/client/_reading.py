@@ -179,7 +179,7 @@ class _Way:
             if response.status_code == 204:
                 self._nothing_more(response)
                 return
-            await self._in_time(require_stream(response))
+            await self._in_time(require_stream(response), limit=None)
             replay = response.headers.get(_REPLAY, "")
             self._opened(response, replay)
             # One that was made in memory, as in tests, is there and unpacked already.

@@ -9,6 +9,7 @@ browser turns it into a GET at a 301, and the run's input would be lost.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -35,6 +36,9 @@ _SECRETS = ("authorization", "cookie", "proxy-authorization")
 
 #: Bytes of an error's body to show.
 _REASON = 500
+
+#: Seconds it may take to come. The status alone says what is to be done.
+_SOON = 5.0
 
 #: Some servers of AG-UI say less exactly what they send. HTML is a log-in page.
 _STREAMS = ("text/event-stream", "text/plain", "application/json", "")
@@ -178,11 +182,12 @@ async def _reason(response: httpx.Response) -> str:
     httpx = require_httpx()
     body = b""
     try:
-        async for piece in response.aiter_bytes():
-            body += piece
-            if len(body) >= _REASON:
-                break
-    except (httpx.TransportError, httpx.DecodingError):
+        async with asyncio.timeout(_SOON):
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) >= _REASON:
+                    break
+    except (TimeoutError, httpx.TransportError, httpx.DecodingError):
         body = body or b""
     text = " ".join(body[:_REASON].decode("utf-8", "replace").split())
     return text or response.reason_phrase or "no reason given"

@@ -398,6 +398,17 @@ def test_an_endless_error_page_is_not_read_to_its_end() -> None:
     assert body(server).taken < 3
 
 
+@pytest.mark.parametrize("read_timeout", [2, 60])
+def test_an_error_page_that_never_ends_does_not_hide_the_error(
+    read_timeout: float,
+) -> None:
+    server = Server(answer(b"no such agent", 1e6, status=404))
+    _, error = read_until_error(Refused, server, read_timeout=read_timeout)
+
+    assert (error.status, error.reason) == (404, "no such agent")
+    assert body(server).closed
+
+
 def test_a_stream_that_nobody_knows_any_more_is_gone() -> None:
     server = Server(answer(BEGIN, CUT), answer(b"restarted", status=410))
     events, error = read_until_error(Gone, server)
