@@ -144,7 +144,8 @@ def connect(
     body, own = _body_of(json, content)
     request = Request(
         (method or ("GET" if body is None else "POST")).upper(),
-        str(parts.copy_merge_params(params or {})),
+        # httpx writes a query anew to merge it, and not all of it survives that.
+        str(parts.copy_merge_params(params) if params else parts),
         own | {name.lower(): value for name, value in (headers or {}).items()},
         body,
         auth,

@@ -103,6 +103,19 @@ def test_it_asks_as_one_who_can_come_back() -> None:
     assert "last-event-id" not in asked.headers
 
 
+@pytest.mark.parametrize("query", ["flag", "q=%ff", "sig=a/b%2Fc%20d;e"])
+def test_what_a_url_asks_stays_as_it_is_written(query: str) -> None:
+    server = Server(answer(BEGIN + END))
+
+    async def main() -> None:
+        async with server.client() as client:
+            async for _ in connect(f"{URL}?{query}", client=client):
+                pass
+
+    on_virtual_time(main())
+    assert server.asked[0].url.query == query.encode()
+
+
 def test_who_will_not_come_back_says_so() -> None:
     server = Server(answer(BEGIN + END))
     read(server, reconnect=None)
