@@ -63,4 +63,5 @@ class Reconnect:
         if not base:  # `retry: 0`
             return rest
         backoff = Backoff(min(base, self.longest), most=self.longest, jitter=1.0)
-        return rest + backoff.delay(attempt, lambda: 1.0 - self.random())
+        by_lot = backoff.delay(attempt, lambda: 1.0 - self.random())
+        return min(rest + by_lot, self.longest)
