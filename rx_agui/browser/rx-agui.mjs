@@ -344,6 +344,7 @@ class Run {
         const { attempts, repeat } = this.#settings;
         const isLast = !repeat || this.#status.attempt + 1 >= attempts;
         if (isLast || error instanceof StreamError) {
+          this.#connection.abort(error); // which may have been answered
           this.#tell("failed", { error });
           this.#forget();
           throw error;
@@ -386,6 +387,7 @@ class Run {
       }
       this.#tell("done");
     } catch (error) {
+      this.#connection.abort(error); // it may be open, and not ours to read
       if (!this.isStopped) this.#tell("failed", { error });
       throw error;
     } finally {

@@ -305,6 +305,19 @@ for (const frames of [PRELUDE.slice(0, 2), framed(RUN, "x").map((frame) => frame
   });
 }
 
+for (const replay of ["live", "trimmed"]) {
+  test(`a run that is given up takes the connection along: ${replay}`, async () => {
+    const useless = answer(WHOLE, { replay, end: "hang" });
+    const server = scripted(answer(FRAMES[0]), useless, useless);
+
+    runError((await read(server)).text);
+    await assert.rejects(read(server, { lastEventId: "run-1/1" }), StreamError);
+
+    assert.ok(server.asked[1].signal.aborted);
+    assert.ok(server.asked[2].signal.aborted);
+  });
+}
+
 test("a request that was never answered is repeated, if that is wished for", async () => {
   const down = new TypeError("fetch failed");
   const server = scripted(down, down, answer(WHOLE));
