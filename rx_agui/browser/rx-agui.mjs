@@ -577,9 +577,15 @@ class Run {
     const { signal } = this.#connection;
     const { fetch } = this.#settings; // a browser's own must not be called as our method
     const init = { ...this.#request.init, headers, signal };
-    const response = await this.#inTime(fetch(url, init), 0);
+    const { idle } = this.#settings;
+    const response = await this.#inTime(fetch(url, init), this.#isResumable ? idle : 0);
+    if (response === LATE) {
+      const late = new Cut(`no answer came for ${idle} ms`);
+      this.#connection.abort(late);
+      throw late;
+    }
     this.#status.connections += 1;
-    return /** @type {Response} */ (response); // it was never LATE
+    return response;
   }
 
   #addressed() {

@@ -357,6 +357,17 @@ test("a connection that has fallen silent is opened anew", async () => {
   assert.equal((await read(server, { idle: 5 })).text, WHOLE);
 });
 
+test("a server that does not answer who comes back is asked again", async () => {
+  for (const [options, ...answers] of [[{}, answer(FRAMES[0]), "silence"], [{ lastEventId: "run-1/1" }, "silence"]]) {
+    const server = scripted(...answers, (request) => answer(tail(FRAMES, request).bytes));
+
+    const { text } = await read(server, { idle: 5, ...options });
+
+    assert.ok(text.endsWith(FRAMES.slice(1).join("")));
+    assert.ok(server.asked.at(-2).signal.aborted);
+  }
+});
+
 // -- stopped ------------------------------------------------------------------------
 
 const stuck = {
