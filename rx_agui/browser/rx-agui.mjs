@@ -83,6 +83,9 @@ const RESUMES = "text/event-stream;resume=1";
 /** What a wait gives that took too long. */
 const LATE = Symbol("late");
 
+/** Milliseconds. A longer timer, and one that is to take for ever, would ring at once. */
+const LONGEST = 2 ** 31 - 1;
+
 /** Frames that wait for lower numbers, and payloads that wait for pieces. */
 const MAX_EARLY = 1000;
 const MAX_PARTIALS = 64;
@@ -667,7 +670,8 @@ class Run {
    */
   #inTime(promise, ms) {
     return new Promise((resolve, reject) => {
-      const timer = ms > 0 ? setTimeout(() => resolve(LATE), ms) : undefined;
+      const late = () => resolve(LATE);
+      const timer = ms > 0 ? setTimeout(late, Math.min(ms, LONGEST)) : undefined;
       this.#interrupt = (why) => {
         clearTimeout(timer);
         reject(why);

@@ -368,6 +368,21 @@ test("a server that does not answer who comes back is asked again", async () => 
   }
 });
 
+test("who waits for ever, or as long as no timer can, does not go on at once", async (t) => {
+  const set = [];
+  t.mock.method(globalThis, "setTimeout", (ring, ms) => {
+    set.push(ms);
+    setImmediate(ring); // when nothing else happens
+  });
+  const busy = answer("", { status: 503, headers: { "Retry-After": "99999999" } });
+  const server = scripted(answer(FRAMES[0]), busy, (request) => answer(tail(FRAMES, request).bytes));
+
+  assert.equal((await read(server, { idle: Infinity, attempts: 9 })).text, WHOLE);
+
+  assert.ok(set.length > 0);
+  assert.ok(set.every((ms) => ms < 2 ** 31), set.join());
+});
+
 // -- stopped ------------------------------------------------------------------------
 
 const stuck = {
