@@ -511,7 +511,9 @@ class Run {
   #take(frame, ready) {
     const type = runEvent(frame.data);
     if (frame.number > 0) {
-      if (frame.stream === this.#stream && frame.number <= this.#number) {
+      // Bare numbers of somebody's may begin again, or tell the time.
+      const isOrder = frame.stream !== "" || this.#settings.resequence > 0;
+      if (isOrder && frame.stream === this.#stream && frame.number <= this.#number) {
         this.#status.duplicates += 1;
         return;
       }

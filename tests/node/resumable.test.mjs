@@ -200,6 +200,12 @@ test("frames that come twice are dropped, and a RUN_ERROR without a number is th
   assert.equal(said.at(-1).lastEventId, "run-1/7");
 });
 
+test("bare numbers that begin again are no duplicates", async () => {
+  const bare = framed([RUN[0], RUN[6]]).join("").replaceAll("run-1/", "");
+
+  assert.equal((await read(scripted(answer(bare + bare)))).text, bare + bare);
+});
+
 test("a logged run that is sent away before its first id is asked for once more", async () => {
   const closing = 'data: {"type":"RUN_ERROR","message":"restarts"}\n\n';
   const server = scripted(answer(closing, { replay: "live" }), answer(WHOLE, { replay: "prelude" }));
