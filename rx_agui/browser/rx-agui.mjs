@@ -203,7 +203,7 @@ function answer(run, response) {
           if (!done) controller.enqueue(encoder.encode(value.map(written).join("")));
           else if (!run.isStopped) controller.close();
         } catch (error) {
-          if (run.isStopped) return; // and has been told
+          if (run.isStopped) return controller.error(error); // if it has not been told
           // A body that breaks kills a Node process under `@ag-ui/client`, whose reader
           // rejects once more where nobody listens. An event does not.
           controller.enqueue(encoder.encode(failure(error)));
@@ -375,6 +375,7 @@ class Run {
    */
   async *read(first) {
     try {
+      if (this.isStopped) throw this.#reason; // before anybody could be told
       for (let response = first; ; response = await this.#reopen()) {
         /** @type {unknown} */
         let why = new Cut("the connection ended before the run did");

@@ -418,6 +418,15 @@ for (const [where, answers] of Object.entries(stuck)) {
   });
 }
 
+test("whoever aborts between the answer and its body is not kept waiting", async () => {
+  for (const ask of [read, (server, options, init) => all(events("http://x", { fetch: server.fetch, ...options, ...init }))]) {
+    const stopping = new AbortController();
+    const onstate = ({ state }) => state === "open" && stopping.abort();
+
+    await assert.rejects(ask(scripted(answer(WHOLE)), { onstate }, { signal: stopping.signal }), { name: "AbortError" });
+  }
+});
+
 test("what is aborted before it begins asks nobody", async () => {
   const server = scripted(answer(WHOLE));
 
