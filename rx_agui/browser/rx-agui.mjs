@@ -86,6 +86,10 @@ const LATE = Symbol("late");
 /** Milliseconds. A longer timer, and one that is to take for ever, would ring at once. */
 const LONGEST = 2 ** 31 - 1;
 
+/** Characters of an error's body to show, and milliseconds it may take to come. */
+const REASON = 200;
+const SOON = 5000;
+
 /** Frames that wait for lower numbers, and payloads that wait for pieces. */
 const MAX_EARLY = 1000;
 const MAX_PARTIALS = 64;
@@ -784,9 +788,34 @@ async function refused(response) {
     const why = "the server says that the run is over, but its end never came";
     return new StreamError("HTTP_204", why);
   }
-  const text = (await response.text()).trim().slice(0, 200);
+  const text = (await start(response)).trim().slice(0, REASON);
   const code = status === 410 ? "REPLAY_GONE" : `HTTP_${status}`;
   return new StreamError(code, `the server answered with ${status}: ${text}`);
+}
+
+/**
+ * What the body says, as far as it does so soon; the status counts without it.
+ *
+ * @param {Response} response
+ */
+async function start({ body }) {
+  if (body === null) return "";
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
+  let text = "";
+  const close = () => reader.cancel().catch(() => {}); // which ends a read that hangs
+  const timer = setTimeout(close, SOON);
+  try {
+    for (let read; text.length < REASON && !(read = await reader.read()).done; ) {
+      text += decoder.decode(read.value, { stream: true });
+    }
+  } catch {
+    // what came of it must do
+  } finally {
+    clearTimeout(timer);
+    close();
+  }
+  return text;
 }
 
 /** @param {unknown} error */

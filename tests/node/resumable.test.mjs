@@ -311,6 +311,21 @@ for (const frames of [PRELUDE.slice(0, 2), framed(RUN, "x").map((frame) => frame
   });
 }
 
+for (const end of ["hang", "reset"]) {
+  test(`an error whose body does not end well is that error: ${end}`, async (t) => {
+    t.mock.method(globalThis, "setTimeout", (ring) => void setImmediate(ring));
+    const error = answer("who?", { status: 401, end });
+    const server = scripted(answer(FRAMES[0]), error, error);
+
+    const { code, message } = runError((await read(server)).text);
+    const reading = all(events("http://x", { fetch: server.fetch }));
+
+    assert.deepEqual([code, message], ["HTTP_401", "the server answered with 401: who?"]);
+    await assert.rejects(reading, { code: "HTTP_401" });
+    assert.equal(server.asked.length, 3);
+  });
+}
+
 for (const replay of ["live", "trimmed"]) {
   test(`a run that is given up takes the connection along: ${replay}`, async () => {
     const useless = answer(WHOLE, { replay, end: "hang" });
