@@ -13,7 +13,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +106,9 @@ class Reading(AsyncIterator[dict[str, Any]]):
     def __init__(self, settings: Settings) -> None:
         # Nothing in there knows us: who leaves the loop drops us, and so the connection.
         self._cursor = Cursor(settings.last_event_id)
-        self._events = _Way(settings, self._cursor).read()
+        self._way = _Way(settings, self._cursor)
+        self._events = self._way.read()
+        self._turn = asyncio.Lock()
 
     @property
     def last_event_id(self) -> str:
@@ -114,7 +116,11 @@ class Reading(AsyncIterator[dict[str, Any]]):
         return self._cursor.id
 
     async def __anext__(self) -> dict[str, Any]:
-        return await anext(self._events)
+        async with self._turn:
+            try:
+                return await anext(self._events)
+            except _Stopped:
+                raise StopAsyncIteration from None
 
     async def __aenter__(self) -> Reading:
         return self
@@ -123,8 +129,14 @@ class Reading(AsyncIterator[dict[str, Any]]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection. No more events will come."""
-        await self._events.aclose()
+        """Close the connection. No more events will come, to whoever waits for one."""
+        self._way.stop()
+        async with self._turn:
+            await self._events.aclose()
+
+
+class _Stopped(Exception):
+    """Somebody closes the reading while another waits for its next event."""
 
 
 class _Way:
@@ -137,6 +149,15 @@ class _Way:
         self._attempt = 0
         self._is_ours = False
         self._ends_at: float | None = None
+        self._is_stopped = False
+        self._limit: asyncio.Timeout | None = None  # of the wait we are in
+
+    def stop(self) -> None:
+        """Whoever waits in here waits no longer."""
+        self._is_stopped = True
+        if self._limit is not None:
+            with suppress(RuntimeError):  # it has just expired by itself
+                self._limit.reschedule(asyncio.get_running_loop().time())
 
     async def read(self) -> Any:
         """The events, to the end of the run."""
@@ -167,7 +188,7 @@ class _Way:
                             f"{settings.request.url}: {error}"
                         ) from error
                     why = error
-                if self._cursor.over or self._cursor.finished:
+                if self._cursor.over or self._cursor.finished or self._is_stopped:
                     return
                 await self._pause(why, at_least)
 
@@ -290,23 +311,27 @@ class _Way:
         Raises:
             TimeoutError: It took too long.
             DeadlineExceeded: The whole did.
+            _Stopped: Somebody closes the reading.
         """
         silence = self._settings.read_timeout if limit == -1.0 else limit
         now = asyncio.get_running_loop().time()
         left = None if self._ends_at is None else self._ends_at - now
         waits = [seconds for seconds in (silence, left) if seconds is not None]
+        within = 0.0 if self._is_stopped else max(0.0, min(waits)) if waits else None
         try:
-            async with asyncio.timeout(
-                max(0.0, min(waits)) if waits else None
-            ) as limit_:
+            async with asyncio.timeout(within) as self._limit:
                 return await awaitable
         except TimeoutError:
-            if not limit_.expired():
+            if self._limit is None or not self._limit.expired():
                 raise
+            if self._is_stopped:
+                raise _Stopped from None
             deadline = self._settings.deadline
             if deadline is not None and left is not None and min(waits) == left:
                 raise DeadlineExceeded(deadline, self._cursor.id) from None
             raise TimeoutError(f"nothing came for {silence:g} s") from None
+        finally:
+            self._limit = None
 
 
 async def _pieces(response: httpx.Response) -> AsyncGenerator[bytes, None]:

@@ -308,6 +308,38 @@ def test_who_leaves_the_loop_drops_the_connection() -> None:
         gc.enable()
 
 
+@pytest.mark.parametrize(
+    ("answers", "got"),
+    [
+        ([1e6], []),
+        ([answer(BEGIN, 1e6)], [STARTED, A]),
+        ([answer(BEGIN, 5.0, b":\n\n", 1e6)], [STARTED, A]),
+        ([answer(BEGIN, CUT), *(CUT,) * 4], [STARTED, A]),
+    ],
+    ids=["asking", "reading", "just then", "waiting"],
+)
+def test_a_reading_may_be_closed_while_another_waits_for_its_next_event(
+    answers: list[Any], got: list[dict[str, Any]]
+) -> None:
+    server = Server(*answers)
+    bodies = [body for body in server.bodies if isinstance(body, Script)]
+
+    async def main() -> tuple[list[dict[str, Any]], float]:
+        async with server.client() as client:
+            reading = connect(URL, client=client, reconnect=LONGEST).read()
+
+            async def consume() -> list[dict[str, Any]]:
+                return [event async for event in reading]
+
+            waiting = asyncio.create_task(consume())
+            await asyncio.sleep(5)
+            await reading.aclose()
+            assert all(body.closed for body in bodies)
+            return await waiting, asyncio.get_running_loop().time()
+
+    assert on_virtual_time(main()) == (got, 5)
+
+
 def test_who_watches_is_told_of_each_connection() -> None:
     told: list[Opened | Lost] = []
     server = Server(
