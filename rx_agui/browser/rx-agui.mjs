@@ -526,8 +526,9 @@ class Run {
       this.#number = frame.number;
       this.#status.lastEventId = frame.id;
       this.#status.attempt = 0;
-    } else if (type === "RUN_ERROR" && (this.#stream || this.#isLogged)) {
-      // The end of a connection. The end of a run that is logged has a number.
+    } else if (type === "RUN_ERROR" && this.#stream) {
+      // The end of a connection. The end of a run that is logged has a number; but one that
+      // failed before it had begun is in no log, and asked again, its agent would run again.
       throw new Cut(parsed(frame.data).message ?? "the server closed the connection");
     }
     if (frame.data === "") return; // an AG-UI client would try to parse it

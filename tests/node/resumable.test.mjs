@@ -207,10 +207,17 @@ test("bare numbers that begin again are no duplicates", async () => {
 });
 
 test("a logged run that is sent away before its first id is asked for once more", async () => {
-  const closing = 'data: {"type":"RUN_ERROR","message":"restarts"}\n\n';
-  const server = scripted(answer(closing, { replay: "live" }), answer(WHOLE, { replay: "prelude" }));
+  const server = scripted(answer("retry: 5\n\n", { replay: "live" }), answer(WHOLE, { replay: "prelude" }));
 
   assert.equal((await read(server)).text, WHOLE);
+});
+
+test("a run that failed before it had begun is not begun again", async () => {
+  const failed = 'data: {"type":"RUN_ERROR","message":"The agent failed."}\n\n';
+  const server = scripted(answer(failed, { replay: "live" }), answer(WHOLE, { replay: "live" }));
+
+  assert.equal((await read(server)).text, failed);
+  assert.equal(server.asked.length, 1);
 });
 
 test("a cursor that the caller sends is where the run goes on", async () => {
