@@ -124,7 +124,18 @@ async def _send(
         for name in _SECRETS:
             if name in client.headers:
                 outgoing.headers.pop(name, None)
+        _keep_cookies_of_hosts(client, outgoing)
     return await client.send(outgoing, auth=auth, stream=True, follow_redirects=False)
+
+
+def _keep_cookies_of_hosts(client: httpx.AsyncClient, outgoing: httpx.Request) -> None:
+    """Leave out those that no server has set: httpx sends them wherever it goes."""
+    cookies = require_httpx().Cookies()
+    for cookie in client.cookies.jar:
+        if cookie.domain:
+            cookies.jar.set_cookie(cookie)
+    outgoing.headers.pop("cookie", None)
+    cookies.set_cookie_header(outgoing)
 
 
 def _redirected(request: Request, response: httpx.Response) -> Request:

@@ -547,6 +547,25 @@ def test_secrets_do_not_follow_to_another_host(location: str, is_told: bool) -> 
     assert headers["x-own"] == "1"
 
 
+@pytest.mark.parametrize(
+    ("location", "sent"),
+    [("/moved", "of=client"), ("http://elsewhere.test/moved", "of=elsewhere")],
+)
+def test_a_cookie_of_the_client_does_not_follow_to_another_host(
+    location: str, sent: str
+) -> None:
+    async def main() -> httpx.Headers:
+        server = Server(answer(status=307, location=location), answer(BEGIN + END))
+        async with server.client() as client:
+            client.cookies.set("of", "client")
+            client.cookies.set("of", "elsewhere", domain="elsewhere.test")
+            async for _ in connect(URL, client=client):
+                pass
+        return server.asked[1].headers
+
+    assert on_virtual_time(main())["cookie"] == sent
+
+
 def test_a_circle_of_redirects_ends() -> None:
     server = Server(*(answer(status=307, location="/run") for _ in range(30)))
     _, error = read_until_error(TransportError, server)
