@@ -121,6 +121,12 @@ class Reading(AsyncIterator[dict[str, Any]]):
                 return await anext(self._events)
             except _Stopped:
                 raise StopAsyncIteration from None
+            except StopAsyncIteration:
+                if self._way.is_done:
+                    raise
+        # Cancelled, as by a timeout around one event, it has gone; and that is no end.
+        after = self._cursor.id
+        raise ConnectionLost("broken off before the run had ended", after=after)
 
     async def __aenter__(self) -> Reading:
         return self
@@ -151,6 +157,11 @@ class _Way:
         self._ends_at: float | None = None
         self._is_stopped = False
         self._limit: asyncio.Timeout | None = None  # of the wait we are in
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more is to come, or wanted."""
+        return self._cursor.over or self._cursor.finished or self._is_stopped
 
     def stop(self) -> None:
         """Whoever waits in here waits no longer."""
@@ -188,7 +199,7 @@ class _Way:
                             f"{settings.request.url}: {error}"
                         ) from error
                     why = error
-                if self._cursor.over or self._cursor.finished or self._is_stopped:
+                if self.is_done:
                     return
                 await self._pause(why, at_least)
 

@@ -290,6 +290,27 @@ def test_a_reading_knows_where_to_come_back() -> None:
     assert on_virtual_time(main()) == ["", "run/1", "run/2", "run/3", "run/4"]
 
 
+def test_a_wait_that_is_called_off_is_no_end_of_the_run() -> None:
+    server = Server(answer(BEGIN, 1e6))
+
+    async def main() -> None:
+        async with (
+            server.client() as client,
+            connect(URL, client=client).read() as events,
+        ):
+            assert [await anext(events), await anext(events)] == [STARTED, A]
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(events), 5)
+            with pytest.raises(ConnectionLost) as raised:
+                await anext(events)
+            assert raised.value.after == "run/2"
+            await events.aclose()
+            with pytest.raises(StopAsyncIteration):
+                await anext(events)
+
+    on_virtual_time(main())
+
+
 def test_who_leaves_the_loop_drops_the_connection() -> None:
     server = Server(answer(BEGIN, 1e6))
 
