@@ -191,8 +191,8 @@ class _Way:
                     raise
                 except TryAgain as error:
                     why, at_least = error, error.at_least
-                except (PolicyClose, TimeoutError) as error:
-                    why = error
+                except (PolicyClose, TimeoutError, ssl.SSLError) as error:
+                    why = error  # what TLS finds in the middle of a body, httpx passes
                 except httpx.TransportError as error:
                     if _is_for_good(error):
                         raise TransportError(

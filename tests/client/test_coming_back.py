@@ -148,7 +148,13 @@ def test_a_run_that_fails_ends_with_its_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "end", [[], [CUT], [httpx.RemoteProtocolError("incomplete chunked read")]]
+    "end",
+    [
+        [],
+        [CUT],
+        [httpx.RemoteProtocolError("incomplete chunked read")],
+        [ssl.SSLError("DECRYPTION_FAILED_OR_BAD_RECORD_MAC")],
+    ],
 )
 def test_a_connection_that_breaks_is_made_again_behind_the_last_event(
     end: list[Exception],
