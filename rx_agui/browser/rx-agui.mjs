@@ -928,7 +928,7 @@ class Blocks {
  * @property {number} chunkIndex
  * @property {number} totalChunks
  * @property {string} encoding
- * @property {number} [crc32]
+ * @property {number | null} [crc32] null where nobody needed it.
  * @property {number[]} [numbers]
  * @property {string} data
  */
@@ -997,7 +997,7 @@ class Payloads {
     if (this.#whole.size > MAX_WHOLE) this.#whole.delete(first(this.#whole));
     const inOrder = [...pieces].sort(([a], [b]) => a - b).map(([, bytes]) => bytes);
     const data = await decompressed(joined(inOrder), chunk.encoding, this.#maxSize);
-    if (chunk.crc32 !== undefined && crc32(data) !== chunk.crc32) {
+    if (chunk.crc32 != null && crc32(data) !== chunk.crc32) {
       throw new Cut(`payload ${chunk.sequenceNum} is not what was sent`);
     }
     return lines(new TextDecoder().decode(data).split("\n"), chunk, partial.id);
@@ -1043,7 +1043,7 @@ function envelope(data) {
     chunkIndex < totalChunks &&
     typeof encoding === "string" &&
     typeof chunk.data === "string" &&
-    (crc32 === undefined || Number.isSafeInteger(crc32)) &&
+    (crc32 == null || Number.isSafeInteger(crc32)) &&
     (numbers === undefined ||
       (Array.isArray(numbers) &&
         numbers.length === events &&

@@ -528,6 +528,12 @@ test("numbers that are not consecutive are kept", async () => {
   assert.deepEqual(parse(text), RUN);
 });
 
+test("a payload whose checksum nobody needed is read without one", async () => {
+  const chunks = chunked(RUN, { pieces: 2 }).map((chunk) => chunk.replace(/"crc32":\d+/, '"crc32":null'));
+
+  assert.equal((await read(scripted(answer(chunks.join(""))))).text, WHOLE);
+});
+
 test("chunks without numbers are read, each once", async () => {
   const chunks = chunked(RUN, { stream: null, pieces: 2 });
   const server = scripted(answer([...chunks, ...chunks].join("")));
