@@ -246,6 +246,7 @@ class Connection:
             return
         stuck = outcome.reason == "timeout" and self._sending is not None
         self.outcome.set_result(outcome._replace(stuck=True) if stuck else outcome)
+        self._opened.set()  # or who waits for a head that will never go waits for ever
         if stuck:
             self._call_off()
 
@@ -258,8 +259,7 @@ class Connection:
 
     async def finish(self, last_word: bytes = b"") -> None:
         """End the body: cleanly, if the reader still reads."""
-        if self._post is not None:
-            self._post.leave()
+        self.leave()
         gone = self.outcome.done() and self.outcome.result() is GONE
         if self._finished or gone or self._encoder is None:
             return
@@ -270,6 +270,11 @@ class Connection:
             pass
         except TimeoutError:
             self._call_off()
+
+    def leave(self) -> None:
+        """Be looked after no more."""
+        if self._post is not None:
+            self._post.leave()
 
 
 def _is_over(seconds: float, limit: float | None) -> bool:

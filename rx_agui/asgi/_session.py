@@ -157,7 +157,9 @@ class Session:
         await self.connection.finish(last_word)
 
     def leave(self) -> None:
-        """Forget the request."""
+        """Forget the request. A write that waits for its head waits no more."""
+        self.connection.close(GONE)
+        self.connection.leave()
         if self._listening is not None:
             self._listening.cancel()
 

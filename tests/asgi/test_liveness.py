@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from by_hand import STARTED, Agent, Event, Reader, reading, run_of, step
+from by_hand import STARTED, Agent, Event, Reader, get, reading, run_of, step
 from virtual import VirtualLoop, now, play
 
 from rx_agui.asgi import CANCEL, CONTINUE, Grace, SSEResponse, grace
 from rx_agui.asgi._patrol import Patrol
 from rx_agui.errors import ConfigError
+from rx_agui.replay import MemoryLog
 
 
 def typing(*pauses: float) -> Any:
@@ -369,6 +370,53 @@ def test_a_reader_who_leaves_before_anything_is_sent_leaves_nothing_behind() -> 
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     play(main())
+
+
+class NotFound(Exception):
+    status_code = 404
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_run_that_is_refused_leaves_no_write_behind(kept: bool) -> None:
+    more: Any = {"log": MemoryLog(), "stream": "s"} if kept else {}
+
+    async def main() -> None:
+        reader = await get(SSEResponse(Agent([], then=NotFound()), **more))
+        assert reader.status == 404
+        await asyncio.sleep(1)
+        assert others() == set()
+
+    play(main())
+
+
+@pytest.mark.parametrize("how", ["raises", "is called off"])
+@pytest.mark.parametrize("policy", [CANCEL, CONTINUE])
+def test_a_head_that_is_never_sent_holds_up_no_run(policy: Grace, how: str) -> None:
+    async def main() -> None:
+        agent = Agent([STARTED, *map(step, range(500))])
+        reader = Reader()
+
+        async def send(message: Any) -> None:
+            if how == "raises":
+                raise OSError("gone")
+            await asyncio.Event().wait()
+
+        response = SSEResponse(agent, on_disconnect=policy, window=10)
+        serving = asyncio.ensure_future(response(reader.scope, reader.receive, send))
+        await asyncio.sleep(1)
+        serving.cancel()  # unless it is over
+        await asyncio.wait([serving])
+        await asyncio.sleep(1)
+        assert agent.how == ("closed" if policy is CANCEL else "finished")
+        assert others() == set()
+        assert Patrol.here()._timer is None
+
+    play(main())
+
+
+def others() -> set[asyncio.Task[Any]]:
+    """Tasks that are still there."""
+    return asyncio.all_tasks() - {asyncio.current_task()}
 
 
 # -- held back -------------------------------------------------------------------------------
