@@ -188,7 +188,7 @@ class Connection:
     def look(self, now: float) -> float | None:
         """Do what is due; see Patrol."""
         settings = self._settings
-        if self.outcome.done() or self._finished:
+        if self.outcome.done():  # what ends the body has been sent only then
             return None
         if self._sending is not None and _is_over(
             now - self._sending[0], settings.send_timeout

@@ -152,6 +152,26 @@ def test_a_send_that_does_not_return_is_called_off_and_the_agent_cancelled(
     )
 
 
+def test_a_last_send_that_does_not_return_is_called_off_as_well() -> None:
+    async def main() -> None:
+        reader = Reader()
+
+        async def send(message: Any) -> None:
+            if b"RUN_FINISHED" in message.get("body", b""):
+                assert not message["more_body"]
+                reader.pause()
+            await reader.send(message)
+
+        response = SSEResponse(Agent(run_of("a")), send_timeout=20)
+        serving = asyncio.ensure_future(response(reader.scope, reader.receive, send))
+        done, _ = await asyncio.wait([serving], timeout=100)
+        assert done
+        assert 20 <= now() < 21
+        assert others() == set()
+
+    play(main())
+
+
 def test_a_keep_alive_that_does_not_return_is_called_off_as_well() -> None:
     async def main() -> None:
         response = SSEResponse(typing(), keep_alive=15, send_timeout=20)
