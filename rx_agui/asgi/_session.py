@@ -26,10 +26,10 @@ from rx_agui.asgi._failure import ReaderGone, run_error
 from rx_agui.asgi._request import Receive
 from rx_agui.asgi._settings import Settings
 from rx_agui.errors import Trimmed
-from rx_agui.frame import IDENTITY, Frame
+from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.probe import Probe, Watch
 from rx_agui.sse import format_frame
-from rx_agui.writer import SSEWriter, Write
+from rx_agui.writer import SSEWriter, Write, _Work
 
 __all__ = ["Refused", "Session", "Witness"]
 
@@ -96,11 +96,12 @@ class Session:
         self._settings = settings
         #: Whether the run goes on without its reader, held back by nobody.
         self.is_alone = False
-        self.writer = _Writer(connection, self._write, stem, seat)
+        self._has_ended = False
+        self.writer = _Writer(connection, self._write, stem, seat, course)
         self._written = asyncio.wrap_future(self.writer.done)
         self._written.add_done_callback(self._all_written)
         self._listening: asyncio.Future[None] | None = None
-        connection.is_last = lambda: course.over
+        connection.is_last = self.writer.gives_the_end
 
     async def _write(self, data: bytes) -> None:
         if self.is_alone:
@@ -110,6 +111,8 @@ class Session:
         except ReaderGone:
             if not self.outlives_reader:
                 raise
+        else:
+            self._has_ended = self.writer.gives_the_end()
 
     def _all_written(self, written: asyncio.Future[None]) -> None:
         error = None if written.cancelled() else written.exception()
@@ -148,7 +151,7 @@ class Session:
     async def say_goodbye(self, outcome: Outcome) -> None:
         """End the body. Who cannot come back is told that this is not the end."""
         last_word = b""
-        if not (outcome is COMPLETED or self.resumes or self.course.over):
+        if not (outcome is COMPLETED or self.resumes or self._has_ended):
             last_word = format_frame(Frame(run_error(outcome.told, outcome.code)))
         elif self.resumes:
             # All of its readers come back at once otherwise, to one who has just begun.
@@ -165,14 +168,26 @@ class Session:
 
 
 class _Writer(SSEWriter):
-    """Notes when something begins to wait, for who looks how long it has."""
+    """Notes when something begins to wait, for who looks how long it has.
+
+    And in which write the end of the run is. It may be long on its way: what comes before
+    it is compressed, or written; and it may come from another thread, while we write.
+    """
 
     def __init__(
-        self, connection: Connection, write: Write, stem: str, seat: Seat | None
+        self,
+        connection: Connection,
+        write: Write,
+        stem: str,
+        seat: Seat | None,
+        course: Course,
     ) -> None:
         super().__init__(write, stream=stem)
         self._connection = connection
         self._seat = seat
+        self._course = course
+        self._given = 0  # events
+        self._ends_at: int | None = None  # the end is so many events from the beginning
 
     def is_named(self, stem: str) -> None:
         """What ids begin with, if nobody knew before the first event."""
@@ -185,8 +200,29 @@ class _Writer(SSEWriter):
     def on_next(self, value: Any) -> None:
         self._connection.waits()
         super().on_next(value)
+        if self._course.over and _is_end(value, self._course.last):
+            self._ends_at = self._tally.taken  # nothing comes behind it
 
     def _format(self, value: Any) -> bytes:
         if self._seat is None or type(value) is not Frame or value.encoding != IDENTITY:
             return super()._format(value)
         return self._seat.format(value, self._stem)
+
+    def _next_work(self) -> _Work | None:
+        work = super()._next_work()
+        if work is not None:
+            self._given += work.events
+        return work
+
+    def gives_the_end(self) -> bool:
+        """Whether the end of the run is in what is being written, or was."""
+        return self._ends_at is not None and self._given >= self._ends_at
+
+
+def _is_end(payload: Frame | StreamChunk, last: int) -> bool:
+    """Whether a run that is over ends with it; what has no numbers is never put off."""
+    if isinstance(payload, Frame):
+        return not payload.last or payload.last >= last
+    if payload.chunk_index < payload.total_chunks - 1:
+        return False
+    return not payload.event_id.isdecimal() or int(payload.event_id) >= last

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from by_hand import FINISHED, STARTED, Agent, Event, Reader, get, run_of, step
+from by_hand import FINISHED, STARTED, Agent, Event, Reader, get, reading, run_of, step
 from virtual import play
 
 from rx_agui import (
     Frame,
     batch,
     chunk,
+    clock,
     compress,
     decompress,
     flow_control,
@@ -23,7 +24,7 @@ from rx_agui import (
     sequence,
     unbatch,
 )
-from rx_agui.asgi import SSEResponse
+from rx_agui.asgi import Shutdown, SSEResponse
 from rx_agui.asgi._ending import Course, ending
 from rx_agui.frame import StreamChunk
 from rx_agui.replay import MemoryLog
@@ -125,6 +126,73 @@ def test_an_agent_may_go_on_behind_the_end_of_its_run(kept: bool) -> None:
 
     play(main())
     assert saved == [True]
+
+
+class Hands:
+    """Work for other threads, done when the test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.jobs: list[Callable[[], object]] = []
+        monkeypatch.setattr(clock, "_compute", self._take)
+
+    def _take(self, job: Callable[[], Any], done: Callable[[Any], object]) -> None:
+        self.jobs.append(lambda: done(job()))
+
+    def do_one(self) -> None:
+        self.jobs.pop(0)()
+
+
+def test_an_end_that_is_still_compressed_goes_out_behind_what_comes_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hands = Hands(monkeypatch)
+    agent = Agent([STARTED, step("x" * 50_000), step("y" * 50_000), FINISHED])
+
+    async def main() -> Reader:
+        response = SSEResponse(agent, profile="chunk", batch_size=2)
+        async with reading(response) as reader:
+            await reader.until(lambda: len(reader.sent) == 2)
+            for _ in range(2):
+                await asyncio.sleep(1)  # all that can has been done
+                hands.do_one()
+            await asyncio.sleep(1)
+        return reader
+
+    reader = play(main())
+
+    assert [message.event for message in reader.messages] == ["chunk", "chunk"]
+    assert reader.ended
+
+
+def test_who_is_sent_away_before_the_end_was_written_is_told_so() -> None:
+    """Or a run that was cut off would pass for a success."""
+
+    async def main() -> Reader:
+        reader = Reader()
+
+        async def send(message: Any) -> None:
+            if b"RUN_STARTED" in message.get("body", b""):
+                await asyncio.sleep(2)  # meanwhile the run ends
+            await reader.send(message)
+
+        agent = Agent(run_of("a"))
+        agent.stops_at = 1
+        shutdown = Shutdown(1)
+        response = SSEResponse(agent, shutdown=shutdown)
+        serving = asyncio.ensure_future(response(reader.scope, reader.receive, send))
+        await reader.until(lambda: len(reader.sent) == 2)
+        await asyncio.sleep(0.1)
+        agent.may_go_on.set()
+        await asyncio.sleep(0.1)
+        assert agent.how == "finished"
+        await shutdown.drain()
+        await serving
+        return reader
+
+    reader = play(main())
+
+    assert reader.types[-1] == "RUN_ERROR"
+    assert reader.ended
 
 
 def test_an_event_that_cannot_be_sent_ends_the_run() -> None:
