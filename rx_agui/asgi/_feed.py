@@ -74,6 +74,7 @@ class Feed:
 
     def __init__(self, source: Any, chain: Chain) -> None:
         self.closed = asyncio.Event()
+        self._began = False
         self._leaving = False
         self._chain = chain
         self._subscription: DisposableBase = Disposable()
@@ -87,6 +88,8 @@ class Feed:
         """Nobody wants the rest: the source is cancelled."""
         self._leaving = True
         self._subscription.dispose()
+        if not self._began:  # and never will
+            self.closed.set()
 
     def _observable(self, source: Any) -> Observable[Any]:
         if hasattr(source, "receive_chunks"):
@@ -104,6 +107,7 @@ class Feed:
 
     async def _attended(self, source: AsyncIterable[Any]) -> AsyncIterator[Any]:
         """The same; but a cancellation from within is a failure like any other."""
+        self._began = True
         events = aiter(source)
         try:
             while True:

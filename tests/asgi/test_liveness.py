@@ -392,6 +392,22 @@ def test_a_reader_who_leaves_before_anything_is_sent_leaves_nothing_behind() -> 
     play(main())
 
 
+def test_an_agent_that_has_not_begun_is_not_waited_for() -> None:
+    async def main() -> None:
+        agent = Agent(run_of("a"))
+        reader = Reader()
+        serving = asyncio.ensure_future(
+            SSEResponse(agent)(reader.scope, reader.receive, reader.send)
+        )
+        await asyncio.sleep(0)  # it is subscribed next, and advanced after that
+        serving.cancel()
+        await asyncio.wait([serving])
+        assert now() == 0
+        assert agent.given == 0
+
+    play(main())
+
+
 class NotFound(Exception):
     status_code = 404
 
