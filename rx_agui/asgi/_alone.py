@@ -123,7 +123,12 @@ class _Run:
         """The connection has ended. What becomes of the run?"""
         course = self._course
         if outcome is COMPLETED:
-            if not await self._comes_to_rest(CLEANUP):
+            try:
+                rests = await self._comes_to_rest(CLEANUP)
+            except asyncio.CancelledError:  # what belongs to the request is gone
+                await self.stop("completed")
+                raise
+            if not rests:
                 _log.warning(
                     "%s: its agent is still at work %g s after its end, number %d, and "
                     "is cancelled",

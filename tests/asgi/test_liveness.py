@@ -377,6 +377,32 @@ def test_a_server_that_calls_the_response_off_cancels_the_agent() -> None:
     play(main())
 
 
+def test_a_server_that_calls_the_response_off_behind_its_end_cancels_the_agent() -> None:
+    cleaned: list[float] = []
+
+    async def agent() -> AsyncIterator[Event]:
+        try:
+            for event in run_of("a"):
+                yield event
+            await asyncio.Event().wait()
+        finally:
+            cleaned.append(now())
+
+    async def main() -> None:
+        reader = Reader()
+        serving = asyncio.ensure_future(
+            SSEResponse(agent)(reader.scope, reader.receive, reader.send)
+        )
+        await reader.until(lambda: reader.ended)
+        await asyncio.sleep(3)
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+        assert cleaned == [now()]
+
+    play(main())
+
+
 def test_a_reader_who_leaves_before_anything_is_sent_leaves_nothing_behind() -> None:
     async def main() -> None:
         agent = Agent(run_of("a"))
