@@ -159,10 +159,8 @@ class _Run:
 
     async def _comes_to_rest(self, seconds: float) -> bool:
         """Whether the source ends by itself in so many seconds."""
-        done = asyncio.wrap_future(self._session.writer.done)
-        waiting = {asyncio.shield(done)}
         timeout = None if seconds == inf else seconds
-        return not (await asyncio.wait(waiting, timeout=timeout))[1]
+        return not (await asyncio.wait({self._session.written}, timeout=timeout))[1]
 
     async def stop(self, reason: str) -> None:
         """Cancel it, and wait until it has cleaned up."""

@@ -98,8 +98,9 @@ class Session:
         self.is_alone = False
         self._has_ended = False
         self.writer = _Writer(connection, self._write, stem, seat, course)
-        self._written = asyncio.wrap_future(self.writer.done)
-        self._written.add_done_callback(self._all_written)
+        #: When everything was, or will not be; how that went is heard here.
+        self.written = asyncio.wrap_future(self.writer.done)
+        self.written.add_done_callback(self._all_written)
         self._listening: asyncio.Future[None] | None = None
         connection.is_last = self.writer.gives_the_end
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
@@ -301,6 +302,23 @@ def test_a_run_may_go_on_without_its_reader_for_a_while() -> None:
         assert agent.how == "cancelled"
 
     play(main())
+
+
+def test_a_run_that_is_cancelled_without_its_reader_raises_nothing_unheard() -> None:
+    unheard: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: unheard.append(context))
+        response = SSEResponse(agent := _ticking(), on_disconnect=grace(7))
+        async with reading(response) as reader:
+            await reader.until(lambda: b"STEP" in reader.body)
+        while not agent.how:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+    play(main())
+    gc.collect()
+    assert unheard == []
 
 
 class _ticking:
