@@ -14,7 +14,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from typing import NamedTuple
 
 from rx_agui.asgi._coding import Encoder
@@ -235,8 +234,12 @@ class Connection:
         return min(due)
 
     async def _beat(self) -> None:
-        with suppress(ReaderGone):  # whoever found out has set the outcome
+        try:
             await self._put(comment(), rests=True)
+        except ReaderGone:
+            pass  # whoever found out has set the outcome
+        except Exception as error:  # nobody else would hear of it
+            self.close(Outcome("error", f"it could not be written: {error!r}"))
 
     # -- its end ------------------------------------------------------------------------------
 

@@ -74,6 +74,25 @@ def test_silence_may_be_left_silent() -> None:
     play(main())
 
 
+def test_a_comment_that_fails_ends_the_connection() -> None:
+    async def main() -> None:
+        reader = Reader()
+
+        async def send(message: Any) -> None:
+            if message.get("body") == b":\n\n":
+                raise RuntimeError("what a middleware raises when it has closed")
+            await reader.send(message)
+
+        response = SSEResponse(typing(), keep_alive=15)
+        serving = asyncio.ensure_future(response(reader.scope, reader.receive, send))
+        done, _ = await asyncio.wait([serving], timeout=100)
+        assert done
+        assert 15 <= now() < 16
+        assert reader.types == ["RUN_STARTED", "RUN_ERROR"]
+
+    play(main())
+
+
 def test_a_thousand_idle_connections_have_one_timer() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -395,7 +414,9 @@ def test_a_server_that_calls_the_response_off_cancels_the_agent() -> None:
     play(main())
 
 
-def test_a_server_that_calls_the_response_off_behind_its_end_cancels_the_agent() -> None:
+def test_a_server_that_calls_the_response_off_behind_its_end_cancels_the_agent() -> (
+    None
+):
     cleaned: list[float] = []
 
     async def agent() -> AsyncIterator[Event]:
