@@ -183,7 +183,13 @@ class SSEResponse(_Base):
         send: Send,
     ) -> None:
         settings = self._settings
-        answer, run = await answered(request, self._source, log, self._stream, settings)
+        try:
+            answer, run = await answered(
+                request, self._source, log, self._stream, settings
+            )
+        except BaseException:  # the log failed, or we are called off
+            self._unused()
+            raise
         if answer.replay != LIVE:
             self._unused()
         if answer.status == 204:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -510,5 +511,34 @@ def test_a_coroutine_that_was_not_needed_is_closed() -> None:
         made = slow_factory()
         await get(SSEResponse(made), method="HEAD")
         assert made.cr_frame is None  # type: ignore[attr-defined]
+
+    play(main())
+
+
+@pytest.mark.parametrize("how", ["fails", "takes too long"])
+def test_a_coroutine_is_closed_if_the_log_does_not_say_whether_it_is_needed(
+    how: str,
+) -> None:
+    class Silent(MemoryLog):
+        async def position(self, stream: str) -> Any:
+            if how == "fails":
+                raise ConnectionError
+            await asyncio.Event().wait()
+
+    async def source() -> Any:
+        return RUN
+
+    async def main() -> None:
+        made = source()
+        response = SSEResponse(made, log=Silent(), stream="s")
+        reader = Reader()
+        serving = asyncio.ensure_future(
+            response(reader.scope, reader.receive, reader.send)
+        )
+        await asyncio.sleep(1)
+        serving.cancel()
+        await asyncio.wait([serving])
+        assert inspect.getcoroutinestate(made) == inspect.CORO_CLOSED
+        serving.cancelled() or serving.exception()
 
     play(main())
