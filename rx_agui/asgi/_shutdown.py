@@ -170,6 +170,8 @@ class Shutdown:
         """End this run, if it is under way at the deadline."""
         self._runs.add(run)
         run.working.add_done_callback(lambda _: self._forget(run))
+        if self.draining:  # it came before, and its log has taken so long to answer
+            run.loop.call_later(self.deadline, self._cancel_runs)
 
     def _forget(self, run: Run) -> None:
         self._runs.discard(run)

@@ -114,6 +114,29 @@ def test_a_run_that_nobody_reads_is_waited_for_and_cancelled_at_the_deadline() -
     play(main())
 
 
+def test_a_run_that_begins_behind_the_deadline_is_cancelled_as_well() -> None:
+    class Slow(MemoryLog):
+        async def open(self, stream: str) -> bool:
+            await asyncio.sleep(150)
+            return await super().open(stream)
+
+    async def main() -> None:
+        shutdown = Shutdown(deadline=100)
+        response = SSEResponse(
+            typing(10_000), log=Slow(), stream="s", shutdown=shutdown, max_duration=None
+        )
+        async with reading(response) as reader:
+            await asyncio.sleep(1)
+            shutdown.begin()
+            await reader.until(lambda: b"STEP" in reader.body)
+            begun = now()
+            assert begun > 150
+            await shutdown.drain()
+            assert now() - begun <= 101
+
+    play(main())
+
+
 def test_who_comes_while_the_server_stops_is_told_to_come_later() -> None:
     async def main() -> None:
         shutdown = Shutdown(deadline=10)
