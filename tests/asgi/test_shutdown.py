@@ -37,7 +37,9 @@ def test_readers_who_can_come_back_are_sent_away_early_and_not_all_at_once() -> 
 
         async def read() -> None:
             reader = Reader(headers=RESUMES)
-            response = SSEResponse(typing(), log=log, stream="s", shutdown=shutdown)
+            response = SSEResponse(
+                typing(), log=log, stream="s", shutdown=shutdown, on_disconnect=CONTINUE
+            )
             await response(reader.scope, reader.receive, reader.send)
             ended.append(now())
             assert reader.ended
