@@ -100,7 +100,8 @@ async def gathered(
             yield _all(frames)
     finally:
         if ahead is not None:
-            ahead.cancel()
+            ahead.cancel()  # and wait: what is being advanced cannot be closed
+            await asyncio.gather(ahead, return_exceptions=True)
         close = getattr(tail, "aclose", None)
         if close is not None:
             await close()
