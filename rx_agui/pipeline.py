@@ -18,6 +18,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from rx_agui.errors import ConfigError
 from rx_agui.frame import StreamChunk
 from rx_agui.operators import batch, chunk, compress, flow_control, sequence
+from rx_agui.operators._lift import Attended
 from rx_agui.probe import Probe, named
 
 __all__ = ["pipeline"]
@@ -72,7 +73,7 @@ def pipeline(
     return lambda source: _Named(compose(*steps)(source), name, probes)
 
 
-class _Named(Observable[Any]):
+class _Named(Attended[Any]):
     def __init__(
         self, inner: Observable[Any], name: str, probes: tuple[Probe, ...]
     ) -> None:

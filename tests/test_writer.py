@@ -32,6 +32,7 @@ from rx_agui import (
     flow_control,
     from_async_iterable,
     from_iterable,
+    pipeline,
     sequence,
 )
 from rx_agui.codec import encode
@@ -1044,13 +1045,17 @@ def test_a_whole_run_comes_out_as_it_went_in() -> None:
     assert [m.id for m in messages] == [str(n + 1) for n in range(len(events))]
 
 
-def test_whoever_waits_for_the_end_hears_that_the_subscription_was_disposed_of() -> (
-    None
-):
+@pytest.mark.parametrize("name", ["", "chat"])
+def test_whoever_waits_for_the_end_hears_that_the_subscription_was_disposed_of(
+    name: str,
+) -> None:
+    operators = flow_control(), sequence()
+
     async def main() -> None:
         gate = Gate()
         writer = SSEWriter(lambda data: None)
-        subscription = gate.pipe(flow_control(), sequence()).subscribe(writer)
+        named = [pipeline(name, *operators)] if name else operators
+        subscription = gate.pipe(*named).subscribe(writer)
         await gate.asend({"type": "A"})
 
         subscription.dispose()
