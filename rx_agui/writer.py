@@ -214,11 +214,12 @@ class SSEWriter(Sink):
         with self._mutex:
             if self._ending is not None or self.done.done():
                 return
+            is_left = self._failed is None
             error = self._failed = self._failed or StreamClosed(_DISPOSED)
             waiting, self._waiting = self._waiting, _Work()
             self._tally.count_drop("cancelled", waiting.events)
         waiting.release(None)
-        self._settle(error)
+        self._settle(error, is_left=is_left)
 
     def _refuse(self, error: Exception, permit: Permit) -> None:
         """End with `error`, behind what came before it."""
@@ -459,11 +460,13 @@ class SSEWriter(Sink):
         for each in unwritten:
             each.release(error)
 
-    def _settle(self, error: Exception | None) -> None:
+    def _settle(self, error: Exception | None, *, is_left: bool = False) -> None:
         with self._mutex:
             self._is_over = True
             watch, self._watch = self._watch, None
-        if watch is not None:
+        if watch is not None and is_left:  # maybe before its line says so, in turn
+            watch.ends("client_disconnect")
+        elif watch is not None:
             watch.ends("completed" if error is None else "error", error)
         with suppress(InvalidStateError):  # it has ended before, or was cancelled
             if error is None:

@@ -41,7 +41,7 @@ from rx_agui import (
     sequence,
     unbatch,
 )
-from rx_agui.probe import Probe
+from rx_agui.probe import Probe, watching
 from rx_agui.telemetry import _probe
 from rx_agui.testing import MarbleScheduler, simulated_run
 
@@ -437,6 +437,19 @@ def test_a_disposal_ends_the_stream_as_a_reader_who_left(told: Told) -> None:
     assert numbers(stream, "session.close.reason") == ["client_disconnect"]
     assert stream.status.status_code is StatusCode.UNSET
     assert told.tree() == "stream chat"  # the event was dropped, so nothing was sent
+
+
+def test_so_does_a_disposal_within_a_write(told: Told) -> None:
+    gate = Gate()
+    write = SSEWriter(lambda data: subscription.dispose())
+    with watching(told.telemetry()):
+        subscription = gate.pipe(*five(1)).subscribe(write)
+    gate.send(EVENTS[0])
+
+    stream = told.span("stream")
+    assert numbers(stream, "session.close.reason") == ["client_disconnect"]
+    assert stream.status.status_code is StatusCode.UNSET
+    assert told.read().value("session.active") == 0
 
 
 def test_an_end_that_waited_behind_a_queue_goes_with_the_queue(told: Told) -> None:
