@@ -269,13 +269,15 @@ class _Note:
 
 
 class _Budget:
-    """Payloads that may become spans: so many a second, and a second's worth at once."""
+    """Payloads that may become spans: so many a second, and a second's worth at once.
+
+    Streams that ask for the same share it. Who asks for fewer takes nothing from the others.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._mutex = Lock()
-        self._left: float | None = None
-        self._since = 0.0
+        self._left: dict[float, tuple[float, float]] = {}  # and since when
 
     def spend(self, per_second: float | None) -> bool:
         """Whether one more may."""
@@ -284,10 +286,9 @@ class _Budget:
         with self._mutex:
             now = self._clock()
             most = max(per_second, 1.0) if per_second else 0.0
-            left = most if self._left is None else self._left
-            left = min(most, left + (now - self._since) * per_second)
-            self._since = now
-            self._left = left - 1 if left >= 1 else left
+            left, since = self._left.get(per_second, (most, now))
+            left = min(most, left + (now - since) * per_second)
+            self._left[per_second] = (left - 1 if left >= 1 else left), now
             return left >= 1
 
 

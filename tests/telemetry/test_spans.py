@@ -735,6 +735,20 @@ def test_a_budget_below_one_a_second_is_one_now_and_then() -> None:
     assert 9 <= traced <= 11
 
 
+@pytest.mark.parametrize("few", [0, 0.1])
+def test_a_stream_that_asks_for_few_takes_nothing_from_the_others(few: float) -> None:
+    now = 0.0
+    budget = _probe._Budget(lambda: now)
+    traced = 0
+    for hundredth in range(1000):
+        now = hundredth / 100
+        budget.spend(few)
+        if hundredth % 10 == 0:
+            traced += budget.spend(20)
+
+    assert traced == 100
+
+
 def test_the_budget_is_one_for_the_process(
     told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
