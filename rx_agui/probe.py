@@ -292,8 +292,9 @@ class Watch:
         self.origin: Callable[[], Any] | None = None
         self.wants_steps = False
         self.propagates = False
+        #: Whether it has ended: nobody hears of it any more.
+        self.is_over = False
         self._parts = 0
-        self._over = False
         self._complaints: set[tuple[Probe, str]] = set()
         self._mutex = Lock()
         self._tell("started", self)
@@ -330,12 +331,12 @@ class Watch:
         """
         with self._mutex:
             self._parts -= 1
-            if self._over:
+            if self.is_over:
                 return
             self.reason = self.reason or reason
             self.error = self.error or error
-            self._over = self._parts <= 0 or at_once
-            if not self._over:
+            self.is_over = self._parts <= 0 or at_once
+            if not self.is_over:
                 return
         self._tell("ended", self)
 

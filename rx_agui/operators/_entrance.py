@@ -20,7 +20,7 @@ from rx_agui import probe
 from rx_agui.errors import StreamError
 from rx_agui.flow import NO_PERMIT, Credit
 from rx_agui.flow._credit import Passage
-from rx_agui.frame import Frame
+from rx_agui.frame import Frame, StreamChunk
 
 if TYPE_CHECKING:
     from rx_agui.operators._line import Line
@@ -35,7 +35,16 @@ class Entrance:
     It is the observer of a foreign source, and the Link of one of ours.
     """
 
-    __slots__ = ("_gathers", "_take", "clock", "credit", "line", "prepare", "top")
+    __slots__ = (
+        "_gathers",
+        "_in_pieces",
+        "_take",
+        "clock",
+        "credit",
+        "line",
+        "prepare",
+        "top",
+    )
 
     timeout: float | None = None
     waits = True
@@ -47,6 +56,7 @@ class Entrance:
         self.credit = credit
         self.clock = line.clock
         self.top = top
+        self._in_pieces: probe.Send | None = None  # whose pieces come
         credit.is_inside = line.turn.is_owned_by
 
     def begin(self, top: Stage) -> None:
@@ -73,6 +83,8 @@ class Entrance:
     def mark(self, frame: Any) -> None:
         """Note on a frame where it comes from, if the stream is watched."""
         watch = self.line.watch
+        if watch is not None and type(frame) is StreamChunk:
+            self._mark_piece(frame, watch)
         if watch is None or type(frame) is not Frame:
             return
         came = frame.trace
@@ -85,6 +97,15 @@ class Entrance:
         frame.trace = send = probe.Send(watch, time_ns(), frame.events)
         if origin is not None:
             send.comes_from(origin, frame.events)
+
+    def _mark_piece(self, piece: StreamChunk, watch: probe.Watch) -> None:
+        """A piece from a stream that has ended is of ours now: nobody listens there."""
+        came = piece.trace
+        if not isinstance(came, probe.Send) or not came.watch.is_over:
+            return
+        if self._in_pieces is None or not piece.chunk_index:
+            self._in_pieces = probe.Send(watch, time_ns(), piece.events)
+        piece.trace = self._in_pieces
 
     def sets_out(self, frame: Any) -> None:
         """A frame that is not gathered goes past the stages that pass all."""

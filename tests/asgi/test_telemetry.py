@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from by_hand import STARTED, Agent, Reader, get, reading, run_of, step
+from by_hand import FINISHED, STARTED, Agent, Reader, get, reading, run_of, step
 from virtual import play
 
-from rx_agui import pipeline, probe, sequence
+from rx_agui import batch, chunk, compress, pipeline, probe, sequence
 from rx_agui.asgi import CANCEL, Shutdown, SSEResponse
 from rx_agui.flow import from_iterable
+from rx_agui.frame import StreamChunk
 from rx_agui.probe import Probe, Reading, Watch
 from rx_agui.replay import MemoryLog
 
@@ -71,6 +72,30 @@ def test_a_pipeline_of_the_users_keeps_its_name_and_is_one_stream(notes: Notes) 
 
     assert [watch.pipeline for watch in notes.watches] == ["mine"]
     assert list(notes.readings("mine")) == ["sequence", "ending", "sink"]
+
+
+def test_chunks_of_a_stream_that_has_ended_are_written_in_the_response_s_own(
+    notes: Notes,
+) -> None:
+    chunks: list[StreamChunk] = []
+    run = [STARTED, step("x" * 300), FINISHED]
+    whole = batch(2), compress(min_size=1), chunk(60)
+    from_iterable(run).pipe(pipeline("ended", sequence(), *whole)).subscribe(
+        chunks.append
+    )
+    assert chunks[0].total_chunks > 1
+
+    async def agent() -> Any:
+        for piece in chunks:
+            yield piece
+
+    play(get(SSEResponse(agent, name="chat")))
+
+    assert list(notes.readings("chat")) == ["ending", "sink"]
+    sink = notes.readings("chat")["sink"]
+    assert (sink.received, sink.emitted) == (3, 3)
+    assert "sink" not in notes.readings("ended")
+    assert notes.of("chat")[0].delivered[0] == 2  # payloads, however many pieces
 
 
 def test_nobody_who_watches_costs_nothing() -> None:
