@@ -15,6 +15,8 @@ run gets the bare tail, and who has seen nothing gets the prelude.
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -82,6 +84,30 @@ async def _first(request: Request, stream: str | None, log: ReplayLog) -> Answer
             return Answer(200, "prelude", stream, last=position.last)
     if joins:
         return Answer(410, why="there is no such stream to join (any more)")
-    if stream is not None and not await log.open(stream):
+    if stream is not None and not await _opened(log, stream):
         return Answer(200, "prelude", stream)  # somebody was faster by a moment
     return Answer(200, LIVE, stream)
+
+
+#: Names that are given back; the event loop alone would forget them.
+_given_back: set[asyncio.Task[None]] = set()
+
+
+async def _opened(log: ReplayLog, stream: str) -> bool:
+    """Claim a name. Called off meanwhile, we give it back: nobody would ever fill it."""
+    opening = asyncio.ensure_future(log.open(stream))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        giving_back = asyncio.ensure_future(_give_back(log, stream, opening))
+        _given_back.add(giving_back)
+        giving_back.add_done_callback(_given_back.discard)
+        raise
+
+
+async def _give_back(
+    log: ReplayLog, stream: str, opening: asyncio.Future[bool]
+) -> None:
+    with suppress(Exception):  # there is nobody to tell
+        if await opening:
+            await log.forget(stream)

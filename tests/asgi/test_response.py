@@ -542,3 +542,27 @@ def test_a_coroutine_is_closed_if_the_log_does_not_say_whether_it_is_needed(
         serving.cancelled() or serving.exception()
 
     play(main())
+
+
+def test_a_name_that_was_claimed_for_who_is_called_off_meanwhile_is_given_back() -> (
+    None
+):
+    class Slow(MemoryLog):
+        async def open(self, stream: str) -> bool:
+            opened = await super().open(stream)
+            await asyncio.sleep(1)
+            return opened
+
+    async def main() -> None:
+        response = SSEResponse(Agent(RUN), log=Slow(), stream="s")
+        reader = Reader()
+        serving = asyncio.ensure_future(
+            response(reader.scope, reader.receive, reader.send)
+        )
+        await asyncio.sleep(0.5)
+        serving.cancel()
+        await asyncio.wait([serving])
+        await asyncio.sleep(1)
+        assert (await get(response)).events == RUN  # else it waits for a run for ever
+
+    play(main())
