@@ -83,6 +83,7 @@ class Connection:
         self._settings = settings
         self._loop = loop
         self._opened = asyncio.Event()
+        self._opening: asyncio.Timeout | None = None
         self._lock = asyncio.Lock()
         self._post: Post | None = None
         self._began = loop.time()
@@ -99,17 +100,28 @@ class Connection:
     # -- its beginning ---------------------------------------------------------------
 
     async def open(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Send the head, and the first bytes at once."""
+        """Send the head, and the first bytes at once.
+
+        Raises:
+            ReaderGone: They could not be; or not soon, and the connection has ended.
+        """
         self._post = Patrol.here().join(self, self._next_look(self._began))
         start: Message = {
             "type": "http.response.start",
             "status": status,
             "headers": headers,
         }
-        await self._guarded(start)
-        self._encoder = self._make_encoder()
         retry_ms = self._settings.retry * random.uniform(1.0, 1.5) * 1000
-        await self._put(b":\nretry: %d\n\n" % retry_ms, rests=True)
+        soon = _LAST_WORD if self.outcome.done() else None
+        try:
+            async with asyncio.timeout(soon) as self._opening:
+                await self._guarded(start)
+                self._encoder = self._make_encoder()
+                await self._put(b":\nretry: %d\n\n" % retry_ms, rests=True)
+        except TimeoutError as error:
+            raise ReaderGone("the head could not be sent in time") from error
+        finally:
+            self._opening = None
         self._opened.set()
 
     async def listen(self, receive: Receive) -> None:
@@ -252,6 +264,8 @@ class Connection:
         self._opened.set()  # or who waits for a head that will never go waits for ever
         if stuck:
             self._call_off()
+        elif self._opening is not None:
+            self._opening.reschedule(self._loop.time() + _LAST_WORD)
 
     def _call_off(self) -> None:
         """What is being sent will never have been: the body is broken, and over."""

@@ -12,7 +12,7 @@ import pytest
 from by_hand import FINISHED, STARTED, Agent, Reader, get, reading, step
 from virtual import now, play
 
-from rx_agui.asgi import CONTINUE, Shutdown, SSEResponse
+from rx_agui.asgi import CANCEL, CONTINUE, Shutdown, SSEResponse
 from rx_agui.errors import ConfigError
 from rx_agui.replay import MemoryLog
 
@@ -169,6 +169,35 @@ def test_a_reader_who_is_stuck_does_not_hold_up_the_drain() -> None:
         assert now() < 100
         await serving
         assert agent.how == "closed"
+
+    play(main())
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("begun", ["before the head", "behind it"])
+def test_a_head_that_does_not_go_out_does_not_hold_up_the_drain(
+    begun: str, kept: bool
+) -> None:
+    async def main() -> None:
+        shutdown = Shutdown(deadline=10)
+        more: dict[str, Any] = {"log": MemoryLog(), "stream": "s"} if kept else {}
+        reader = Reader()
+        reader.pause()
+        grace = 100 if begun == "before the head" else 0
+        response = SSEResponse(
+            lambda: asyncio.Event().wait(),
+            shutdown=shutdown,
+            status_grace=grace,
+            on_disconnect=CANCEL,
+            **more,
+        )
+        serving = asyncio.ensure_future(
+            response(reader.scope, reader.receive, reader.send)
+        )
+        await asyncio.sleep(1)
+        await asyncio.wait([asyncio.ensure_future(shutdown.drain())], timeout=20)
+        assert serving.done()
+        assert now() < 14
 
     play(main())
 
