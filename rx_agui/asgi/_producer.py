@@ -124,6 +124,9 @@ class Run:
             await self._record()
         except Exception as error:
             await self._log_failed(error)
+        except asyncio.CancelledError:  # the loop closes
+            self._gives_up()
+            raise
         finally:
             self._is_over()
         self._starting.cancel()

@@ -23,6 +23,10 @@ class Notes(Probe):
 
     def __init__(self) -> None:
         self.watches: list[Watch] = []
+        self.over: list[Watch] = []
+
+    def ended(self, watch: Watch) -> None:
+        self.over.append(watch)
 
     def started(self, watch: Watch) -> None:
         self.watches.append(watch)
@@ -96,6 +100,25 @@ def test_chunks_of_a_stream_that_has_ended_are_written_in_the_response_s_own(
     assert (sink.received, sink.emitted) == (3, 3)
     assert "sink" not in notes.readings("ended")
     assert notes.of("chat")[0].delivered[0] == 2  # payloads, however many pieces
+
+
+def test_a_run_ends_with_its_loop(notes: Notes) -> None:
+    async def main() -> None:
+        agent = Agent([STARTED, *map(step, range(1000))])
+        reader = Reader()
+        response = SSEResponse(agent, log=MemoryLog(), stream="s", window=10)
+        serving = asyncio.ensure_future(
+            response(reader.scope, reader.receive, reader.send)
+        )
+        await reader.until(lambda: len(reader.sent) > 2)
+        reader.pause()
+        await asyncio.sleep(1)  # the agent waits for credit
+        assert not serving.done()
+
+    play(main())
+
+    assert len(notes.over) == 2
+    assert set(notes.over) == set(notes.watches)
 
 
 def test_nobody_who_watches_costs_nothing() -> None:
