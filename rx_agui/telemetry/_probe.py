@@ -169,7 +169,9 @@ class Telemetry(Probe):
         note: _Note = watch.notes[self]
         if send.error is None and note.meters is not None and note.age is not None:
             note.meters.keep(note.age, (send.ended - send.begun) / 1e9)
-            if send.ended == watch.first_sent:
+            # A coarse clock has several payloads written in the same moment.
+            if send.ended == watch.first_sent and not note.told_first:
+                note.told_first = True
                 first = (send.ended - watch.begun) / 1e9
                 self._record(watch, "session.time_to_first_event", first)
         if not note.tells_sends:
@@ -252,6 +254,7 @@ class _Note:
         "meters",
         "span",
         "tells_sends",
+        "told_first",
         "tracer",
         "under_way",
         "write",
@@ -265,6 +268,7 @@ class _Note:
         self.span: Any = None
         self.inside: Any = None  # the context of its children
         self.tells_sends = False
+        self.told_first = False
         self.under_way: dict[Send, Any] = {}
 
 

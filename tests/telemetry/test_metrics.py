@@ -760,6 +760,16 @@ def test_a_payload_is_as_old_as_its_first_event(told: Told, clock: Clock) -> Non
     assert first == pytest.approx(0.06)
 
 
+def test_a_stream_has_one_first_event_however_coarse_the_clock(
+    told: Told, clock: Clock
+) -> None:
+    from_iterable(EVENTS[:3]).pipe(
+        pipeline("chat", sequence(), telemetry=told.telemetry())
+    ).subscribe(SSEWriter(lambda data: None))
+
+    assert told.read().histogram("session.time_to_first_event")[0] == 1
+
+
 def test_a_wait_for_credit_is_told_with_how_it_ended(
     told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
