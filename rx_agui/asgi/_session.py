@@ -147,7 +147,8 @@ class Session:
         if not (connection.outcome.done() and connection.outcome.result() is GONE):
             with suppress(ReaderGone):  # whoever found out has set the outcome
                 await connection.open(status, headers)
-        return await connection.outcome
+        # Shielded: who calls us off does not say how the connection ended.
+        return await asyncio.shield(connection.outcome)
 
     async def say_goodbye(self, outcome: Outcome) -> None:
         """End the body. Who cannot come back is told that this is not the end."""

@@ -397,6 +397,26 @@ def test_a_run_may_go_on_though_its_reader_is_too_slow_or_the_server_calls_it_of
     play(main())
 
 
+def test_a_run_goes_on_though_it_writes_just_as_the_server_calls_it_off() -> None:
+    async def main() -> None:
+        agent = Agent([STARTED, *map(step, range(500))])
+        response = SSEResponse(agent, on_disconnect=CONTINUE, batch_size=1)
+        reader = Reader()
+        serving = asyncio.ensure_future(
+            response(reader.scope, reader.receive, reader.send)
+        )
+        await reader.until(lambda: len(reader.sent) > 3)
+        reader.pause()
+        await asyncio.sleep(1)
+        reader.go_on()  # so that the next write begins before the response hears of it
+        serving.cancel()
+        await asyncio.wait([serving])
+        await asyncio.sleep(1)
+        assert agent.how == "finished"
+
+    play(main())
+
+
 def test_a_server_that_calls_the_response_off_cancels_the_agent() -> None:
     async def main() -> None:
         agent = Agent([STARTED, step("a")])
