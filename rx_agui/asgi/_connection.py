@@ -270,13 +270,15 @@ class Connection:
     def _call_off(self) -> None:
         """What is being sent will never have been: the body is broken, and over."""
         self._finished = True
-        if self._sending is not None and (task := self._sending[1]) is not None:
+        task = None if self._sending is None else self._sending[1]
+        if task is not None and task is not self._called_off:  # once: it is counted
             self._called_off = task
             task.cancel()
 
     async def finish(self, last_word: bytes = b"") -> None:
         """End the body: cleanly, if the reader still reads."""
-        self.leave()
+        if self._post is not None:
+            self._post.leave()
         gone = self.outcome.done() and self.outcome.result() is GONE
         if self._finished or gone or self._encoder is None:
             return
@@ -289,9 +291,10 @@ class Connection:
             self._call_off()
 
     def leave(self) -> None:
-        """Be looked after no more."""
+        """Be looked after no more. A send that is still under way is called off."""
         if self._post is not None:
             self._post.leave()
+        self._call_off()
 
 
 def _is_over(seconds: float, limit: float | None) -> bool:

@@ -397,6 +397,33 @@ def test_a_run_may_go_on_though_its_reader_is_too_slow_or_the_server_calls_it_of
     play(main())
 
 
+@pytest.mark.parametrize("how", ["leaves", "is called off"])
+@pytest.mark.parametrize("policy", [CANCEL, CONTINUE])
+def test_a_send_that_does_not_return_when_all_is_over_is_called_off(
+    policy: Grace, how: str
+) -> None:
+    async def main() -> None:
+        agent = Agent([STARTED, *map(step, range(500))])
+        response = SSEResponse(agent, on_disconnect=policy, window=10)
+        reader = Reader()
+        serving = asyncio.ensure_future(
+            response(reader.scope, reader.receive, reader.send)
+        )
+        await reader.until(lambda: len(reader.sent) > 3)
+        reader.pause()
+        await asyncio.sleep(1)
+        if how == "leaves":
+            reader.leave()
+        else:
+            serving.cancel()
+        await asyncio.wait([serving])
+        await asyncio.sleep(1)
+        assert agent.how == ("closed" if policy is CANCEL else "finished")
+        assert others() == set()
+
+    play(main())
+
+
 def test_a_run_goes_on_though_it_writes_just_as_the_server_calls_it_off() -> None:
     async def main() -> None:
         agent = Agent([STARTED, *map(step, range(500))])
