@@ -119,6 +119,7 @@ class Connection:
                 self._encoder = self._make_encoder()
                 await self._put(b":\nretry: %d\n\n" % retry_ms, rests=True)
         except TimeoutError as error:
+            self._finished = True  # what was encoded and not sent is missing
             raise ReaderGone("the head could not be sent in time") from error
         finally:
             self._opening = None

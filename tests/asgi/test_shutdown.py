@@ -202,6 +202,28 @@ def test_a_head_that_does_not_go_out_does_not_hold_up_the_drain(
     play(main())
 
 
+def test_nothing_is_sent_behind_first_bytes_that_do_not_go_out() -> None:
+    """It would be decoded without them."""
+
+    async def main() -> None:
+        shutdown = Shutdown(deadline=10)
+        reader = Reader(headers={"Accept-Encoding": "gzip"})
+
+        async def send(message: Any) -> None:
+            if len(reader.sent) == 1 and message.get("more_body"):
+                await asyncio.sleep(20)
+            await reader.send(message)
+
+        response = SSEResponse(typing(), shutdown=shutdown)
+        serving = asyncio.ensure_future(response(reader.scope, reader.receive, send))
+        await asyncio.sleep(1)
+        await shutdown.drain()
+        await serving
+        assert [message["type"] for message in reader.sent] == ["http.response.start"]
+
+    play(main())
+
+
 def test_nothing_to_drain_takes_no_time() -> None:
     async def main() -> None:
         await Shutdown().drain()
