@@ -98,6 +98,7 @@ class _LateLink(DisposableBase):
     def prepare(self, event: Any) -> Any:
         if self._real is None:
             self._connect(is_bare=not _is_payload(event))
+            self._credit.acquire()  # for the item that is here
         prepared = self._link.prepare(event)
         if self._counts:
             outer = prepared.permit
@@ -155,7 +156,6 @@ class _LateLink(DisposableBase):
         self._real = handle.link
         self._counts = not is_bare
         self._credit = handle.link.credit if is_bare else Credit(_READY_WINDOW)
-        self._credit.acquire()  # for the item that is here
 
 
 class _Handle(Paced):

@@ -140,6 +140,13 @@ def test_a_run_that_failed_is_told_as_an_error_though_its_stream_ends_well(
     assert (ending.received, ending.created, ending.emitted) == (1, 1, 2)
 
 
+def test_a_run_that_is_refused_leaves_no_credit_out(notes: Notes) -> None:
+    play(get(SSEResponse(Agent([], then=KeyError("x")))))
+
+    window = notes.readings()["flow_control"]
+    assert window.levels["flow_control.inflight"] == 0
+
+
 def test_what_came_too_late_is_counted(notes: Notes) -> None:
     play(get(SSEResponse(Agent([*run_of("a"), step("late"), step("later")]))))
 
