@@ -94,6 +94,7 @@ class Run:
             ready=(reassemble(), decompress()),
         )
         self._feed: Feed | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: deque[tuple[Frame, Permit]] = deque()
         self._ended = False
@@ -119,7 +120,8 @@ class Run:
 
     async def _work(self) -> None:
         """Start the source, and keep what it says, to its end."""
-        self._starting = self.loop.create_task(self._start())
+        if not self._is_cancelled:  # before it began
+            self._starting = self.loop.create_task(self._start())
         try:
             await self._record()
         except Exception as error:
@@ -129,7 +131,8 @@ class Run:
             raise
         finally:
             self._is_over()
-        self._starting.cancel()
+        if self._starting is not None:
+            self._starting.cancel()
         if self._feed is not None:
             await self._cleans_up(self._feed)
 
@@ -291,7 +294,8 @@ class Run:
 
     def _gives_up(self) -> None:
         self._is_cancelled = True
-        self._starting.cancel()
+        if self._starting is not None:
+            self._starting.cancel()
         self._witness.says("client_disconnect")
         if self._feed is not None:
             self._feed.dispose()

@@ -13,6 +13,7 @@ from by_hand import FINISHED, STARTED, Agent, Reader, get, reading, step
 from virtual import now, play
 
 from rx_agui.asgi import CANCEL, CONTINUE, Shutdown, SSEResponse
+from rx_agui.asgi._producer import Run
 from rx_agui.errors import ConfigError
 from rx_agui.replay import MemoryLog
 
@@ -135,6 +136,22 @@ def test_a_run_that_begins_behind_the_deadline_is_cancelled_as_well() -> None:
             assert begun > 150
             await shutdown.drain()
             assert now() - begun <= 101
+
+    play(main())
+
+
+def test_a_run_that_is_made_just_at_the_deadline_does_not_begin() -> None:
+    class Over(Shutdown):
+        def enrol(self, run: Run) -> None:
+            super().enrol(run)
+            self._cancel_runs()
+
+    async def main() -> None:
+        agent = Agent([STARTED])
+        response = SSEResponse(agent, log=MemoryLog(), stream="s", shutdown=Over())
+        reader = await get(response)
+        assert [event["code"] for event in reader.events] == ["SERVER_SHUTDOWN"]
+        assert agent.starts == 0
 
     play(main())
 
