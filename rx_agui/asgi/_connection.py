@@ -260,7 +260,8 @@ class Connection:
         """Say why it ends. A send that takes too long is called off."""
         if self.outcome.done():
             return
-        stuck = outcome.reason == "timeout" and self._sending is not None
+        is_slow = outcome.reason == "timeout" and outcome.code != "MAX_DURATION"
+        stuck = is_slow and self._sending is not None
         self.outcome.set_result(outcome._replace(stuck=True) if stuck else outcome)
         self._opened.set()  # or who waits for a head that will never go waits for ever
         if stuck:

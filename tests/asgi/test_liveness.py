@@ -238,6 +238,26 @@ def test_a_connection_lasts_no_longer_than_it_may(resumes: bool) -> None:
     play(main())
 
 
+def test_a_connection_that_has_lasted_long_enough_ends_behind_what_is_being_sent() -> (
+    None
+):
+    async def main() -> None:
+        reader = Reader()
+
+        async def send(message: Any) -> None:
+            await asyncio.sleep(1)
+            await reader.send(message)
+
+        agent = Agent([STARTED, *map(step, range(10_000))])
+        response = SSEResponse(agent, max_duration=100, window=10)
+        await response(reader.scope, reader.receive, send)
+        assert 80 <= now() <= 103
+        assert reader.ended
+        assert reader.events[-1]["code"] == "MAX_DURATION"
+
+    play(main())
+
+
 # -- gone ------------------------------------------------------------------------------------
 
 
