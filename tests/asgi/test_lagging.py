@@ -23,7 +23,7 @@ def test_a_tail_that_is_a_generator_is_closed_while_it_waits_for_more() -> None:
             closed.append(True)
 
     async def main() -> None:
-        payloads = gathered(tail(), lags=True)
+        payloads = gathered(tail(), lambda frame: False)
         assert (await anext(payloads)).events == 2
         await payloads.aclose()  # its reader leaves while it is being written
         assert closed
