@@ -32,7 +32,7 @@ from rx_agui.asgi._request import Receive, Request, event_id_stem
 from rx_agui.asgi._session import Session, Witness
 from rx_agui.asgi._settings import Settings
 from rx_agui.errors import StreamError, Trimmed
-from rx_agui.flow import from_async_iterable
+from rx_agui.flow._paced import FromAsyncIterable
 from rx_agui.frame import Frame
 from rx_agui.operators import flow_control
 from rx_agui.pipeline import pipeline
@@ -133,7 +133,7 @@ class Viewer:
     def _subscribe(self) -> DisposableBase:
         settings = self._settings
         return (
-            from_async_iterable(self._payloads())
+            FromAsyncIterable(self._payloads(), gives_way=True)  # see gathered
             .pipe(
                 pipeline(
                     f"{settings.name}.reader",

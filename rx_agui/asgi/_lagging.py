@@ -25,8 +25,9 @@ LAGGING = "lagging"
 #: Payloads and bytes that go together at most.
 _PAYLOADS, _BYTES = 64, 256 * 1024
 
-#: Seconds within which a payload was there already, and not waited for.
-_AT_ONCE = 0.0005
+#: Seconds within which a payload was there already, and not waited for; and that one
+#: reader may keep the loop.
+_AT_ONCE, _SLICE = 0.0005, 0.001
 
 
 def conflate_for(settings: Settings) -> tuple[Operator, ...]:
@@ -66,9 +67,11 @@ async def gathered(
     """The payloads of a tail; those that are there already as one.
 
     Nothing is looked for ahead of a reader that keeps up, by the clock or since
-    `keeps_up` says so of its next payload: it costs nothing more.
+    `keeps_up` says so of its next payload: it costs nothing more. Others on the loop have
+    a turn, however much there is and however fast it is written.
     """
     loop = asyncio.get_running_loop()
+    turn = loop.time()  # when others had theirs
     ahead: asyncio.Task[Frame | None] | None = None
     try:
         while True:
@@ -82,7 +85,14 @@ async def gathered(
                 return
             else:
                 first, ahead = found, None
-            if keeps_up(first) or loop.time() - asked > _AT_ONCE:
+            came = loop.time()
+            was_there = came - asked <= _AT_ONCE
+            if not was_there:
+                turn = came
+            elif came - turn > _SLICE:
+                await asyncio.sleep(0)
+                turn = loop.time()
+            if keeps_up(first) or not was_there:
                 yield first
                 continue
             frames, size = [first], len(first.data)

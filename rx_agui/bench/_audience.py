@@ -17,7 +17,8 @@ import selectors
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -42,8 +43,12 @@ _OVER = b"the round is over"
 _ROUNDS = 5
 
 
-def audience(readers: int = 1_000) -> Spread:
+def audience(readers: int = 1_000, coding: str = "gzip") -> Spread:
     """How many times as many deliveries a processor second are, beside sse-starlette's.
+
+    Args:
+        readers: Of each.
+        coding: What they accept. sse-starlette has none.
 
     Raises:
         MissingExtra: uvicorn or sse-starlette is not installed.
@@ -55,7 +60,7 @@ def audience(readers: int = 1_000) -> Spread:
         except ImportError:
             raise MissingExtra("this row", module.replace("_", "-"), extra) from None
     _allow(2 * readers + 100)
-    return Spread.of(fresh(_served, readers))
+    return Spread.of(fresh(_served, readers, coding))
 
 
 def _allow(sockets: int) -> None:
@@ -106,7 +111,6 @@ def _ours(stage: _Stage) -> App:
             stream="run-1",
             batch_size=100,
             conflate="never",  # so that every reader is sent every event
-            codings=(),  # as the other has none
         )
         await response(scope, receive, send)
 
@@ -142,12 +146,12 @@ def _theirs(stage: _Stage) -> App:
     return app
 
 
-def _served(readers: int) -> list[float]:
+def _served(readers: int, coding: str) -> list[float]:
     """Of each round, deliveries a processor second of ours, beside theirs."""
-    return asyncio.run(_rounds(readers))
+    return asyncio.run(_rounds(readers, coding))
 
 
-async def _rounds(readers: int) -> list[float]:
+async def _rounds(readers: int, coding: str) -> list[float]:
     import uvicorn
 
     stages = {"/ours": _Stage(), "/theirs": _Stage()}
@@ -160,7 +164,8 @@ async def _rounds(readers: int) -> list[float]:
     config = uvicorn.Config(app, log_level="critical", lifespan="off")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve([listening]))
-    code = f"from {__name__} import read; read({listening.getsockname()[1]}, {readers})"
+    asked = listening.getsockname()[1], readers, coding
+    code = f"from {__name__} import read; read{asked!r}"
     reading = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-c", code, stdout=asyncio.subprocess.PIPE
     )
@@ -190,31 +195,69 @@ async def _rounds(readers: int) -> list[float]:
 # -- who reads ---------------------------------------------------------------------------
 
 
-def read(port: int, readers: int) -> None:
+class _Reader:
+    """One response, as it comes: chunks of HTTP, unpacked where it is gzip."""
+
+    def __init__(self, port: int, path: str, coding: str) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        asks = f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {coding}\r\n\r\n"
+        self.socket.sendall(asks.encode())
+        self.socket.setblocking(False)
+        self.has_come = False
+        self._unpacker: Any = None
+        self._raw = self._text = b""
+
+    def reads(self) -> int:
+        """Take what is there: how many rounds are over with it.
+
+        Raises:
+            ConnectionError: The response has ended.
+        """
+        piece = self.socket.recv(1 << 16)
+        if not piece:
+            raise ConnectionResetError
+        self._raw += piece
+        if not self.has_come:
+            head, end, rest = self._raw.partition(b"\r\n\r\n")
+            if not end:
+                return 0
+            self.has_come, self._raw = True, rest
+            if b"content-encoding: gzip" in head.lower():
+                self._unpacker = zlib.decompressobj(31)
+        for chunk in self._chunks():
+            self._text += self._unpacker.decompress(chunk) if self._unpacker else chunk
+        over = self._text.count(_OVER)
+        self._text = self._text[-len(_OVER) + 1 :]
+        return over
+
+    def _chunks(self) -> Iterator[bytes]:
+        while True:
+            size, end, rest = self._raw.partition(b"\r\n")
+            if not end or len(rest) < (n := int(size, 16)) + 2:
+                return
+            self._raw = rest[n + 2 :]
+            yield rest[:n]
+
+
+def read(port: int, readers: int, coding: str) -> None:
     """So many readers of each; a byte to stdout when all came, and when a round is over."""
     selector = selectors.DefaultSelector()
-    for path in ("/ours", "/theirs"):
-        for _ in range(readers):
-            reader = socket.create_connection(("127.0.0.1", port))
-            reader.sendall(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
-            reader.setblocking(False)
-            selector.register(reader, selectors.EVENT_READ, b"")
-    coming = {key.fd for key in selector.get_map().values()}
+    coming = {
+        _Reader(port, path, coding)
+        for path in ("/ours", "/theirs")
+        for _ in range(readers)
+    }
+    for reader in coming:
+        selector.register(reader.socket, selectors.EVENT_READ, reader)
     over = 0
-    while True:
-        for key, _ in selector.select():
-            reader = key.fileobj  # type: ignore[assignment]
-            piece = reader.recv(1 << 16)
-            if not piece:
-                return
-            seen: bytes = key.data + piece
-            over += seen.count(_OVER)
-            rest = seen[-len(_OVER) + 1 :]
-            selector.modify(reader, selectors.EVENT_READ, rest)
-            if coming:
-                coming.discard(key.fd)
-                if not coming:
-                    os.write(1, b".")
-        if over == readers:
-            over = 0
-            os.write(1, b".")
+    with suppress(ConnectionError):
+        while True:
+            for key, _ in selector.select():
+                over += key.data.reads()
+                if coming and key.data.has_come:
+                    coming.discard(key.data)
+                    if not coming:
+                        os.write(1, b".")
+            if over == readers:
+                over = 0
+                os.write(1, b".")

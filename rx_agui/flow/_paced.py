@@ -24,6 +24,7 @@ from collections.abc import (
 )
 from contextlib import suppress
 from itertools import islice
+from math import inf
 from threading import Lock
 from typing import Any, Protocol
 
@@ -162,7 +163,7 @@ def from_async_iterable(
         What the iterable raises ends the stream, behind the events before it.
         ConfigError: No loop was given, and none runs where `subscribe` is called.
     """
-    return _FromAsyncIterable(source, loop)
+    return FromAsyncIterable(source, loop)
 
 
 class _Unpaced:
@@ -394,15 +395,26 @@ class _PullMany(_Pull):
         return False
 
 
-class _FromAsyncIterable(Paced):
+class FromAsyncIterable(Paced):
+    """See from_async_iterable.
+
+    Args:
+        gives_way: Whether others on the loop have their turn while it is advanced,
+            however much there is. Of anybody's iterable nobody knows, so that there is a
+            break behind every millisecond, and behind each event that took longer.
+    """
+
     def __init__(
         self,
         source: AsyncIterable[Any] | Callable[[], AsyncIterable[Any]],
-        loop: asyncio.AbstractEventLoop | None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        gives_way: bool = False,
     ) -> None:
         super().__init__()
         self._source = source
         self._loop = loop
+        self._slice = inf if gives_way else _SLICE
 
     def pace(self, link: Link) -> DisposableBase:
         here = running_loop()
@@ -410,7 +422,7 @@ class _FromAsyncIterable(Paced):
         if loop is None:
             must = "a loop, or subscribe must be called where one runs"
             raise ConfigError("from_async_iterable(loop)", None, must)
-        pull = _AsyncPull(self._source, link, loop)
+        pull = _AsyncPull(self._source, link, loop, self._slice)
         if here is loop:
             pull.start()
         else:
@@ -426,8 +438,10 @@ class _AsyncPull:
         source: AsyncIterable[Any] | Callable[[], AsyncIterable[Any]],
         link: Link,
         loop: asyncio.AbstractEventLoop,
+        slice_: float,
     ) -> None:
         self._source = source
+        self._slice = slice_
         self._link = link
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
@@ -479,7 +493,7 @@ class _AsyncPull:
 
     async def _advance(self, iterator: AsyncIterator[Any]) -> Callable[[], None] | None:
         link = self._link
-        yield_at = time.monotonic() + _SLICE
+        yield_at = time.monotonic() + self._slice
         self._is_advancing = True
         take, step = link.credit.tokens.pop, iterator.__anext__
         while not self._stopped:
@@ -511,7 +525,7 @@ class _AsyncPull:
             self._is_advancing = True
             if time.monotonic() >= yield_at:
                 await asyncio.sleep(0)
-                yield_at = time.monotonic() + _SLICE
+                yield_at = time.monotonic() + self._slice
         return None
 
     def _hand_on(self, event: Any) -> None:
