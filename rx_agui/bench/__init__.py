@@ -9,6 +9,7 @@ _workloads                        what is sent: deltas, arguments, snapshots, a 
 _pipelines                        who sends it: we, RxPY's operators, a bare loop
 _cores                            what a second core is worth
 _serving                          who serves it: we, Starlette, sse-starlette, FastAPI
+_audience                         the same before a thousand readers of one run
 _watching                         what telemetry adds, beside the bare SDK
 _latency, _idle, _growth          one event's way; those who wait; what becomes of many
 _fresh, _peak, _viewers           memory, in interpreters of its own

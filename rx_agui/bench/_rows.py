@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from ag_ui.encoder import EventEncoder
 
+from rx_agui.bench._audience import audience
 from rx_agui.bench._client import TOKENS, gained
 from rx_agui.bench._core import slowness
 from rx_agui.bench._cores import worth_of_two_cores
@@ -42,6 +43,9 @@ from rx_agui.codec import encode
 __all__ = ["ROWS", "Measured", "Row", "markdown", "table"]
 
 EVENTS = 20_000
+
+#: Readers of one run.
+AUDIENCE = 1_000
 
 #: Idle viewers of each kind; tests/benchmarks has ten thousand.
 VIEWERS = 500
@@ -187,6 +191,11 @@ def _beside_server(peer: str) -> Measured:
     events = objects(2_000)
     with Server(application(events)) as we, Server(PEERS[peer](events)) as they:
         return Measured(ratio(they.read, we.read))
+
+
+def _audience() -> Measured:
+    packed = audience(AUDIENCE, "gzip").median
+    return Measured(audience(AUDIENCE, "identity"), f"with gzip {packed:.0f}")
 
 
 def _added(what: str) -> Measured:
@@ -417,6 +426,13 @@ _ALWAYS = (
     ),
     Row(
         _SERVING, "beside FastAPI's SSE", "×", partial(_beside_server, "FastAPI's SSE")
+    ),
+    Row(
+        _SERVING,
+        f"one run before {AUDIENCE:,} readers, 100 events at a time, beside sse-starlette",
+        "×",
+        _audience,
+        least=30,
     ),
     Row(
         _ONE,
