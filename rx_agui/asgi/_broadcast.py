@@ -33,7 +33,7 @@ from rx_agui.frame import Frame
 from rx_agui.replay import ReplayLog
 from rx_agui.sse import format_frame
 
-__all__ = ["Broadcast", "Seat"]
+__all__ = ["Audience", "Broadcast", "Seat"]
 
 #: Blocks from one that looks back at nothing to the next. Without any but the first it
 #: would be 9 % fewer bytes with payloads of 5 events, and 2 % with 25; and a reader who
@@ -64,18 +64,53 @@ class Block(NamedTuple):
         return self.group is before.group and self.place == before.place + 1
 
 
-class Broadcast:
-    """One stream's payloads, as those who read it on this event loop are sent them."""
+class Audience:
+    """Those who read one stream on this event loop.
+
+    Attributes:
+        readers: How many.
+        broadcast: What they have in common; None while one is alone.
+    """
+
+    __slots__ = ("_forget", "broadcast", "readers")
 
     _of_log: ClassVar[
         WeakKeyDictionary[
-            ReplayLog, dict[tuple[str, asyncio.AbstractEventLoop], Broadcast]
+            ReplayLog, dict[tuple[str, asyncio.AbstractEventLoop], Audience]
         ]
     ] = WeakKeyDictionary()
 
     def __init__(self, forget: Callable[[], object]) -> None:
         self._forget = forget
-        self._readers = 0
+        self.readers = 0
+        self.broadcast: Broadcast | None = None
+
+    @classmethod
+    def joined(cls, log: ReplayLog, stream: str) -> Audience:
+        """That of a stream, with one reader more."""
+        streams = cls._of_log.setdefault(log, {})
+        key = stream, asyncio.get_running_loop()
+        if key not in streams:
+            streams[key] = cls(partial(streams.pop, key))
+        found = streams[key]
+        found.readers += 1
+        if found.readers == 2:
+            found.broadcast = Broadcast()
+        return found
+
+    def left(self) -> None:
+        """One reader less."""
+        self.readers -= 1
+        if self.readers == 1:
+            self.broadcast = None
+        elif not self.readers:
+            self._forget()
+
+
+class Broadcast:
+    """One stream's payloads, as many readers are sent them."""
+
+    def __init__(self) -> None:
         #: The last numbers of the payloads that were sent to anybody last; and of the
         #: latest, whether it says something of the run.
         self._ends: deque[int] = deque([0], maxlen=_KEPT)
@@ -88,8 +123,6 @@ class Broadcast:
 
     def keeps_up(self, frame: Frame) -> bool:
         """Whether others are about to be sent this payload too, or were just now."""
-        if self._readers < 2:
-            return False
         if frame.last > self._ends[-1]:
             self._ends.append(frame.last)
         return frame.last >= self._ends[0]
@@ -104,7 +137,7 @@ class Broadcast:
 
     def format(self, frame: Frame, stem: str) -> bytes:
         """`format_frame`, for the first who asks."""
-        if self._readers < 2 or frame.trigger == LAGGING:
+        if frame.trigger == LAGGING:
             return format_frame(frame, stem)
         span = frame.first, frame.last
         key = *span, frame.numbers, frame.data
@@ -143,15 +176,15 @@ class Broadcast:
             blocks = self._streams[level] = _Blocks(level)
         return blocks.of(wire, *span)
 
-    def strays(self, level: int) -> None:
-        """A block did not suit one reader, who compressed the same by itself.
+    def strays(self, level: int, readers: int) -> None:
+        """A block did not suit one of the readers, who compressed the same by itself.
 
         What that costs a reader is what a block that looks back at nothing costs one who
         is in step. So when it was paid as often as there are readers, all begin anew.
         """
         blocks = self._streams[level]
         blocks.strayed += 1
-        if blocks.strayed >= self._readers:
+        if blocks.strayed >= readers:
             blocks.begin_anew()
 
     def rests(self, level: int, after: Block) -> None:
@@ -159,30 +192,6 @@ class Broadcast:
         blocks = self._streams.get(level)
         if blocks is not None and blocks.latest is after:
             blocks.begin_anew()  # nothing came for long: hold no compressor
-
-    # -- who reads ----------------------------------------------------------------
-
-    @classmethod
-    def joined(cls, log: ReplayLog, stream: str) -> Broadcast:
-        """That of a stream, with one reader more."""
-        shelf = cls._of_log.setdefault(log, {})
-        key = stream, asyncio.get_running_loop()
-        if key not in shelf:
-            shelf[key] = cls(partial(shelf.pop, key))
-        found = shelf[key]
-        found._readers += 1
-        return found
-
-    def left(self) -> None:
-        """One reader less. The last but one has no use for what is kept here."""
-        self._readers -= 1
-        if self._readers == 1:
-            self._wires.clear()
-            self._spans.clear()
-            self._streams.clear()
-            self._newest = self._size = 0
-        elif not self._readers:
-            self._forget()
 
 
 class _Blocks:
@@ -224,55 +233,61 @@ class _Blocks:
 
 
 class Seat:
-    """One reader's place. It may be taken when the stream has no name yet."""
+    """One reader's place in an audience. Until the stream has a name, it is nowhere."""
+
+    __slots__ = ("_audience", "_log")
 
     def __init__(self, log: ReplayLog) -> None:
         self._log = log
-        self._broadcast: Broadcast | None = None
+        self._audience: Audience | None = None
 
     def sits_at(self, stream: str) -> None:
         """Read this stream."""
         self.leave()
-        self._broadcast = Broadcast.joined(self._log, stream)
+        self._audience = Audience.joined(self._log, stream)
 
     def leave(self) -> None:
         """Read no more."""
-        if self._broadcast is not None:
-            self._broadcast.left()
-            self._broadcast = None
+        if self._audience is not None:
+            self._audience.left()
+            self._audience = None
+
+    @property
+    def broadcast(self) -> Broadcast | None:
+        """What is shared with others; None without any."""
+        return None if self._audience is None else self._audience.broadcast
 
     def keeps_up(self, frame: Frame) -> bool:
         """Whether the payload is one that others are sent as it is."""
-        return self._broadcast is not None and self._broadcast.keeps_up(frame)
+        broadcast = self.broadcast
+        return broadcast is not None and broadcast.keeps_up(frame)
 
     def tells_of_run(self, frame: Frame) -> bool:
         """Whether the run may begin or end in the payload."""
-        return self._broadcast is None or self._broadcast.tells_of_run(frame)
+        broadcast = self.broadcast
+        return broadcast is None or broadcast.tells_of_run(frame)
 
     def format(self, frame: Frame, stem: str) -> bytes:
         """What to write of a payload."""
-        if self._broadcast is None:
+        broadcast = self.broadcast
+        if broadcast is None:
             return format_frame(frame, stem)
-        return self._broadcast.format(frame, stem)
+        return broadcast.format(frame, stem)
+
+    def strays(self, level: int) -> None:
+        """A block did not suit us."""
+        if self._audience is not None and self._audience.broadcast is not None:
+            self._audience.broadcast.strays(level, self._audience.readers)
 
     def in_step(self, own: Encoder) -> Encoder:
         """The coding of this reader's response: with the others', as far as it can be."""
         return _InStep(own, self) if isinstance(own, Deflate) else own
 
-    def block(self, wire: bytes, level: int) -> Block | None:
-        return None if self._broadcast is None else self._broadcast.block(wire, level)
-
-    def strays(self, level: int) -> None:
-        if self._broadcast is not None:
-            self._broadcast.strays(level)
-
-    def rests(self, level: int, after: Block) -> None:
-        if self._broadcast is not None:
-            self._broadcast.rests(level, after)
-
 
 class _InStep:
     """One response's coding, of blocks that others are sent as well."""
+
+    __slots__ = ("_latest", "_own", "_seat")
 
     def __init__(self, own: Deflate, seat: Seat) -> None:
         self._own = own
@@ -280,11 +295,13 @@ class _InStep:
         self._latest: Block | None = None  # if nothing else was sent since
 
     def encode(self, data: bytes) -> bytes:
-        own, latest = self._own, self._latest
-        block = self._latest = self._seat.block(data, own.level)
+        own, latest, broadcast = self._own, self._latest, self._seat.broadcast
+        block = None if broadcast is None else broadcast.block(data, own.level)
         if block is None:
+            self._latest = None
             return own.encode(data)
         if block.suits(latest):
+            self._latest = block
             return own.takes(block.data, data)
         self._latest = None
         self._seat.strays(own.level)
@@ -292,8 +309,9 @@ class _InStep:
 
     def rest(self, data: bytes) -> bytes:
         latest, self._latest = self._latest, None
-        if latest is not None:
-            self._seat.rests(self._own.level, latest)
+        broadcast = self._seat.broadcast
+        if latest is not None and broadcast is not None:
+            broadcast.rests(self._own.level, latest)
         return self._own.rest(data)
 
     def finish(self) -> bytes:

@@ -17,7 +17,7 @@ from virtual import play
 
 from rx_agui import Credit, Permit
 from rx_agui.asgi import CONTINUE, SSEResponse, _broadcast, _coding
-from rx_agui.asgi._broadcast import Broadcast, Seat
+from rx_agui.asgi._broadcast import Audience, Seat
 from rx_agui.asgi._coding import encoder
 from rx_agui.asgi._lagging import LAGGING
 from rx_agui.asgi._pace import Pace
@@ -137,7 +137,7 @@ def test_whoever_reads_whatever_when_it_decodes_as_it_comes(
                     reader.ends()
         for reader in readers:
             reader.ends()
-        assert not Broadcast._of_log[log]
+        assert not Audience._of_log[log]
 
     in_a_loop(main)
 
@@ -264,7 +264,7 @@ def test_the_compressor_of_all_goes_with_the_first_keep_alive() -> None:
             for reader in (one, other, behind):
                 if reader is not behind or number < 3:
                     reader.reads(payload(number, number))
-        broadcast = one.seat._broadcast
+        broadcast = one.seat.broadcast
         assert broadcast is not None
         (blocks,) = broadcast._streams.values()
 
@@ -281,16 +281,15 @@ def test_one_alone_shares_with_nobody_and_leaves_nothing(formats: Counted) -> No
         log = MemoryLog()
         one, other = Response(log, "gzip"), Response(log, "gzip")
         one.reads(payload(1, 2))
-        broadcast = one.seat._broadcast
+        broadcast = one.seat.broadcast
         assert broadcast is not None
         assert broadcast._wires
         other.ends()
         one.reads(payload(3, 4))
 
-        kept = broadcast._wires, broadcast._spans, broadcast._streams
-        assert not any(kept)
+        assert one.seat.broadcast is None
         one.ends()
-        assert not Broadcast._of_log[log]
+        assert not Audience._of_log[log]
 
     in_a_loop(main)
 
@@ -304,7 +303,7 @@ def test_what_is_kept_for_others_is_bounded() -> None:
         large = Frame(b'{"large":"%b"}' % (b"x" * 2_000_000), first=1000, last=1000)
         for reader in (one, other):
             reader.reads(large)
-        broadcast = one.seat._broadcast
+        broadcast = one.seat.broadcast
         assert broadcast is not None
 
         assert len(broadcast._wires) == len(broadcast._spans) == 1
@@ -321,9 +320,9 @@ def test_two_streams_share_nothing() -> None:
         seats = [Seat(log) for _ in range(4)]
         for number, seat in enumerate(seats):
             seat.sits_at(f"run-{number % 2}")
-        one, other = (seat._broadcast for seat in seats[:2])
+        one, other = (seat.broadcast for seat in seats[:2])
 
-        assert one is seats[2]._broadcast
+        assert one is seats[2].broadcast
         assert one is not other
 
     in_a_loop(main)
@@ -405,7 +404,7 @@ def test_all_are_sent_the_run_whatever_they_accept() -> None:
             for reader in readers:
                 assert text(reader) == "".join(f"{k} " for k in range(200))
                 assert reader.types[-1] == "RUN_FINISHED"
-        assert not Broadcast._of_log[place.log]
+        assert not Audience._of_log[place.log]
 
     play(main())
 
