@@ -10,6 +10,7 @@ producer     a run that is kept in a log, and belongs to nobody
 pace         who holds such a run back
 answer       which answer a reader of a log gets
 kept         a reader of a log
+broadcast    what many readers of one are sent, made once
 lagging      fewer, larger events for a reader that lags
 shutdown     a server that stops lets its streams end well
 ending       every run gets its terminal event

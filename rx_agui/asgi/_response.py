@@ -47,7 +47,86 @@ REPLAY = b"rx-agui-replay"
 
 
 class SSEResponse(_Base):
-    """Streams AG-UI events to one HTTP request, as Server-Sent Events."""
+    """Streams AG-UI events to one HTTP request, as Server-Sent Events.
+
+    An ASGI application: return it from an endpoint of FastAPI, Starlette or Litestar, or
+    call it as `await response(scope, receive, send)`.
+
+    >>> import asyncio, httpx
+    >>> async def agent():
+    ...     yield {"type": "RUN_STARTED", "threadId": "t", "runId": "r"}
+    ...     yield {"type": "RUN_FINISHED", "threadId": "t", "runId": "r"}
+    >>> async def get():
+    ...     transport = httpx.ASGITransport(SSEResponse(agent))
+    ...     async with httpx.AsyncClient(transport=transport) as client:
+    ...         return await client.get("http://app/run")
+    >>> answer = asyncio.run(get())
+    >>> answer.headers["content-type"], answer.headers["content-encoding"]
+    ('text/event-stream', 'gzip')
+    >>> print(answer.text.partition("id:")[2].partition("id:")[0].strip())
+    1
+    data: {"type":"RUN_STARTED","threadId":"t","runId":"r"}
+
+    A run always has an end that its reader sees. One that fails, or just stops, gets a
+    RUN_ERROR; before its first event, a status of its own. Without a `log` a run belongs
+    to its request, and nobody can come back to it. With one it belongs to nobody: who was
+    cut off sends the same request again with the last id it saw, and gets what follows,
+    exactly once; who asks later is brought to the present, and goes on from there. What
+    many readers of one run are sent is formatted and compressed once.
+
+    Args:
+        source: The events: an async iterable or an iterable, an Observable, an
+            EventStream, or what makes one of them when it is called or awaited. Give a
+            function with a `log`: it is called only if the log does not know the stream.
+            Bare events are numbered and gathered here; what went through operators of
+            yours is taken as it is.
+        log: Where the run is kept, for those who come back.
+        stream: The run's name in the log. The default is its runId, which is known with
+            its first event; so name it where two may ask for the same run at once.
+        status_code, headers, background: As in Starlette.
+        window: Events between the agent and its fastest reader at most. Two batches of
+            the default size: one being written, one being gathered.
+        batch_size, batch_timeout: Events that go together at most, and seconds the first
+            of them waits for others. 50 ms are three pictures of a screen.
+        profile: "agui", which any AG-UI client reads; or "chunk", compressed and cut
+            payloads, for ours.
+        conflate: For whom events become fewer and larger, without losing a character.
+            "lagging": those who do not keep up; alone, whoever has not read the payload
+            before; among many, who is more than eight payloads behind the first.
+            "always": everybody, which is less work for a browser. "never": nobody.
+        codings: What to offer for Content-Encoding, the preferred one first: gzip, br,
+            zstd, deflate. None: all that are installed. gzip and deflate are what many
+            readers of a run can share.
+        compression_level: From 1 to 9, of gzip and deflate; br and zstd take it as theirs.
+        status_grace: Seconds the status waits for the first event. An agent that fails by
+            then is answered with 4xx or 5xx; one that thinks longer has said 200.
+        keep_alive: Seconds of silence behind which a comment goes. Proxies allow 30 to 60
+            between two bytes; `rx-agui doctor` says what yours does. None: never.
+        retry: Seconds a client should wait before it comes back, and up to half as much
+            again, so that not all do at once.
+        send_timeout: Seconds one write may take: a reader who takes longer is closed, and
+            may come back. None: for ever.
+        max_staleness: Seconds a reader may be behind. Beyond, as for `send_timeout`.
+        max_duration: Seconds a connection lasts; up to a fifth less, so that those who
+            came together do not go together. For load balancers that move nobody. None:
+            as long as the run.
+        on_disconnect: What becomes of a run without readers: CANCEL, CONTINUE, or
+            `grace(seconds)`. None: without a log it is cancelled, since nobody can come
+            back; with one it has a minute, which is a tunnel or a lid that was closed.
+        expose_errors: Whether a RUN_ERROR says what the agent raised. Not by default: it
+            may be a secret.
+        shutdown: The application's, for streams to end well when the server stops.
+        name: What telemetry calls it; see `pipeline`.
+
+    Answers, where it is not 200 and the events: 204 to who has all of a run that is over,
+    410 to who wants to go on with what nobody knows, 406 to who accepts no coding that is
+    offered, 503 while the server shuts down, and 4xx or 5xx for an agent that fails at
+    once (a `status_code` of the exception's own, or 500).
+
+    Raises:
+        ConfigError: A setting makes no sense.
+        MissingExtra: A coding was asked for by name and is not installed.
+    """
 
     media_type = "text/event-stream"
 
