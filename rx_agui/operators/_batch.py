@@ -120,6 +120,12 @@ def unbatch(*, errors: Errors = None) -> Operator:
 
     The inverse of `batch`, for readers. Single events come through as well.
 
+    >>> from rx_agui import from_iterable
+    >>> events = [{"type": "A"}, {"type": "B"}]
+    >>> _ = from_iterable(events).pipe(batch(2), unbatch()).subscribe(print)
+    {'type': 'A'}
+    {'type': 'B'}
+
     Args:
         errors: Told of lines that are not JSON objects; the others go on. Without it
             such a line ends the stream, behind the others of its payload.

@@ -78,6 +78,13 @@ def reassemble(
 
     Pieces may come twice and out of order. Frames and whole payloads pass.
 
+    >>> from rx_agui import from_iterable
+    >>> events = [{"type": "CUSTOM", "name": "text", "value": "to be " * 1000}]
+    >>> _ = from_iterable(events).pipe(chunk(1024), reassemble()).subscribe(
+    ...     lambda payload: print(payload.events, len(payload.data))
+    ... )
+    1 6042
+
     Args:
         max_size: Bytes that incomplete payloads may hold together.
         timeout: Seconds in which a payload must become whole.

@@ -96,6 +96,13 @@ def compress(
 def decompress(*, max_size: int = 16 * 1024 * 1024, errors: Errors = None) -> Operator:
     """Give back payloads as they were before `compress`, whatever they are encoded in.
 
+    >>> from rx_agui import from_iterable
+    >>> events = [{"type": "CUSTOM", "name": "text", "value": "to be " * 1000}]
+    >>> _ = from_iterable(events).pipe(compress(), decompress()).subscribe(
+    ...     lambda payload: print(payload.encoding, len(payload.data))
+    ... )
+    identity 6042
+
     Args:
         max_size: Bytes a payload may have. A few compressed bytes can claim gigabytes;
             no more than this is ever made of them.

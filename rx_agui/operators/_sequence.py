@@ -123,6 +123,15 @@ def resequence(
 ) -> Operator:
     """Put numbered payloads back in order and drop what came twice.
 
+    >>> import reactivex as rx
+    >>> came = [Frame(b'{"n":%d}' % n, first=n, last=n) for n in (2, 1, 2, 3)]
+    >>> _ = rx.from_iterable(came).pipe(resequence()).subscribe(
+    ...     lambda frame: print(frame.last)
+    ... )
+    1
+    2
+    3
+
     The inverse of `sequence`, for readers; it stands before `unbatch`. It is needed
     behind `compress(ordered=False)`, and wherever two connections overlap. Payloads
     without numbers pass as they come. A plain AG-UI frame carries only the last number
