@@ -167,6 +167,7 @@ class StreamMeter(Probe):
         self._leaving: list[Watch] = []  # ended, and not yet at rest
         self._sums = _Sums()  # of those that are at rest
         self._before = _Mark(0.0)
+        self._turn = Lock()  # whose snapshot is next
 
     # -- as a probe ------------------------------------------------------------------
 
@@ -208,9 +209,9 @@ class StreamMeter(Probe):
 
     def metrics(self) -> StreamMetrics:
         """What has happened until now."""
-        sums = self._sum()
-        now = time_ns() / 1e9
-        with self._mutex:
+        with self._turn:  # or one who began before would end behind one who saw more
+            sums = self._sum()
+            now = time_ns() / 1e9
             before, self._before = self._before, _Mark(now, sums.total, sums.size)
         since = before if before.second else _Mark(sums.begun / 1e9 or now)
         return sums.metrics(since, now)

@@ -512,3 +512,31 @@ def test_a_snapshot_costs_less_than_a_millisecond() -> None:
         gate.close()
 
     assert min(costs) < 0.001 * 2  # ten streams at work; 20 µs each on an idle core
+
+
+def test_of_two_snapshots_at_once_none_has_a_negative_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    meter, gate = StreamMeter(), Gate()
+    gate.pipe(chat(meter)).subscribe(SSEWriter(lambda data: None))
+    meter.metrics()
+    sum_up, others = meter._sum, []
+
+    def overtaken() -> Any:
+        sums = sum_up()
+        monkeypatch.setattr(meter, "_sum", sum_up)
+        gate.send(EVENTS[0])
+        other = threading.Thread(target=lambda: others.append(meter.metrics()))
+        other.start()
+        other.join(0.05)  # it waits for us
+        rest.append(other)
+        return sums
+
+    rest: list[threading.Thread] = []
+    monkeypatch.setattr(meter, "_sum", overtaken)
+    one = meter.metrics()
+    rest[0].join()
+
+    assert one.events_per_second == 0
+    assert others[0].events_per_second > 0
+    gate.close()
