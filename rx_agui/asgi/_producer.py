@@ -204,7 +204,13 @@ class Run:
             frame = frame.copy()
             frame.first = self.last + 1
             frame.last = self.last + frame.events
-        await self._log.append(stream, frame)
+        try:
+            await self._log.append(stream, frame)
+        except Exception as error:
+            if isinstance(send, Send):
+                send.done(error)
+            permit.release()
+            raise
         if isinstance(send, Send):
             send.done()
         self._pace.stores(frame.first, frame.last, permit, self.loop.time())

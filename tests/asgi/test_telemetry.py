@@ -13,8 +13,8 @@ from virtual import play
 from rx_agui import batch, chunk, compress, pipeline, probe, sequence
 from rx_agui.asgi import CANCEL, Shutdown, SSEResponse
 from rx_agui.flow import from_iterable
-from rx_agui.frame import StreamChunk
-from rx_agui.probe import Probe, Reading, Watch
+from rx_agui.frame import Frame, StreamChunk
+from rx_agui.probe import Probe, Reading, Send, Watch
 from rx_agui.replay import MemoryLog
 
 
@@ -24,6 +24,10 @@ class Notes(Probe):
     def __init__(self) -> None:
         self.watches: list[Watch] = []
         self.over: list[Watch] = []
+        self.payloads: list[Send] = []
+
+    def sent(self, send: Send) -> None:
+        self.payloads.append(send)
 
     def ended(self, watch: Watch) -> None:
         self.over.append(watch)
@@ -119,6 +123,19 @@ def test_a_run_ends_with_its_loop(notes: Notes) -> None:
 
     assert len(notes.over) == 2
     assert set(notes.over) == set(notes.watches)
+
+
+def test_a_payload_that_the_log_does_not_take_is_told_as_lost(notes: Notes) -> None:
+    class Failing(MemoryLog):
+        async def append(self, stream: str, frame: Frame) -> None:
+            raise ConnectionError("the log is gone")
+
+    play(get(SSEResponse(Agent(run_of("a")), log=Failing(), stream="s")))
+
+    lost = [send.error for send in notes.payloads]
+    assert [str(error) for error in lost if error] == ["the log is gone"]
+    window = notes.readings()["flow_control"]
+    assert window.levels["flow_control.inflight"] == 0
 
 
 def test_nobody_who_watches_costs_nothing() -> None:
