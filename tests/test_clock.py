@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from patience import SOON, until
 from reactivex.scheduler import EventLoopScheduler, TimeoutScheduler
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 
@@ -17,17 +18,6 @@ from rx_agui import clock as clock_module
 from rx_agui.clock import LoopClock, SchedulerClock, ThreadClock, Timer, clock_for
 from rx_agui.testing import MarbleScheduler
 from rx_agui.workers import Workers
-
-SOON = 5.0
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait, without a sleep of a chosen length, until `condition` holds."""
-    tick, left = threading.Event(), SOON
-    while not condition():
-        assert left > 0, "it never came to be"
-        tick.wait(0.001)
-        left -= 0.001
 
 
 def in_thread(job: Callable[[], Any]) -> None:

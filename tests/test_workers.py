@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from patience import SOON, until
 
 from rx_agui.workers import Workers
-
-SOON = 5.0
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait, without a sleep of a chosen length, until `condition` holds."""
-    tick, left = threading.Event(), SOON
-    while not condition():
-        assert left > 0, "it never came to be"
-        tick.wait(0.001)
-        left -= 0.001
 
 
 class Stuck:

@@ -8,11 +8,11 @@ import random
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from concurrent.futures import Future
 from typing import Any
 
 import pytest
 import reactivex as rx
+from patience import SOON, auntil, in_thread
 from reactivex.abc import DisposableBase
 from reactivex.subject import Subject
 
@@ -41,38 +41,6 @@ from rx_agui.operators._stage import Stage
 from rx_agui.probe import Probe, Send, Tally, Watch, watching
 from rx_agui.sse import Parser
 from rx_agui.testing import simulated_run
-
-#: Seconds after which a test that waits has failed.
-SOON = 10.0
-
-
-def in_thread(job: Callable[[], Any]) -> Future[Any]:
-    """What `job` returns or raises, from a thread of its own."""
-    outcome: Future[Any] = Future()
-
-    def work() -> None:
-        try:
-            outcome.set_result(job())
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    return outcome
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait, without a sleep of a chosen length, until `condition` holds."""
-    tick, left = threading.Event(), SOON
-    while not condition():
-        assert left > 0, "it never came to be"
-        tick.wait(0.001)
-        left -= 0.001
-
-
-async def auntil(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(SOON):
-        while not condition():  # noqa: ASYNC110  # what is waited for has no event
-            await asyncio.sleep(0.001)
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ import reactivex as rx
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from patience import SOON, in_thread, until
 
 from rx_agui import (
     BackpressureTimeout,
@@ -28,32 +27,6 @@ from rx_agui.errors import ConfigError
 from rx_agui.flow import NO_PERMIT
 from rx_agui.flow._credit import Passage
 from rx_agui.frame import Frame
-
-#: Seconds after which a test that waits has failed.
-SOON = 10.0
-
-
-def in_thread(job: Callable[[], Any]) -> Future[Any]:
-    """What `job` returns or raises, from a thread of its own."""
-    outcome: Future[Any] = Future()
-
-    def work() -> None:
-        try:
-            outcome.set_result(job())
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    return outcome
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait, without a sleep of a chosen length, until `condition` holds."""
-    tick, left = threading.Event(), SOON
-    while not condition():
-        assert left > 0, "it never came to be"
-        tick.wait(0.001)
-        left -= 0.001
 
 
 def spent(size: int) -> Credit:

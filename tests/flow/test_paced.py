@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
+from patience import SOON, auntil, in_thread, until
 from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.abc import DisposableBase
@@ -36,39 +37,7 @@ from rx_agui.flow import _paced
 from rx_agui.operators._stage import Stage
 from rx_agui.probe import Probe, Tally, Watch, watching
 
-#: Seconds after which a test that waits has failed.
-SOON = 10.0
-
 EVENT = {"type": "CUSTOM", "name": "n", "value": 0}
-
-
-def in_thread(job: Callable[[], Any]) -> Future[Any]:
-    """What `job` returns or raises, from a thread of its own."""
-    outcome: Future[Any] = Future()
-
-    def work() -> None:
-        try:
-            outcome.set_result(job())
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    return outcome
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait, without a sleep of a chosen length, until `condition` holds."""
-    tick, left = threading.Event(), SOON
-    while not condition():
-        assert left > 0, "it never came to be"
-        tick.wait(0.001)
-        left -= 0.001
-
-
-async def auntil(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(SOON):
-        while not condition():  # noqa: ASYNC110  # what is waited for has no event
-            await asyncio.sleep(0.001)
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

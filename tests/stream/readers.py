@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import reactivex as rx
+from patience import SOON
 
 from rx_agui import (
     EventStream,
@@ -16,9 +17,6 @@ from rx_agui import (
     reassemble,
     unbatch,
 )
-
-#: Seconds in which anything that is ever going to happen has happened.
-SOON = 30.0
 
 
 def event(n: int, **more: Any) -> dict[str, Any]:
@@ -36,15 +34,6 @@ def values(chunks: Iterable[StreamChunk]) -> list[int]:
         reassemble(), decompress(), unbatch()
     ).subscribe(lambda event: found.append(value(event)))
     return found
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait, without a sleep of a chosen length, until `condition` holds."""
-    tick, left = threading.Event(), SOON
-    while not condition():
-        assert left > 0, "it never came to be"
-        tick.wait(0.002)
-        left -= 0.002
 
 
 class Reading(threading.Thread):

@@ -10,7 +10,8 @@ from contextlib import suppress
 from functools import partial
 
 import pytest
-from readers import SOON, Reading, event, until, values
+from patience import SOON, until
+from readers import Reading, event, values
 
 from rx_agui import (
     AlreadyStarted,

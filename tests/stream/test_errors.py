@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from readers import SOON, Reading, event, until, value, values
+from patience import SOON, until
+from readers import Reading, event, value, values
 
 from rx_agui import (
     BackpressureTimeout,

@@ -186,7 +186,8 @@ def test_metrics_are_said_each_interval_to_whoever_wants_them(
     said: pytest.LogCaptureFixture,
 ) -> None:
     said.set_level(logging.DEBUG, "rx_agui")
-    from readers import Reading, until
+    from patience import until
+    from readers import Reading
 
     with EventStream(replace(SINGLE, metrics_interval=0.01)) as stream:
         reading = Reading(stream)

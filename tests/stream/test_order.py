@@ -9,7 +9,8 @@ from random import Random
 from typing import Any
 
 import pytest
-from readers import SOON, Reading, event, value, values
+from patience import SOON
+from readers import Reading, event, value, values
 
 from rx_agui import EventStream, StreamConfig
 from rx_agui.operators import _codecs, _compress

@@ -10,8 +10,9 @@ from functools import partial
 from typing import Any
 
 import pytest
+from patience import SOON, until
 from reactivex import operators as ops
-from readers import SOON, Reading, event, until, values
+from readers import Reading, event, values
 
 from rx_agui import (
     AlreadySubscribed,

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from patience import until
 from reactivex import operators as ops
-from readers import Reading, event, until, values
+from readers import Reading, event, values
 
 from rx_agui import (
     EventStream,

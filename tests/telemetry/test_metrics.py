@@ -23,10 +23,11 @@ from opentelemetry.sdk.metrics.export import (
     Sum,
 )
 from opentelemetry.sdk.metrics.view import DropAggregation, View
+from patience import until
 from reactivex import operators as ops
 from reactivex.subject import Subject
 from told import Told
-from waits import Clock, until, who_wait
+from waits import Clock, who_wait
 
 from rx_agui import (
     Gate,

@@ -15,12 +15,13 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
+from patience import until
 from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.scheduler import ThreadPoolScheduler
 from reactivex.subject import BehaviorSubject, Subject
 from told import Told
-from waits import Clock, until, who_wait
+from waits import Clock, who_wait
 
 from rx_agui import (
     Frame,

@@ -9,10 +9,11 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
+from patience import until
 from reactivex import operators as ops
 from reactivex.subject import Subject
 from told import Told
-from waits import Clock, until, who_wait
+from waits import Clock, who_wait
 
 from rx_agui import (
     FlowMetrics,

@@ -1,16 +1,10 @@
-"""Time that is told to pass, and conditions that are waited for: no test sleeps."""
+"""Time that is told to pass, and who waits in it."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-
 from rx_agui import Gate
 
-__all__ = ["Clock", "until", "who_wait"]
-
-#: Seconds after which what was waited for never comes to be.
-SOON = 20.0
+__all__ = ["Clock", "who_wait"]
 
 
 class Clock:
@@ -25,15 +19,6 @@ class Clock:
     def pass_by(self, seconds: float) -> None:
         """So many seconds go by."""
         self.now += round(seconds * 1e9)
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait until it holds."""
-    tick, left = threading.Event(), SOON
-    while not condition():
-        assert left > 0, "it never came to be"
-        tick.wait(0.001)
-        left -= 0.001
 
 
 def who_wait(gate: Gate) -> int:
