@@ -61,8 +61,11 @@ class Chunks(Attended[StreamChunk]):
     # -- leaving ----------------------------------------------------------------------
 
     def close(self) -> None:
-        """Read no more. A loop that is left does this by itself."""
-        self._puller.leave()
+        """Read no more; whoever waits for the next chunk, or asks for one, hears the end.
+
+        A loop that is left does this by itself. From any thread.
+        """
+        self._puller.close()
 
     def __del__(self) -> None:
         # Wherever the garbage collector struck, which may be in the midst of our locks.
@@ -98,6 +101,7 @@ class _Puller:
         self._task: asyncio.Task[Any] | None = None
         self._mutex = threading.Lock()
         self._waker: Callable[[], object] | None = None
+        self._is_closed = False
         self.is_reading = False
 
     def next(self) -> StreamChunk:
@@ -132,6 +136,9 @@ class _Puller:
 
     def _look(self) -> StreamChunk | None:
         """Be done with the chunk before, and take the next if there is one."""
+        if self._is_closed:
+            self.leave()  # it may have been attaching as it was closed
+            raise StopIteration
         done, self._in_hand = self._in_hand, NO_PERMIT
         self._outbox.attach(self)
         self.is_reading = True
@@ -153,7 +160,7 @@ class _Puller:
         """Whether there is nothing yet, and `wake` will be called when there is."""
         with self._mutex:
             self._waker = wake
-        if self._outbox.has_news:  # it came between
+        if self._outbox.has_news or self._is_closed:  # it came between
             self.wake()
             return False
         return True
@@ -170,6 +177,11 @@ class _Puller:
         # Another task of the same loop may wait: this one reads on meanwhile.
         loop = self._task.get_loop()
         return running_loop() is loop and asyncio.current_task(loop) is self._task
+
+    def close(self) -> None:
+        self._is_closed = True
+        self.leave()
+        self.wake()
 
     def leave(self) -> None:
         self.is_reading = False

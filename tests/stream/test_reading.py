@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from patience import SOON, until
+from patience import SOON, in_thread, until
 from reactivex import operators as ops
 from readers import Reading, event, values
 
@@ -446,3 +446,56 @@ def test_its_operators_are_anybodys() -> None:
         stream.complete()
         frames = stream.receive_chunks().pipe(batch(10), ops.to_list()).run()
         assert [frame.events for frame in frames] == [1]
+
+
+# -- who is told to read no more -----------------------------------------------------------
+
+
+def test_a_thread_that_waits_for_a_chunk_hears_that_the_reading_was_closed() -> None:
+    with EventStream(SINGLE) as stream:
+        chunks = stream.receive_chunks()
+        waits = in_thread(lambda: list(chunks))
+        until(lambda: chunks._puller._waker)
+        chunks.close()
+
+        assert waits.result(SOON) == []
+        stream.send(event(1))
+        again = stream.receive_chunks()
+        assert values([next(again)]) == [1]
+        again.close()
+
+
+def test_so_does_a_coroutine() -> None:
+    async def main() -> None:
+        async with EventStream(SINGLE) as stream:
+            chunks = stream.receive_chunks()
+
+            async def read() -> list[StreamChunk]:
+                return [chunk async for chunk in chunks]
+
+            waits = asyncio.create_task(read())
+            await asyncio.sleep(0)
+            assert chunks._puller._waker is not None
+            await asyncio.to_thread(chunks.close)
+
+            assert await asyncio.wait_for(waits, SOON) == []
+            await stream.aclose(drain=False)
+
+    asyncio.run(main())
+
+
+def test_a_loop_that_is_closed_from_elsewhere_ends_with_its_chunk() -> None:
+    with EventStream(SINGLE) as stream:
+        for n in range(3):
+            stream.send(event(n))
+        chunks = stream.receive_chunks()
+        read = []
+        for chunk in chunks:
+            read.append(chunk)
+            in_thread(chunks.close).result(SOON)
+
+        assert values(read) == [0]
+        assert not stream._outbox.is_read
+        rest = stream.receive_chunks()
+        assert values([next(rest), next(rest)]) == [1, 2]
+        rest.close()
