@@ -284,6 +284,9 @@ class SSEWriter(Sink):
                 if not self._give_back(error, work):
                     self._fail(error, work)
                     return
+            except BaseException as error:  # Ctrl-C; not ours to swallow
+                self._fail(StreamError(f"the write was broken off: {error!r}"), work)
+                raise
             else:
                 if result is not None and inspect.isawaitable(result):
                     self._become_async(result, work)

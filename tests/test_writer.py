@@ -1043,3 +1043,17 @@ def test_disposal_behind_the_end_leaves_done_as_it_was() -> None:
 
     writer.done.result(0)
     assert written == [b'id: 1\ndata: {"type":"A"}\n\n']
+
+
+def test_a_write_that_ctrl_c_breaks_off_ends_the_stream_and_is_not_swallowed() -> None:
+    def write(data: bytes) -> None:
+        raise KeyboardInterrupt
+
+    writer, gate = SSEWriter(write), Gate()
+    gate.pipe(flow_control(2)).subscribe(writer)
+    with pytest.raises(KeyboardInterrupt):
+        gate.send({"type": "CUSTOM", "name": "n", "value": 0})
+
+    with pytest.raises(StreamError, match="broken off: KeyboardInterrupt"):
+        writer.done.result(SOON)
+    assert gate.link is None or gate.link.credit.in_flight == 0
