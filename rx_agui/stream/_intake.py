@@ -258,6 +258,7 @@ class _Buffered(Window):
         return False
 
     def _lose_queue(self, reason: str) -> None:
+        self._ending = None
         with self._mutex:
             lost = list(self._queue)
             self._queue = deque()
