@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import pytest
-from patience import SOON, until
+from patience import SOON, in_thread, until
 from readers import Reading, event, values
 
 from rx_agui import (
@@ -24,6 +25,7 @@ from rx_agui import (
     StreamConfig,
 )
 from rx_agui.clock import ThreadClock
+from rx_agui.probe import Probe, Watch, watching
 from rx_agui.workers import COMPUTE, HANDS
 
 #: Some of each, and small enough that all stages hold something when it closes.
@@ -414,3 +416,39 @@ def test_leaving_the_block_by_an_exception_waits_only_for_somebody_who_reads() -
 def nothing_is_left_behind() -> Iterator[None]:
     yield
     until(lambda: not any(isinstance(t, Reading) for t in threading.enumerate()))
+
+
+class Ended(Probe):
+    """Streams that began, and those that have ended."""
+
+    def __init__(self) -> None:
+        self.begun: list[Watch] = []
+        self.over: list[Watch] = []
+
+    def started(self, watch: Watch) -> None:
+        self.begun.append(watch)
+
+    def ended(self, watch: Watch) -> None:
+        self.over.append(watch)
+
+
+@pytest.mark.parametrize("drain", [True, False])
+def test_one_that_is_closed_while_it_is_being_started_ends_all_the_same(
+    drain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = Ended()
+    with watching(ended):
+        stream = EventStream(LOADED)
+        subscribe = stream._pipeline.subscribe
+
+        def late(*args: Any, **more: Any) -> Any:
+            in_thread(lambda: stream.close(drain))
+            until(lambda: stream.is_closed and (drain or stream._outbox.done.done()))
+            return subscribe(*args, **more)
+
+        monkeypatch.setattr(stream._pipeline, "subscribe", late)
+        stream.start()
+
+    until(stream._outbox.done.done)
+    assert list(stream.receive_chunks()) == []
+    assert ended.over == ended.begun
