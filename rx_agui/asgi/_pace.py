@@ -68,7 +68,7 @@ class Pace:
         """Somebody reads from behind this number."""
         reader = Reader(self, now, written)
         self._readers.add(reader)
-        self._furthest = max(self._furthest, written)
+        self.has_gone_out(written)  # by another process, if not by us
         return reader
 
     def leaves(self, reader: Reader) -> bool:

@@ -352,6 +352,18 @@ def test_who_was_sent_something_asks_no_other_reader() -> None:
     assert credit.in_flight == 0
 
 
+def test_who_comes_with_everything_lets_the_run_go_on() -> None:
+    """Another process has sent it, of those that share a log."""
+    pace, credit = Pace(100, CONTINUE), Credit(10)
+    pace.attach(0.0, 0)
+    credit.wait(1.0)
+    pace.stores(1, 1, Permit(credit), 0.0)
+    assert credit.in_flight == 1
+
+    pace.attach(0.0, 1)
+    assert credit.in_flight == 0
+
+
 # -- through the response -----------------------------------------------------------------
 
 
