@@ -39,13 +39,13 @@ def bars(rows: Iterable[tuple[Row, Measured]]) -> str:
     def x(value: float) -> float:
         return _LABELS + span * (log10(value) - low) / max(1, top - low)
 
-    drawn, y, group = [], 14.0, ""
+    drawn, y, group = [], 0.0, ""
     for row, found in ratios:
         if row.group != group:
             group = row.group
-            y += 22
+            y += _ROW + 6  # further from what it ends than from what it heads
             drawn.append(_text(12, y, group, "name"))
-            y += 8
+            y += 4
         y += _ROW - 8
         of = found.figure
         start, end = sorted((x(1), x(of.median)))
