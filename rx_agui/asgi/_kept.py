@@ -181,7 +181,9 @@ class Viewer:
 
     def _keeps_up(self, frame: Frame) -> bool:
         """Whether the reader is to be sent this payload as it is."""
-        return self._settings.conflate == "never" or self._seat.keeps_up(frame)
+        if self._settings.conflate == "never":
+            return True
+        return frame.last > self._replay_to and self._seat.keeps_up(frame)
 
     def _sends(self, frame: Frame) -> None:
         if self._seat.tells_of_run(frame):

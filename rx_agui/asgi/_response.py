@@ -92,7 +92,8 @@ class SSEResponse(_Base):
             payloads, for ours.
         conflate: For whom events become fewer and larger, without losing a character.
             "lagging": those who do not keep up; alone, whoever has not read the payload
-            before; among many, who is more than eight payloads behind the first.
+            before; among many, who is more than eight payloads behind the first. What
+            was said before a reader came goes together as well.
             "always": everybody, which is less work for a browser. "never": nobody.
         codings: What to offer for Content-Encoding, the preferred one first: gzip, br,
             zstd, deflate. None: all that are installed. gzip and deflate are what many
