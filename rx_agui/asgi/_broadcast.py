@@ -27,7 +27,7 @@ from functools import partial
 from typing import ClassVar, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
-from rx_agui.asgi._coding import MEM, WINDOW, Deflate, Encoder
+from rx_agui.asgi._coding import Deflate, Encoder, compressor
 from rx_agui.asgi._lagging import LAGGING
 from rx_agui.frame import Frame
 from rx_agui.replay import ReplayLog
@@ -215,9 +215,7 @@ class _Blocks:
     def _make(self, wire: bytes) -> Block:
         stream, before = self._stream, self.latest
         if stream is None or before is None or before.place == _GROUP - 1:
-            stream = self._stream = zlib.compressobj(
-                self._level, zlib.DEFLATED, -WINDOW, MEM
-            )
+            stream = self._stream = compressor(self._level)
             group, place, self.strayed = object(), 0, 0
         else:
             group, place = before.group, before.place + 1

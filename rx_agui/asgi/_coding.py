@@ -22,10 +22,9 @@ from rx_agui.frame import IDENTITY
 
 __all__ = [
     "CODINGS",
-    "MEM",
-    "WINDOW",
     "Deflate",
     "Encoder",
+    "compressor",
     "encoder",
     "negotiated",
     "offered",
@@ -58,11 +57,16 @@ class _Identity:
 #: zlib's memory is 4 << window plus 512 << mem: 32 KiB for each reader with these, a
 #: fifth of what its defaults take, for a few percent more bytes. Deltas repeat what was
 #: said just before; a window of 8 KiB holds some eighty of them.
-WINDOW, MEM = 13, 5
+_WINDOW, _MEM = 13, 5
 
 #: Bytes of a block that is stored as it is, at most; and the last block of all, with
 #: nothing in it.
 _STORED, _EMPTY = 0xFFFF, b"\x03\0"
+
+
+def compressor(level: int) -> zlib._Compress:
+    """What makes blocks of RFC 1951, and looks back at nothing before them."""
+    return zlib.compressobj(level, zlib.DEFLATED, -_WINDOW, _MEM)
 
 
 class Deflate:
@@ -82,9 +86,7 @@ class Deflate:
     def encode(self, data: bytes) -> bytes:
         stream = self._stream
         if stream is None:
-            stream = self._stream = zlib.compressobj(
-                self.level, zlib.DEFLATED, -WINDOW, MEM
-            )
+            stream = self._stream = compressor(self.level)
         self._sum_up(data)
         packed: bytes = stream.compress(data) + stream.flush(zlib.Z_SYNC_FLUSH)
         return self._begin() + packed
@@ -143,7 +145,7 @@ class _Zlib(Deflate):
     """RFC 1950, which is what HTTP means by "deflate" (RFC 9110, §8.4.1.2)."""
 
     #: The window and, in two bytes that 31 divides, that the level is none in particular.
-    _head = bytes([(WINDOW - 8) << 4 | 8, 0x85])
+    _head = bytes([(_WINDOW - 8) << 4 | 8, 0x85])
     _adler32 = 1
 
     def _sum_up(self, data: bytes) -> None:
