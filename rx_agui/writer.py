@@ -182,7 +182,7 @@ class SSEWriter(Sink):
 
     def _format(self, value: Any) -> bytes:
         """The bytes of what came."""
-        return formatted(value, self._stem)
+        return _formatted(value, self._stem)
 
     def _claim(self, send: Send) -> None:
         """It is for us to say when a payload is done; the first says whose we are."""
@@ -559,7 +559,7 @@ class _SinkTally(Tally):
         return {"operator.buffer.usage": held}
 
 
-def formatted(value: Any, stem: str) -> bytes:
+def _formatted(value: Any, stem: str) -> bytes:
     """A chunk, a frame or a bare event, with `stem` before its numbers."""
     if type(value) is StreamChunk:
         if stem and value.event_id:

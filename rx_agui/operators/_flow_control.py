@@ -600,8 +600,8 @@ class Window(Entrance):
             self.credit.leave(waiter)
         self._lose_queue("cancelled")
 
-    def _lose_queue(self, reason: str) -> None:
-        """Nobody will see what waits, nor the end that waits behind it."""
+    def _lose_queue(self, reason: str) -> int:
+        """Nobody will see what waits, nor the end that waits behind it. How many."""
         self._ending = None
         lost: list[Frame] = []
         with self._mutex:
@@ -611,6 +611,7 @@ class Window(Entrance):
             frame.permit.release()
             self._lose(reason, frame)
         self._count_lost()
+        return len(lost)
 
     def lose(self, error: StreamError) -> None:
         self._lose(REASONS.get(type(error), "invalid"), Frame(b""), error)

@@ -12,7 +12,6 @@ next one pays for it.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -257,16 +256,10 @@ class _Buffered(Window):
             return True
         return False
 
-    def _lose_queue(self, reason: str) -> None:
-        self._ending = None
-        with self._mutex:
-            lost = list(self._queue)
-            self._queue = deque()
-        for frame in lost:
-            frame.permit.release()
-            self._lose(reason, frame)
-        Credit.give(self._places, len(lost))
-        self._count_lost()
+    def _lose_queue(self, reason: str) -> int:
+        lost = super()._lose_queue(reason)
+        Credit.give(self._places, lost)  # what waits has a place, and no flight
+        return lost
 
     def abandon(self) -> int:
         lost = self._flights.in_flight + len(self._queue)
