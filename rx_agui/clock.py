@@ -27,7 +27,7 @@ from reactivex.abc import SchedulerBase
 from reactivex.scheduler import VirtualTimeScheduler
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 
-from rx_agui.workers import COMPUTE, HANDS
+from rx_agui.workers import CALLBACK_POOL, COMPUTE
 
 __all__ = ["Clock", "LoopClock", "SchedulerClock", "Timer", "clock_for", "running_loop"]
 
@@ -208,7 +208,7 @@ class ThreadClock:
             with self._changed:
                 while self._due and self._due[0][2].action is None:
                     heapq.heappop(self._due)  # cancelled: do not wait for it
-                backlog = HANDS.backlog
+                backlog = CALLBACK_POOL.backlog
                 if not self._due and not self._changed.wait_for(
                     lambda: self._due, timeout=_GLANCE if backlog else self._idle
                 ):
@@ -221,8 +221,8 @@ class ThreadClock:
                 else:
                     action = heapq.heappop(self._due)[2].action
                     if action is not None:
-                        HANDS.submit(action)
-            HANDS.relieve()
+                        CALLBACK_POOL.submit(action)
+            CALLBACK_POOL.relieve()
 
 
 ThreadClock.shared = ThreadClock()

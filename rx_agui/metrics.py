@@ -24,7 +24,7 @@ from reactivex.disposable import Disposable
 
 from rx_agui.clock import Timer, clock_for
 from rx_agui.errors import require_positive
-from rx_agui.probe import Probe, Send, Watch
+from rx_agui.probe import PayloadTrace, Probe, StreamObservation
 
 __all__ = [
     "BufferMetrics",
@@ -163,30 +163,30 @@ class StreamMeter(Probe):
 
     def __init__(self) -> None:
         self._mutex = Lock()
-        self._live: dict[Watch, None] = {}
-        self._leaving: list[Watch] = []  # ended, and not yet at rest
+        self._live: dict[StreamObservation, None] = {}
+        self._leaving: list[StreamObservation] = []  # ended, and not yet at rest
         self._sums = _Sums()  # of those that are at rest
         self._before = _Mark(0.0)
         self._turn = Lock()  # whose snapshot is next
 
     # -- as a probe ------------------------------------------------------------------
 
-    def started(self, watch: Watch) -> None:
+    def started(self, watch: StreamObservation) -> None:
         with self._mutex:
             self._live[watch] = None
             self._sums.begun = self._sums.begun or watch.begun
 
-    def sent(self, send: Send) -> None:
+    def sent(self, send: PayloadTrace) -> None:
         if send.error is None:
             with self._mutex:
                 self._sums.last_sent = max(self._sums.last_sent, send.ended)
 
-    def reordered(self, watch: Watch, seconds: float) -> None:
+    def reordered(self, watch: StreamObservation, seconds: float) -> None:
         with self._mutex:
             count, total, longest = self._sums.held
             self._sums.held = count + 1, total + seconds, max(longest, seconds)
 
-    def ended(self, watch: Watch) -> None:
+    def ended(self, watch: StreamObservation) -> None:
         with self._mutex:
             if watch in self._live:
                 del self._live[watch]
@@ -306,7 +306,7 @@ class _Sums:
         more.levels = self.levels.copy()
         return more
 
-    def add(self, watch: Watch, *, is_live: bool) -> None:
+    def add(self, watch: StreamObservation, *, is_live: bool) -> None:
         """What one stream did."""
         # From the bottom up: what passes meanwhile has not come out before it came in.
         readings = [tally.read() for tally in reversed(watch.tallies)]

@@ -15,10 +15,10 @@ from typing import Any, TypeVar, overload
 from reactivex import Observable, compose
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
+from rx_agui.engine import Attended
 from rx_agui.errors import ConfigError
 from rx_agui.frame import StreamChunk
 from rx_agui.operators import batch, chunk, compress, flow_control, sequence
-from rx_agui.operators._lift import Attended
 from rx_agui.probe import Probe, named
 
 __all__ = ["pipeline"]

@@ -21,12 +21,12 @@ from time import time_ns
 from typing import Any, NamedTuple
 
 __all__ = [
+    "OperatorCounters",
+    "PayloadTrace",
     "Probe",
     "Reading",
-    "Send",
     "Step",
-    "Tally",
-    "Watch",
+    "StreamObservation",
     "listeners",
     "named",
     "subscribing",
@@ -53,7 +53,7 @@ class Reading(NamedTuple):
     states: dict[tuple[str, str], int]
 
 
-class Tally:
+class OperatorCounters:
     """What one operator did for one subscriber, in events.
 
     Whenever the stream is quiet, and after it has ended,
@@ -184,7 +184,7 @@ class Step:
         self.facts = facts
 
 
-class Send:
+class PayloadTrace:
     """One payload's way from its first event to the last byte written.
 
     It rides in the `trace` slot of frames and chunks; operators add their steps.
@@ -213,7 +213,7 @@ class Send:
         "watch",
     )
 
-    def __init__(self, watch: Watch, begun: int, events: int) -> None:
+    def __init__(self, watch: StreamObservation, begun: int, events: int) -> None:
         self.watch = watch
         self.begun = begun
         self.ended = 0
@@ -235,7 +235,7 @@ class Send:
             events += self.origins.pop()[1]
         self.origins.append((origin, events))
 
-    def absorb(self, other: Send) -> None:
+    def absorb(self, other: PayloadTrace) -> None:
         """It has become part of this one, on its way down from another line."""
         if not self.steps:
             self.steps += other.steps
@@ -262,7 +262,7 @@ class Send:
             self.watch.sent(self)
 
 
-class Watch:
+class StreamObservation:
     """One stream, as its probes see it: one subscription, whatever it is piped of.
 
     Attributes:
@@ -282,7 +282,7 @@ class Watch:
     def __init__(self, pipeline: str, probes: tuple[Probe, ...]) -> None:
         self.pipeline = pipeline
         self.probes = probes
-        self.tallies: list[Tally] = []
+        self.tallies: list[OperatorCounters] = []
         self.begun = time_ns()
         self.first_sent = 0
         self.delivered = 0, 0, 0
@@ -299,7 +299,7 @@ class Watch:
         self._mutex = Lock()
         self._tell("started", self)
 
-    def joined(self, tally: Tally, *, at_end: bool = False) -> None:
+    def joined(self, tally: OperatorCounters, *, at_end: bool = False) -> None:
         """An operator begins to work for this stream, above the others; or a writer."""
         tally.pipeline = self.pipeline
         with self._mutex:
@@ -340,12 +340,12 @@ class Watch:
                 return
         self._tell("ended", self)
 
-    def sending(self, send: Send) -> None:
+    def sending(self, send: PayloadTrace) -> None:
         """A payload sets out; its producers are known."""
         if self.propagates or send.trigger:
             self._tell("sending", send)
 
-    def sent(self, send: Send) -> None:
+    def sent(self, send: PayloadTrace) -> None:
         """A payload was written, or never will be."""
         age = send.ended - send.begun
         with self._mutex:
@@ -393,31 +393,35 @@ class Probe:
         """Whether it wants to hear of a stream that begins now."""
         return True
 
-    def started(self, watch: Watch) -> None:
+    def started(self, watch: StreamObservation) -> None:
         """A stream was subscribed."""
 
-    def joined(self, watch: Watch, tally: Tally) -> None:
+    def joined(self, watch: StreamObservation, tally: OperatorCounters) -> None:
         """An operator begins to work for it."""
 
-    def sending(self, send: Send) -> None:
+    def sending(self, send: PayloadTrace) -> None:
         """A payload sets out. Its `context` will travel with it."""
 
-    def sent(self, send: Send) -> None:
+    def sent(self, send: PayloadTrace) -> None:
         """A payload was written, or could not be."""
 
-    def waited(self, watch: Watch, wait: int, outcome: str) -> None:
+    def waited(self, watch: StreamObservation, wait: int, outcome: str) -> None:
         """Somebody waited for credit, in ns: admitted, timeout or cancelled."""
 
-    def reordered(self, watch: Watch, seconds: float) -> None:
+    def reordered(self, watch: StreamObservation, seconds: float) -> None:
         """A payload was held for one that was late."""
 
-    def wrote(self, watch: Watch, duration: int, error: BaseException | None) -> None:
+    def wrote(
+        self, watch: StreamObservation, duration: int, error: BaseException | None
+    ) -> None:
         """A write took so many ns, or failed."""
 
-    def transitioned(self, watch: Watch, name: str, before: str, after: str) -> None:
+    def transitioned(
+        self, watch: StreamObservation, name: str, before: str, after: str
+    ) -> None:
         """A circuit breaker changed its state."""
 
-    def ended(self, watch: Watch) -> None:
+    def ended(self, watch: StreamObservation) -> None:
         """The stream has ended: for `watch.reason`, with `watch.error`."""
 
 
@@ -435,7 +439,7 @@ class _Name(NamedTuple):
 class _Inside(NamedTuple):
     """The stream that is being subscribed, and whether a thread hands on its signals."""
 
-    watch: Watch
+    watch: StreamObservation
     is_owned_by: Callable[[int], bool]
 
 
@@ -480,7 +484,9 @@ class subscribing:  # as contextlib's own: a generator costs three times
 
     __slots__ = ("_before", "_inside")
 
-    def __init__(self, watch: Watch | None, is_owned_by: Callable[[int], bool]) -> None:
+    def __init__(
+        self, watch: StreamObservation | None, is_owned_by: Callable[[int], bool]
+    ) -> None:
         self._inside = None if watch is None else _Inside(watch, is_owned_by)
 
     def __enter__(self) -> None:
@@ -490,7 +496,7 @@ class subscribing:  # as contextlib's own: a generator costs three times
         _here.place = self._before
 
 
-def watch_here() -> Watch | None:
+def watch_here() -> StreamObservation | None:
     """The watch of a line that is being subscribed; None if nobody wants to know."""
     here = _here.place
     if isinstance(here, _Inside):
@@ -503,7 +509,7 @@ def watch_here() -> Watch | None:
     # A pipeline's own telemetry stands in for the one everybody has.
     others = [probe for probe in listeners if type(probe) not in map(type, own)]
     probes = tuple(probe for probe in (*own, *others) if _is_awake(probe))
-    return Watch(name, probes) if probes else None
+    return StreamObservation(name, probes) if probes else None
 
 
 def _is_awake(probe: Probe) -> bool:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["COMPUTE", "HANDS", "Workers"]
+__all__ = ["CALLBACK_POOL", "COMPUTE", "Workers"]
 
 
 class Workers:
@@ -122,7 +122,7 @@ class Workers:
 #: Runs what a timer sets off. A sink may block there for ever, and must not delay
 #: another stream; but a thousand timers due at once are no reason for a thousand
 #: threads. So few, and more only when those make no progress.
-HANDS: Final = Workers("hand", limit=4, patience=0.01)
+CALLBACK_POOL: Final = Workers("hand", limit=4, patience=0.01)
 
 #: Compresses. More threads than processors would only wait for each other.
 COMPUTE: Final = Workers("compute", limit=os.cpu_count() or 1)

@@ -27,6 +27,7 @@ from types import CoroutineType
 from typing import Any
 
 from rx_agui.clock import Clock, LoopClock, Timer, clock_for, running_loop
+from rx_agui.engine import Sink, as_frame
 from rx_agui.errors import (
     ConfigError,
     NotSent,
@@ -37,8 +38,7 @@ from rx_agui.errors import (
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.flow._credit import Carrier
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
-from rx_agui.operators._stage import Sink, as_frame
-from rx_agui.probe import Send, Tally, Watch
+from rx_agui.probe import OperatorCounters, PayloadTrace, StreamObservation
 from rx_agui.sse import format_frame, format_sse_chunk
 
 __all__ = ["Done", "SSEWriter", "Write"]
@@ -136,7 +136,7 @@ class SSEWriter(Sink):
         self._parked_in: Credit | None = None
         self._task: asyncio.Task[None] | None = None
         self._tally = _SinkTally(self)
-        self._watch: Watch | None = None
+        self._watch: StreamObservation | None = None
         self._is_over = False
 
     # -- what comes --------------------------------------------------------
@@ -184,7 +184,7 @@ class SSEWriter(Sink):
         """The bytes of what came."""
         return _formatted(value, self._stem)
 
-    def _claim(self, send: Send) -> None:
+    def _claim(self, send: PayloadTrace) -> None:
         """It is for us to say when a payload is done; the first says whose we are."""
         send.claimed = True
         if self._watch is not None:
@@ -479,7 +479,7 @@ class SSEWriter(Sink):
 
 
 #: Of those that nobody watches.
-_NO_SENDS: dict[Send, bool] = {}
+_NO_SENDS: dict[PayloadTrace, bool] = {}
 
 
 class _Work:
@@ -495,7 +495,9 @@ class _Work:
         self.data = b""
         self.begun = self.ended = 0  # ns since 1970
 
-    def add(self, data: bytes, permit: Permit, events: int, send: Send | None) -> None:
+    def add(
+        self, data: bytes, permit: Permit, events: int, send: PayloadTrace | None
+    ) -> None:
         """One more piece, whose permit is held until it is written."""
         self.pieces.append(data)
         self.permits.append(permit)
@@ -532,7 +534,7 @@ class _Work:
             permit.release(error)
 
 
-class _SinkTally(Tally):
+class _SinkTally(OperatorCounters):
     """What a writer does. What waits to be written is what it holds."""
 
     __slots__ = ("_writer", "busy", "frames", "size")
@@ -587,14 +589,14 @@ def _never_await(result: Awaitable[object] | None) -> None:
         result.close()  # else Python warns
 
 
-def _facts_of(value: Any) -> tuple[int, Permit, Send | None]:
+def _facts_of(value: Any) -> tuple[int, Permit, PayloadTrace | None]:
     """Events that are written once this is, its permit, and who follows its way.
 
     The events of a payload that was cut are written with its last piece.
     """
     if not isinstance(value, StreamChunk | Frame):
         return 1, NO_PERMIT, None
-    send = value.trace if isinstance(value.trace, Send) else None
+    send = value.trace if isinstance(value.trace, PayloadTrace) else None
     if type(value) is StreamChunk and value.chunk_index < value.total_chunks - 1:
         return 0, value.permit, send
     return value.events, value.permit, send

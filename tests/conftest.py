@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
-from nginx import NGINX, nginx_before
 
 from rx_agui.clock import ThreadClock, _Due
-from rx_agui.operators import _stage
+from rx_agui.engine import _stage
 from rx_agui.telemetry import _probe
+from tests.support.nginx import NGINX, nginx_before
 
 if TYPE_CHECKING:
-    from told import Told
-    from waits import Clock
+    from tests.support.told import Told
+    from tests.support.waits import Clock
 
 # Machines are shared, and a deadline tells of their noise and not of our code.
 settings.register_profile("rx_agui", deadline=None)
@@ -93,7 +93,7 @@ def chromium() -> str:
 @pytest.fixture
 def told() -> Told:
     """Providers of the test's own."""
-    from told import Told
+    from tests.support.told import Told
 
     return Told()
 
@@ -101,18 +101,18 @@ def told() -> Told:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Time that stands still."""
-    from waits import Clock
-
     from rx_agui import metrics, probe, writer
+    from rx_agui.engine import _head
     from rx_agui.flow import _credit
-    from rx_agui.operators import _batch, _chunk, _compress, _entrance, _sequence
+    from rx_agui.operators import _batch, _chunk, _compress, _sequence
+    from tests.support.waits import Clock
 
     clock = Clock()
     for module in (
         probe,
         writer,
         _credit,
-        _entrance,
+        _head,
         _sequence,
         _batch,
         _compress,

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from patience import SOON, until
 from reactivex.scheduler import EventLoopScheduler, TimeoutScheduler
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 
@@ -18,6 +17,7 @@ from rx_agui import clock as clock_module
 from rx_agui.clock import LoopClock, SchedulerClock, ThreadClock, Timer, clock_for
 from rx_agui.testing import MarbleScheduler
 from rx_agui.workers import Workers
+from tests.support.patience import SOON, until
 
 
 def in_thread(job: Callable[[], Any]) -> None:

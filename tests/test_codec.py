@@ -35,7 +35,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter
 
-from rx_agui.codec import _SEAM_WRITTEN, decode, encode, encode_many
+from rx_agui.agui.encoding import _SEAM_WRITTEN, decode, encode, encode_many
 from rx_agui.errors import ValidationError, WireError
 
 SAMPLES = Path(__file__).parent / "samples"

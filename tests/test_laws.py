@@ -37,10 +37,10 @@ from rx_agui import (
     sequence,
     unbatch,
 )
-from rx_agui.codec import decode, encode
-from rx_agui.operators import _stage
+from rx_agui.agui.encoding import decode, encode
+from rx_agui.engine import _stage
 from rx_agui.operators._compress import ALGORITHMS
-from rx_agui.probe import Probe, Tally, watching
+from rx_agui.probe import OperatorCounters, Probe, watching
 from rx_agui.sse import Parser, read_chunk
 from rx_agui.testing import MarbleScheduler
 
@@ -456,7 +456,7 @@ def test_whatever_comes_in_is_told_and_counted_and_nothing_is_raised(
     checked: bool, forged: list[StreamChunk]
 ) -> None:
     told: list[StreamError] = []
-    tallies: list[Tally] = []
+    tallies: list[OperatorCounters] = []
     with watching(Mock(joined=tallies.append)):
         passed(
             forged,
@@ -501,7 +501,7 @@ def test_events_that_come_together_fare_as_if_they_came_one_by_one(
     def fare(source: Source) -> tuple[Any, ...]:
         errors: list[str] = []
         heard: list[Any] = []
-        tallies: list[Tally] = []
+        tallies: list[OperatorCounters] = []
         watch = Mock(spec=Probe)
         watch.is_awake.return_value = True
         watch.joined.side_effect = lambda _, tally: tallies.append(tally)

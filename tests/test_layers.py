@@ -16,19 +16,21 @@ from rx_agui import errors, operators
 #: `flow`, since a frame carries its permit; a permit knows nothing of frames.
 LAYERS = """
     cli
-    bench
     demo doctor
     asgi browser client
     stream
     testing
+    lint
     replay
     writer
     pipeline
     operators
+    engine
     telemetry metrics
-    codec patch sse
+    agui codecs sse
     config frame
     flow
+    serial
     clock
     workers
     backoff

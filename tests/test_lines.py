@@ -10,8 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
-from cutting import cutting, random_cuts
-from serving import served
+
+from tests.support.cutting import cutting, random_cuts
+from tests.support.serving import served
 
 BODY = b"0123456789" * 10
 

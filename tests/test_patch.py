@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rx_agui.patch import Fails, Unsure, apply_patch
+from rx_agui.agui.json_patch import Fails, Unsure, apply_patch
 
 KEYS = [
     "a",

@@ -25,7 +25,7 @@ from rx_agui import (
     unbatch,
 )
 from rx_agui.errors import ConfigError
-from rx_agui.probe import Probe, Watch, watching
+from rx_agui.probe import Probe, StreamObservation, watching
 from rx_agui.testing import MarbleScheduler, simulated_run
 
 EVENTS = list(simulated_run(words=60))
@@ -38,7 +38,7 @@ class Names(Probe):
     def __init__(self) -> None:
         self.heard: list[str] = []
 
-    def started(self, watch: Watch) -> None:
+    def started(self, watch: StreamObservation) -> None:
         self.heard.append(watch.pipeline)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from patience import SOON, until
 
 from rx_agui.workers import Workers
+from tests.support.patience import SOON, until
 
 
 class Stuck:

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import reactivex as rx
-from patience import SOON, auntil, in_thread
 from reactivex.abc import DisposableBase
 from reactivex.subject import Subject
 
@@ -35,12 +34,19 @@ from rx_agui import (
     pipeline,
     sequence,
 )
-from rx_agui.codec import encode
+from rx_agui.agui.encoding import encode
+from rx_agui.engine import Stage
 from rx_agui.errors import ConfigError
-from rx_agui.operators._stage import Stage
-from rx_agui.probe import Probe, Send, Tally, Watch, watching
+from rx_agui.probe import (
+    OperatorCounters,
+    PayloadTrace,
+    Probe,
+    StreamObservation,
+    watching,
+)
 from rx_agui.sse import Parser
 from rx_agui.testing import simulated_run
+from tests.support.patience import SOON, auntil, in_thread
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -97,13 +103,13 @@ class Watcher(Probe):
     def __init__(self) -> None:
         self.tallies: list[Any] = []
 
-    def joined(self, _: Watch, tally: Tally) -> None:
+    def joined(self, _: StreamObservation, tally: OperatorCounters) -> None:
         self.tallies.append(tally)
 
     @property
     def credit(self) -> Credit:
         stage = next(tally for tally in self.tallies if isinstance(tally, Stage))
-        entrance = stage.line.entrance
+        entrance = stage.subscription.entrance
         assert entrance is not None
         credit: Credit = entrance.credit
         return credit
@@ -323,15 +329,15 @@ def test_a_writer_that_is_disposed_of_as_a_watched_write_ends_harms_nobody() -> 
         is_disposed = False
 
         @property
-        def _watch(self) -> Watch | None:
-            watch: Watch | None = self.__dict__.get("watch")
+        def _watch(self) -> StreamObservation | None:
+            watch: StreamObservation | None = self.__dict__.get("watch")
             if written and not self.is_disposed:
                 self.is_disposed = True
                 self.disposed()
             return watch
 
         @_watch.setter
-        def _watch(self, watch: Watch | None) -> None:
+        def _watch(self, watch: StreamObservation | None) -> None:
             self.__dict__["watch"] = watch
 
     written: list[bytes] = []
@@ -350,22 +356,22 @@ def test_two_threads_that_bring_the_first_event_make_a_writer_one_part() -> None
         """Another event comes as it looks who watches it."""
 
         @property
-        def _watch(self) -> Watch | None:
-            watch: Watch | None = self.__dict__.get("watch")
+        def _watch(self) -> StreamObservation | None:
+            watch: StreamObservation | None = self.__dict__.get("watch")
             if coming:
                 self.on_next(coming.pop())
             return watch
 
         @_watch.setter
-        def _watch(self, watch: Watch | None) -> None:
+        def _watch(self, watch: StreamObservation | None) -> None:
             self.__dict__["watch"] = watch
 
     coming: list[Frame] = []
     writer = Writer(lambda data: None)
-    watch = Watch("chat", ())
+    watch = StreamObservation("chat", ())
     frames = [Frame(encode(event(n))) for n in range(2)]
     for each in frames:
-        each.trace = Send(watch, 0, 1)
+        each.trace = PayloadTrace(watch, 0, 1)
     coming.append(frames[0])
     writer.on_next(frames[1])
 

@@ -16,8 +16,8 @@ shutdown     a server that stops lets its streams end well
 ending       every run gets its terminal event
 """
 
-from rx_agui.asgi._policy import CANCEL, CONTINUE, Grace, grace
 from rx_agui.asgi._response import SSEResponse
 from rx_agui.asgi._shutdown import Shutdown
+from rx_agui.asgi.run._on_disconnect import CANCEL, CONTINUE, Grace, grace
 
 __all__ = ["CANCEL", "CONTINUE", "Grace", "SSEResponse", "Shutdown", "grace"]

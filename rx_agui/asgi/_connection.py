@@ -16,11 +16,11 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-from rx_agui.asgi._coding import Encoder
 from rx_agui.asgi._failure import ReaderGone
-from rx_agui.asgi._patrol import Patrol, Post
 from rx_agui.asgi._request import Message, Receive, Send
 from rx_agui.asgi._settings import Settings
+from rx_agui.asgi._watchdog import Registration, Watchdog
+from rx_agui.codecs.http import Encoder
 from rx_agui.sse import comment
 
 __all__ = ["Connection", "Outcome"]
@@ -85,7 +85,7 @@ class Connection:
         self._opened = asyncio.Event()
         self._opening: asyncio.Timeout | None = None
         self._lock = asyncio.Lock()
-        self._post: Post | None = None
+        self._post: Registration | None = None
         self._began = loop.time()
         self._last_write = self._began
         self._sending: tuple[float, asyncio.Task[object] | None] | None = None
@@ -105,7 +105,7 @@ class Connection:
         Raises:
             ReaderGone: They could not be; or not soon, and the connection has ended.
         """
-        self._post = Patrol.here().join(self, self._next_look(self._began))
+        self._post = Watchdog.here().join(self, self._next_look(self._began))
         start: Message = {
             "type": "http.response.start",
             "status": status,

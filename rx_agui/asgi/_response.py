@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
-from rx_agui.asgi._alone import serve_alone
-from rx_agui.asgi._answer import LIVE
-from rx_agui.asgi._broadcast import Seat
-from rx_agui.asgi._coding import Encoder, encoder, negotiated, offered
 from rx_agui.asgi._connection import Connection
 from rx_agui.asgi._failure import failure_of
-from rx_agui.asgi._feed import is_source
-from rx_agui.asgi._kept import Viewer, answered
-from rx_agui.asgi._policy import Grace
 from rx_agui.asgi._request import Message, Receive, Request, Send
-from rx_agui.asgi._session import Refused
 from rx_agui.asgi._settings import Settings
 from rx_agui.asgi._shutdown import Shutdown
+from rx_agui.asgi.reader._fan_out import Subscriber
+from rx_agui.asgi.reader._log_reader import LogReader, answered
+from rx_agui.asgi.reader._resume import LIVE
+from rx_agui.asgi.reader._session import Refused
+from rx_agui.asgi.run._on_disconnect import Grace
+from rx_agui.asgi.run._request_run import serve_alone
+from rx_agui.asgi.run._source import is_source
+from rx_agui.codecs.http import Encoder, encoder, negotiated, offered
 from rx_agui.errors import ConfigError
 from rx_agui.frame import IDENTITY
 from rx_agui.replay import ReplayLog
@@ -282,9 +282,9 @@ class SSEResponse(_Base):
         _add_to(headers, b"access-control-expose-headers", b"Rx-Agui-Replay")
         if run is not None and self._shutdown is not None:
             self._shutdown.enrol(run)
-        seat = Seat(log)
+        seat = Subscriber(log)
         connection = Connection(send, lambda: seat.in_step(make_encoder()), settings)
-        viewer = Viewer(
+        viewer = LogReader(
             answer, run, log, connection, settings, seat, resumes=request.resumes
         )
         with self._until_shutdown(connection, resumes=request.resumes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from rx_agui.asgi._policy import CANCEL, Grace, grace, require_grace
+from rx_agui.asgi.run._on_disconnect import CANCEL, Grace, grace, require_grace
 from rx_agui.errors import (
     ConfigError,
     require_at_least,

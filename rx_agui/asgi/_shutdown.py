@@ -30,7 +30,7 @@ from types import FrameType
 from typing import Any
 
 from rx_agui.asgi._connection import SHUTDOWN, Connection
-from rx_agui.asgi._producer import Run
+from rx_agui.asgi.run._run import Run
 from rx_agui.errors import ConfigError, require_positive
 
 __all__ = ["Shutdown"]

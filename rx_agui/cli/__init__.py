@@ -7,11 +7,10 @@
     rx-agui doctor URL                   what proxies on the way do to a stream
     rx-agui demo                         a simulated agent, to look at
     rx-agui marbles FILE                 play marble drawings, and draw them
-    rx-agui bench                        how fast it is here, beside others
 
 _arguments                             what may be typed, and what each option is for
 _encode, _decode, _tail, _lint         the commands
-_doctor, _demo, _marbles, _bench
+_doctor, _demo, _marbles
 _asking                                how a URL is asked: headers, method, body
 _pipes                                 standard input and output, and who waits
 _progress                              the line that says how far it is
@@ -24,7 +23,6 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 
 from rx_agui.cli._arguments import as_typed, parser
-from rx_agui.cli._bench import bench
 from rx_agui.cli._decode import decode
 from rx_agui.cli._demo import demo
 from rx_agui.cli._doctor import doctor
@@ -42,6 +40,14 @@ from rx_agui.errors import (
 
 __all__ = ["main"]
 
+
+def _bench(_: Namespace) -> None:
+    raise UsageError(
+        "the benchmark left the package; from a checkout of the repository: "
+        "python -m tests.benchmarks"
+    )
+
+
 _COMMANDS: dict[str, Callable[[Namespace], int | None]] = {
     "encode": encode,
     "decode": decode,
@@ -50,7 +56,7 @@ _COMMANDS: dict[str, Callable[[Namespace], int | None]] = {
     "doctor": doctor,
     "demo": demo,
     "marbles": marbles,
-    "bench": bench,
+    "bench": _bench,
 }
 
 

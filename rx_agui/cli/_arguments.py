@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import rx_agui
@@ -40,13 +39,13 @@ def parser() -> ArgumentParser:
     commands = root.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, add_options, help_, description in (
         ("encode", _encode_options, "JSON events to Server-Sent Events", _ENCODE),
-        ("decode", _decode_options, "Server-Sent Events to JSON events", _DECODE),
+        ("decode", _no_options, "Server-Sent Events to JSON events", _DECODE),
         ("tail", tail_options, "the events of a server, as they come", TAIL),
         ("lint", lint_options, "what an AG-UI client would choke on", LINT),
         ("doctor", doctor_options, "what proxies do to a stream", DOCTOR),
         ("demo", _demo_options, "serve a simulated agent to look at", _DEMO),
         ("marbles", _marbles_options, "play marble drawings", _MARBLES),
-        ("bench", _bench_options, "measure it beside others", _BENCH),
+        ("bench", _no_options, "moved to the repository's tests/benchmarks", _BENCH),
     ):
         command = commands.add_parser(
             name,
@@ -67,45 +66,6 @@ def _marbles_options(command: ArgumentParser) -> None:
     command.add_argument("files", nargs="+", metavar="FILE", help="a .marble file")
     command.add_argument(
         "--svg", metavar="DIR", help="draw each as a picture in this folder"
-    )
-
-
-def _bench_options(command: ArgumentParser) -> None:
-    command.add_argument(
-        "--only",
-        type=str.lower,
-        default="",
-        metavar="WORD",
-        help="measure only rows that say this word: http, telemetry, memory",
-    )
-    command.add_argument(
-        "--recording",
-        type=Path,
-        metavar="FILE",
-        help="count the bytes of a run of yours, one JSON event a line, instead of a "
-        "simulated one: each arrives at its `timestamp`, or 2,000 a second",
-    )
-    command.add_argument(
-        "--node-modules",
-        type=Path,
-        metavar="DIR",
-        help="the folder where you typed `npm install @ag-ui/client`; without it the "
-        "current one, or what RX_AGUI_NODE_MODULES says",
-    )
-    command.add_argument(
-        "--markdown", metavar="FILE", help="write the table there, as a README has it"
-    )
-    command.add_argument(
-        "--svg", metavar="FILE", help="draw the ratios there, as a picture"
-    )
-    command.add_argument(
-        "--growth",
-        metavar="FILE",
-        help="measure how costs grow as well, with events, streams and sizes, and draw "
-        "that there; a few minutes more",
-    )
-    command.add_argument(
-        "--short", action="store_true", help="with --growth: fewer points, in seconds"
     )
 
 
@@ -132,16 +92,10 @@ that are not true beside what happened (status 2):
     rx-agui marbles marbles/*.marble --svg pictures"""
 
 _BENCH = """\
-Measures rx_agui on this machine, beside what one would take instead, in under a
-minute: RxPY's own operators, a bare loop, EventEncoder, Starlette, sse-starlette,
-FastAPI. Ratios of processor time, medians of five with their spread.
+The benchmark is no longer part of the package. It runs from a checkout of the
+repository:
 
-    rx-agui bench
-    rx-agui bench --only http
-    rx-agui bench --only wire --recording run.jsonl
-
-What is not installed is left out: pip install "rx-agui[bench]" has all of it, and
-npm install @ag-ui/client the client that runs in Node."""
+    python -m tests.benchmarks"""
 
 _DECODE = """\
 Reads Server-Sent Events of either profile on standard input and writes one JSON
@@ -216,8 +170,8 @@ def _encode_options(command: ArgumentParser) -> None:
     )
 
 
-def _decode_options(_: ArgumentParser) -> None:
-    """It needs none: a stream says what it is."""
+def _no_options(_: ArgumentParser) -> None:
+    """Add no options."""
 
 
 def _demo_options(command: ArgumentParser) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 import orjson
 
+from rx_agui.agui.encoding import encode as encode_event
 from rx_agui.cli._pipes import Pipes, UsageError, lines, run
-from rx_agui.codec import encode as encode_event
+from rx_agui.engine import Operator
 from rx_agui.errors import StreamError, ValidationError
 from rx_agui.flow import from_iterable
 from rx_agui.frame import Frame
 from rx_agui.operators import batch, chunk, compress, flow_control, sequence
-from rx_agui.operators._stage import Operator
 from rx_agui.writer import SSEWriter
 
 __all__ = ["encode"]

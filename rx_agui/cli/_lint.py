@@ -11,8 +11,8 @@ from rx_agui.cli._asking import Asking
 from rx_agui.cli._pipes import unbuffered
 from rx_agui.client._request import require_httpx
 from rx_agui.errors import Refused, TransportError, require_positive
-from rx_agui.sse import Finding
-from rx_agui.sse import lint as lint_bytes
+from rx_agui.lint import Finding
+from rx_agui.lint import lint as lint_bytes
 
 __all__ = ["lint"]
 

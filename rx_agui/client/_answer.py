@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from reactivex.subject import Subject
 
-from rx_agui.client._body import Decoder
-from rx_agui.codec import decode
+from rx_agui.agui.encoding import decode
+from rx_agui.codecs.decoders import Decoder
 from rx_agui.errors import PayloadTooLarge, WireError
 from rx_agui.frame import Frame
 from rx_agui.operators import decompress, reassemble

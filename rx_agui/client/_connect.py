@@ -13,18 +13,18 @@ from pydantic import BaseModel
 from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
 
+from rx_agui.agui.encoding import encode
 from rx_agui.client._reading import Lost, Opened, Reading, Settings
 from rx_agui.client._reconnect import Reconnect
 from rx_agui.client._request import Request, require_httpx
 from rx_agui.clock import running_loop
-from rx_agui.codec import encode
 from rx_agui.errors import (
     ConfigError,
     require_one_of,
     require_positive,
     require_whole,
 )
-from rx_agui.flow import Link, Paced, from_async_iterable
+from rx_agui.flow import Demand, PullSource, from_async_iterable
 
 if TYPE_CHECKING:
     import httpx
@@ -181,7 +181,7 @@ def _body_of(
     return body, {"content-type": "application/json"}
 
 
-class Connection(Paced):
+class Connection(PullSource):
     """What `connect` gives: an Observable of events, and an async iterable of them."""
 
     def __init__(
@@ -202,15 +202,15 @@ class Connection(Paced):
         """
         return Reading(self._settings)
 
-    def pace(self, link: Link) -> DisposableBase:
+    def pace(self, link: Demand) -> DisposableBase:
         loop = self._loop or running_loop()
         if loop is None:
             return _Apart(self.read).begin(link)
         return _paced(self.read, loop).pace(link)
 
 
-def _paced(read: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> Paced:
-    return cast(Paced, from_async_iterable(read, loop=loop))
+def _paced(read: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> PullSource:
+    return cast(PullSource, from_async_iterable(read, loop=loop))
 
 
 class _Apart:
@@ -221,7 +221,7 @@ class _Apart:
         self._loop = asyncio.new_event_loop()
         self._ended = asyncio.Event()
 
-    def begin(self, link: Link) -> DisposableBase:
+    def begin(self, link: Demand) -> DisposableBase:
         pulled = _paced(self._until_its_end, self._loop).pace(link)
         Thread(target=self._run, name="rx_agui-client", daemon=True).start()
 

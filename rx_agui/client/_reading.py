@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rx_agui.client._answer import Answer, Cursor, PolicyClose, Taken
-from rx_agui.client._body import decoder
 from rx_agui.client._reconnect import Reconnect
 from rx_agui.client._request import (
     Request,
@@ -27,6 +26,7 @@ from rx_agui.client._request import (
     require_httpx,
     require_stream,
 )
+from rx_agui.codecs.decoders import decoder
 from rx_agui.errors import (
     ConnectionLost,
     DeadlineExceeded,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from rx_agui.client._body import accepted_encodings
+from rx_agui.codecs.decoders import accepted_encodings
 from rx_agui.errors import Gone, MissingExtra, Refused, TransportError, WireError
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from rx_agui.doctor._diagnose import (
 )
 from rx_agui.doctor._measure import Measured, listen
 from rx_agui.errors import Refused, TransportError, require_positive
-from rx_agui.sse._lint_headers import check_headers
+from rx_agui.lint._headers import check_headers
 
 __all__ = ["Report", "examine"]
 

@@ -7,20 +7,20 @@ gate      the way in for code that pushes
 paced     the way in for code that is pulled
 """
 
-from rx_agui.flow._credit import NO_PERMIT, Bar, Credit, Permit
+from rx_agui.flow._ack import AckPermit
+from rx_agui.flow._credit import NO_PERMIT, AdmissionBlock, Credit, Permit
 from rx_agui.flow._gate import Gate
-from rx_agui.flow._paced import Link, Paced, from_async_iterable, from_iterable
-from rx_agui.flow._receipt import Receipt
+from rx_agui.flow._pull import Demand, PullSource, from_async_iterable, from_iterable
 
 __all__ = [
     "NO_PERMIT",
-    "Bar",
+    "AckPermit",
+    "AdmissionBlock",
     "Credit",
+    "Demand",
     "Gate",
-    "Link",
-    "Paced",
     "Permit",
-    "Receipt",
+    "PullSource",
     "from_async_iterable",
     "from_iterable",
 ]

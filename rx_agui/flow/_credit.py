@@ -35,7 +35,14 @@ from typing import Any, Final, Protocol
 from rx_agui.clock import running_loop
 from rx_agui.errors import BackpressureTimeout, StreamClosed, require_positive
 
-__all__ = ["NO_PERMIT", "Bar", "Credit", "Parker", "Passage", "Permit"]
+__all__ = [
+    "NO_PERMIT",
+    "AdmissionBlock",
+    "Buffering",
+    "Credit",
+    "ForwardedPermit",
+    "Permit",
+]
 
 Wake = Callable[[], object]
 
@@ -44,7 +51,7 @@ _HANDFUL = 256
 _TOKENS = (None,) * _HANDFUL
 
 
-class Parker(Protocol):
+class Buffering(Protocol):
     """A stage that keeps events until more come, such as a batch."""
 
     @property
@@ -55,7 +62,7 @@ class Parker(Protocol):
         """Send them on as they are: no more can come before they have gone."""
 
 
-class Bar:
+class AdmissionBlock:
     """Why nobody gets a credit for a while, though some may be free.
 
     Attributes:
@@ -64,15 +71,15 @@ class Bar:
         spares: Whether an event is let in all the same.
     """
 
-    __slots__ = ("refusal", "spares")
+    __slots__ = ("exempts", "refusal")
 
     def __init__(
         self,
         refusal: Callable[[], Exception],
-        spares: Callable[[Any], bool] = lambda _: False,
+        exempts: Callable[[Any], bool] = lambda _: False,
     ) -> None:
         self.refusal = refusal
-        self.spares = spares
+        self.exempts = exempts
 
 
 class Waiter:
@@ -177,9 +184,9 @@ class Credit:
         #: Who brings the one event that fits in, and can do no more until it comes home.
         self.carrier: Carrier | None = None
         self._waiters = _NOBODY
-        self._parkers: list[Parker] = []
+        self._parkers: list[Buffering] = []
         self._at_home: tuple[Wake, ...] = ()
-        self._bars: tuple[Bar, ...] = ()
+        self._bars: tuple[AdmissionBlock, ...] = ()
 
     # -- taking -------------------------------------------------------------
 
@@ -455,14 +462,14 @@ class Credit:
 
     # -- keeping out ----------------------------------------------------------
 
-    def bar(self, bar: Bar) -> None:
+    def bar(self, bar: AdmissionBlock) -> None:
         """Let nobody in for now. Those who wait with an event in hand are refused."""
         with self.lock:
             self._bars += (bar,)
             self._gather_tokens()
             refused = []
             for waiter in tuple(self._waiters):
-                if waiter.event is not None and not bar.spares(waiter.event):
+                if waiter.event is not None and not bar.exempts(waiter.event):
                     self._waiters.remove(waiter)
                     waiter.refused = bar.refusal()
                     refused.append((waiter, self._note_wait(waiter)))
@@ -470,7 +477,7 @@ class Credit:
             self._tell_wait(wait, "cancelled")
             waiter.wake()
 
-    def unbar(self, bar: Bar) -> None:
+    def unblock(self, bar: AdmissionBlock) -> None:
         """Let everybody in again, if no other bar is left."""
         with self.lock:
             if bar not in self._bars:
@@ -481,7 +488,7 @@ class Credit:
     def _refused_by_bar(self, event: Any) -> Exception | None:
         """What the first bar says that does not spare the event. Under the lock."""
         for bar in self._bars:
-            if not bar.spares(event):
+            if not bar.exempts(event):
                 return bar.refusal()
         return None
 
@@ -546,12 +553,12 @@ class Credit:
             return False
         return sum([parker.parked for parker in tuple(self._parkers)]) >= self.size
 
-    def parks(self, parker: Parker) -> None:
+    def parks(self, parker: Buffering) -> None:
         """A stage begins to keep events until more come."""
         with self.lock:
             self._parkers.append(parker)
 
-    def parks_no_more(self, parker: Parker) -> None:
+    def parks_no_more(self, parker: Buffering) -> None:
         """The stage has let everything go."""
         with self.lock:
             if parker in self._parkers:
@@ -662,7 +669,7 @@ class Permit:
             part._let_go(home)
 
 
-class Passage(Permit):
+class ForwardedPermit(Permit):
     """A permit from a line of operators further up, in a line of its own.
 
     An operator of RxPY's in between, such as `take`, may have ended the line above,

@@ -38,7 +38,7 @@ from rx_agui.errors import (
     WouldBlock,
 )
 from rx_agui.flow._credit import Credit
-from rx_agui.flow._paced import Link, Paced
+from rx_agui.flow._pull import Demand, PullSource
 
 __all__ = ["Gate"]
 
@@ -49,7 +49,7 @@ _AS_CONFIGURED: float = -1.0
 _NOT_LET_IN = ValidationError, BackpressureTimeout, CircuitOpen, Overloaded
 
 
-class Gate(Paced):
+class Gate(PullSource):
     """Lets in events from any thread or coroutine, as the reader has room.
 
     >>> from rx_agui import flow_control, unbatch
@@ -66,7 +66,7 @@ class Gate(Paced):
 
     def __init__(self) -> None:
         super().__init__()
-        self._link: Link | None = None
+        self._link: Demand | None = None
         self._mutex = threading.Lock()
         self._subscribed = False
         self._closed = False
@@ -84,7 +84,7 @@ class Gate(Paced):
         """Let an event in, blocking this thread while the reader is behind.
 
         Args:
-            event: Anything `rx_agui.codec.encode` takes.
+            event: Anything `rx_agui.agui.encoding.encode` takes.
             timeout: Seconds to wait at most; None: as long as it takes. The default
                 is the `timeout` of the `flow_control` behind the gate.
 
@@ -140,7 +140,7 @@ class Gate(Paced):
         finally:
             self._leave()
 
-    async def await_credit(self, link: Link, prepared: Any) -> None:
+    async def await_credit(self, link: Demand, prepared: Any) -> None:
         """There is none just now: await one."""
         await link.credit.awaited(prepared)
 
@@ -214,7 +214,7 @@ class Gate(Paced):
         self._report()
 
     @property
-    def link(self) -> Link | None:
+    def link(self) -> Demand | None:
         """Where events go; None before anybody has subscribed."""
         return self._link
 
@@ -252,7 +252,7 @@ class Gate(Paced):
             if self._drained.is_set():  # meanwhile
                 self._deadline.cancel()
 
-    def _complete(self, link: Link) -> None:
+    def _complete(self, link: Demand) -> None:
         link.complete()
         link.credit.when_home(self._end_drain)
 
@@ -286,7 +286,7 @@ class Gate(Paced):
 
     # -- the subscription ---------------------------------------------------
 
-    def pace(self, link: Link) -> DisposableBase:
+    def pace(self, link: Demand) -> DisposableBase:
         with self._mutex:
             taken, self._subscribed = self._subscribed, True
             closed = self._closed
@@ -307,7 +307,7 @@ class Gate(Paced):
 
     # -- who is inside ------------------------------------------------------
 
-    def _enter(self) -> Link:
+    def _enter(self) -> Demand:
         """Count a sender in, so that `close` completes behind what it lets in."""
         with self._mutex:
             link = self._link
@@ -343,7 +343,7 @@ class Gate(Paced):
         inside = link.credit.is_inside(threading.get_ident())
         return not inside and not link.clock.must_not_wait()
 
-    def _refuse_to_block(self, link: Link) -> None:
+    def _refuse_to_block(self, link: Demand) -> None:
         if running_loop() is not None:
             raise WouldBlock(
                 "no credit is free, and waiting here would stop the event loop: "

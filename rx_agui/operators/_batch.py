@@ -29,22 +29,22 @@ from typing import cast
 
 from reactivex.abc import SchedulerBase
 
+from rx_agui.agui.encoding import decode
 from rx_agui.clock import Timer
-from rx_agui.codec import decode
-from rx_agui.errors import StreamError, WireError, require_positive, require_whole
-from rx_agui.flow import NO_PERMIT, Credit, Permit, Receipt
-from rx_agui.frame import IDENTITY, Frame
-from rx_agui.operators._pace import LINGER, Pace
-from rx_agui.operators._stage import (
-    Entrance,
+from rx_agui.engine import (
+    BatchSink,
     Errors,
-    Gatherer,
-    Line,
+    HeadSubscriber,
     Operator,
     Stage,
+    Subscription,
     lift,
 )
-from rx_agui.probe import Send, Watch
+from rx_agui.errors import StreamError, WireError, require_positive, require_whole
+from rx_agui.flow import NO_PERMIT, AckPermit, Credit, Permit
+from rx_agui.frame import IDENTITY, Frame
+from rx_agui.operators._rate import LINGER, RateEstimator
+from rx_agui.probe import PayloadTrace, StreamObservation
 
 __all__ = ["batch", "unbatch"]
 
@@ -157,14 +157,14 @@ class _Batch(Stage):
 
     def __init__(
         self,
-        line: Line,
+        subscription: Subscription,
         size: int,
         timeout: float,
         most: int,
         max_bytes: int | None,
         errors: Errors,
     ) -> None:
-        super().__init__(line, errors)
+        super().__init__(subscription, errors)
         self._size = size
         self._timeout = timeout
         self._most = most
@@ -196,7 +196,7 @@ class _Batch(Stage):
         self._loans = 0
         self._permits: list[Permit] = []
 
-    def fold(self, above: tuple[Stage, ...]) -> Gatherer:
+    def fold(self, above: tuple[Stage, ...]) -> BatchSink:
         """Do the work of the stages above as well, once per batch.
 
         They would pass each event on as it is: to count it, or to number it, which
@@ -317,13 +317,13 @@ class _Batch(Stage):
         if self._size <= events:
             return  # it leaves at once
         self._credit = credit
-        if self.line.watch is not None:
+        if self.subscription.watch is not None:
             self._opened = time_ns()
         if self._credit is not None:
             self._credit.parks(self)
         # One timer is out at most, and looks at the time when it rings: to replace it
         # for every batch would leave thousands of dead ones in a scheduler's queue.
-        self._due = self.line.clock.now() + self._timeout
+        self._due = self.subscription.clock.now() + self._timeout
         if self._timer is None:
             self._timer = self.after(self._timeout, self._ring)
 
@@ -331,7 +331,7 @@ class _Batch(Stage):
         self._timer = None
         if not self.waiting:
             return
-        left = self._due - self.line.clock.now()
+        left = self._due - self.subscription.clock.now()
         if left <= 1e-6:  # what clocks lose in rounding
             self._leave("timeout")
         else:
@@ -339,7 +339,7 @@ class _Batch(Stage):
 
     def let_go(self) -> None:
         """Nothing in flight can move unless what waits here does."""
-        self.line.post(self._leave, "stalled")
+        self.subscription.post(self._leave, "stalled")
 
     def _leave(self, trigger: str) -> None:
         begun = time_ns()
@@ -355,11 +355,11 @@ class _Batch(Stage):
         # Begin anew first: `emit` may push into our source while it handles this.
         self._begin()
         for stage in self._folded:
-            stage.pass_many(payload)
+            stage.on_batch(payload)
         self.taken += payload.events
         self.counts()["batches", trigger] += 1
-        if self.line.watch is not None:
-            payload.trace = self._send(self.line.watch, payload, frames)
+        if self.subscription.watch is not None:
+            payload.trace = self._send(self.subscription.watch, payload, frames)
             self.count("operator.time", time_ns() - begun)
         self.sent += payload.events
         try:
@@ -367,24 +367,26 @@ class _Batch(Stage):
         finally:
             permit.release()
 
-    def _send(self, watch: Watch, payload: Frame, frames: list[Frame]) -> Send:
+    def _send(
+        self, watch: StreamObservation, payload: Frame, frames: list[Frame]
+    ) -> PayloadTrace:
         """The record of the payload's way, from when its first event came."""
         now = time_ns()
         opened = self._opened or now
         self._opened = 0
-        send = Send(watch, opened, payload.events)
+        send = PayloadTrace(watch, opened, payload.events)
         send.trigger = payload.trigger
         send.first, send.last = payload.first, payload.last
         for frame in frames:
             came = frame.trace
-            if isinstance(came, Send):
+            if isinstance(came, PayloadTrace):
                 if came.watch is watch:
                     send.absorb(came)
             elif came is not None:
                 send.comes_from(came, frame.events)
         if watch.wants_steps:
             told = [step.name for step in send.steps]  # in a line further up
-            for stage in self.line.above(self):
+            for stage in self.subscription.above(self):
                 if stage.word not in told:
                     stage.tell_step(send, opened)
             send.step(self.word, opened, now, size=payload.events)
@@ -410,7 +412,7 @@ class _Batch(Stage):
             credit.parks_no_more(self)
         loans = self._loans + len(self._lines)
         if loans:
-            entrance: Entrance = self.line.entrance  # type: ignore[assignment]
+            entrance: HeadSubscriber = self.subscription.entrance  # type: ignore[assignment]
             return Permit(entrance.credit, loans, self._permits)
         if len(self._permits) == 1:
             return self._permits[0]
@@ -431,7 +433,7 @@ class _Batch(Stage):
         permit = self._permit_for_all()
         self._begin()
         for stage in self._folded:
-            stage.pass_many(lost)
+            stage.on_batch(lost)
         self.taken += lost.events
         self.count_drop("cancelled", lost.events)
         permit.release()
@@ -443,21 +445,21 @@ class _Batch(Stage):
 
 
 class _AdaptiveBatch(_Batch):
-    """Its size follows the rate and the sink; see rx_agui.operators._pace."""
+    """Its size follows the rate and the sink; see rx_agui.operators._rate."""
 
     __slots__ = ("_first_came", "_pace", "_soon", "_under_way")
 
     def __init__(
         self,
-        line: Line,
+        subscription: Subscription,
         size: int,
         timeout: float,
         most: int,
         max_bytes: int | None,
         errors: Errors,
     ) -> None:
-        super().__init__(line, 1, timeout, most, max_bytes, errors)
-        self._pace = Pace(most, timeout, line.clock.now())
+        super().__init__(subscription, 1, timeout, most, max_bytes, errors)
+        self._pace = RateEstimator(most, timeout, subscription.clock.now())
         self._under_way = 0  # payloads the sink has
         self._first_came = 0.0
         self._soon: Timer | None = None
@@ -469,7 +471,7 @@ class _AdaptiveBatch(_Batch):
             self._pace.linger = timeout if taken else timeout * LINGER
 
     def _open(self, credit: Credit | None, events: int) -> None:
-        self._first_came = now = self.line.clock.now()
+        self._first_came = now = self.subscription.clock.now()
         self._size = self._most if self._under_way else self._pace.aim(now)
         super()._open(credit, events)
         if events < self._size and not self._under_way:
@@ -479,7 +481,7 @@ class _AdaptiveBatch(_Batch):
         events = self.waiting
         if not events:
             return
-        self._pace.left(events, self.line.clock.now())
+        self._pace.left(events, self.subscription.clock.now())
         if trigger == "size" and events < self._most:
             trigger = "adaptive"
         super()._leave(trigger)
@@ -487,18 +489,18 @@ class _AdaptiveBatch(_Batch):
     def _permit_for_all(self) -> Permit:
         permit = super()._permit_for_all()
         self._under_way += 1
-        receipt = Receipt(permit, self._acknowledged)
+        receipt = AckPermit(permit, self._acknowledged)
         permit.release()  # the receipt holds it now
         return receipt
 
     def _acknowledged(self, _: Exception | None) -> None:
         """The sink is done with a payload. On any thread."""
-        if not self.line.turn.is_owned_by(get_ident()):
-            self.line.at_home(self._is_idle)
+        if not self.subscription.turn.is_owned_by(get_ident()):
+            self.subscription.at_home(self._is_idle)
             return
         self._under_way -= 1
         if self.waiting and not self._under_way:
-            self.line.post(self._go)
+            self.subscription.post(self._go)
 
     def _is_idle(self, _: object) -> None:
         self._under_way -= 1
@@ -509,7 +511,7 @@ class _AdaptiveBatch(_Batch):
         """The sink is idle: let it have what waits, unless more is just about to come."""
         if not self.waiting or self._under_way:
             return
-        now = self.line.clock.now()
+        now = self.subscription.clock.now()
         self._size = self._pace.aim(now)
         left = self._first_came + self._pace.linger - now
         if self.waiting >= self._size or left <= 1e-6:  # what clocks lose in rounding
@@ -545,7 +547,7 @@ class _Unbatch(Stage):
             self.refuse(WireError(why))
             return
         for line in frame.lines():
-            if self.line.disposed:
+            if self.subscription.disposed:
                 self.count_drop("cancelled", 1)
                 continue
             try:

@@ -19,6 +19,8 @@ from typing import Any
 from reactivex.abc import SchedulerBase
 
 from rx_agui.clock import Timer
+from rx_agui.codecs.payload import crc32
+from rx_agui.engine import Errors, Operator, Stage, Subscription, as_frame, lift
 from rx_agui.errors import (
     Corrupt,
     Incomplete,
@@ -29,9 +31,7 @@ from rx_agui.errors import (
     require_whole,
 )
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
-from rx_agui.operators._codecs import crc32
-from rx_agui.operators._stage import Errors, Line, Operator, Stage, as_frame, lift
-from rx_agui.probe import Send
+from rx_agui.probe import PayloadTrace
 
 __all__ = ["Carried", "chunk", "reassemble"]
 
@@ -109,8 +109,10 @@ class _Chunk(Stage):
     word = "chunk"
     emits = StreamChunk
 
-    def __init__(self, line: Line, max_size: int, errors: Errors) -> None:
-        super().__init__(line, errors)
+    def __init__(
+        self, subscription: Subscription, max_size: int, errors: Errors
+    ) -> None:
+        super().__init__(subscription, errors)
         self._max_size = max_size
         self._payloads = 0
 
@@ -131,7 +133,7 @@ class _Chunk(Stage):
             counts["chunk.split.frames", ""] += 1
         ended = time_ns()
         counts["operator.time", ""] += ended - begun
-        if isinstance(frame.trace, Send) and frame.trace.watch.wants_steps:
+        if isinstance(frame.trace, PayloadTrace) and frame.trace.watch.wants_steps:
             frame.trace.step(self.word, begun, ended, count=total)
         for index, piece in enumerate(pieces):
             is_last = index == total - 1
@@ -208,13 +210,13 @@ class _Reassemble(Stage):
 
     def __init__(
         self,
-        line: Line,
+        subscription: Subscription,
         max_size: int,
         timeout: float,
         max_partials: int,
         errors: Errors,
     ) -> None:
-        super().__init__(line, errors)
+        super().__init__(subscription, errors)
         self._max_size = max_size
         self._timeout = timeout
         self._max_partials = max_partials
@@ -247,7 +249,7 @@ class _Reassemble(Stage):
         if partial is None:
             if len(self._partials) >= self._max_partials:
                 self._give_up(next(iter(self._partials)))
-            now = self.line.clock.now()
+            now = self.subscription.clock.now()
             partial = self._partials[key] = _Partial(piece.events, now)
             self.taken += piece.events
         if piece.chunk_index in partial.pieces:
@@ -286,7 +288,7 @@ class _Reassemble(Stage):
 
     def _ring(self, _: object) -> None:
         self._timer = None
-        now = self.line.clock.now()
+        now = self.subscription.clock.now()
         for key, partial in list(self._partials.items()):
             left = partial.since + self._timeout - now
             if left > 1e-6:  # what clocks lose in rounding

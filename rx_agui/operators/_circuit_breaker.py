@@ -34,6 +34,7 @@ from reactivex.abc import ObserverBase, SchedulerBase
 
 from rx_agui.backoff import Backoff, as_backoff
 from rx_agui.clock import Timer
+from rx_agui.engine import Errors, Operator, Stage, Subscription, lift
 from rx_agui.errors import (
     CircuitOpen,
     ConfigError,
@@ -45,12 +46,11 @@ from rx_agui.errors import (
     require_positive,
     require_whole,
 )
-from rx_agui.flow import Bar, Credit, Permit, Receipt
+from rx_agui.flow import AckPermit, AdmissionBlock, Credit, Permit
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.operators._chunk import Carried
 from rx_agui.operators._circuit import CLOSED, OPEN, STATES, Circuit, Rules
-from rx_agui.operators._stage import Errors, Line, Operator, Stage, lift
-from rx_agui.probe import Send
+from rx_agui.probe import PayloadTrace
 
 __all__ = ["circuit_breaker"]
 
@@ -223,11 +223,11 @@ class _Call:
         return (piece.sequence_num, int(piece.event_id)) if piece.event_id else (0, 0)
 
     @property
-    def send(self) -> Send | None:
+    def send(self) -> PayloadTrace | None:
         """Its trace, if it is watched."""
         last = self.items[-1]
         trace = last.piece.trace if isinstance(last, Carried) else last.trace
-        return trace if isinstance(trace, Send) else None
+        return trace if isinstance(trace, PayloadTrace) else None
 
     @property
     def size(self) -> int:
@@ -268,7 +268,7 @@ class _CircuitBreaker(Stage):
 
     def __init__(
         self,
-        line: Line,
+        subscription: Subscription,
         rules: Rules,
         refuses: bool,
         fallback: Callable[[Any], object] | None,
@@ -279,9 +279,11 @@ class _CircuitBreaker(Stage):
         name: str,
         errors: Errors,
     ) -> None:
-        super().__init__(line, errors)
+        super().__init__(subscription, errors)
         self._circuit = Circuit(rules, self._changed)
-        self._bar = Bar(self._refusal) if refuses and fallback is None else None
+        self._bar = (
+            AdmissionBlock(self._refusal) if refuses and fallback is None else None
+        )
         self._fallback = fallback
         self._attempts = attempts
         self._backoff = backoff
@@ -351,13 +353,13 @@ class _CircuitBreaker(Stage):
 
     def _hand_on(self, call: _Call) -> None:
         call.tries += 1
-        call.begun = self.line.clock.now()
+        call.begun = self.subscription.clock.now()
         call.era = self._circuit.begins()
         self._under_way[call.order] = call
         send = call.send
         if call.tries == 1 and send is not None:
             send.step(self.word, call.came, time_ns(), state=self._circuit.state)
-        receipt = Receipt(call.permit, partial(self._released, call), answers=True)
+        receipt = AckPermit(call.permit, partial(self._released, call), answers=True)
         try:
             for item in call.items:
                 self.emit(_with_permit(item, receipt))
@@ -368,13 +370,13 @@ class _CircuitBreaker(Stage):
 
     def _released(self, call: _Call, error: Exception | None) -> None:
         """The permit has come home. On any thread."""
-        self.line.at_home(self._settle, (call, error))
+        self.subscription.at_home(self._settle, (call, error))
 
     def _settle(self, what: tuple[_Call, Exception | None]) -> None:
         call, error = what
         if self._is_cut or self._under_way.pop(call.order, None) is None:
             return
-        now = self.line.clock.now()
+        now = self.subscription.clock.now()
         came_back = isinstance(error, NotSent) and not error.tried
         if came_back or isinstance(error, self._ignore):
             self._circuit.ignore(call.era)
@@ -461,10 +463,10 @@ class _CircuitBreaker(Stage):
     def _changed(self, before: str, after: str) -> None:
         level = logging.INFO if after == CLOSED else logging.WARNING
         _log.log(level, "circuit breaker %s: %s, was %s", self._name, after, before)
-        if self.line.watch is not None:
-            self.line.watch.transitioned(self._name, before, after)
+        if self.subscription.watch is not None:
+            self.subscription.watch.transitioned(self._name, before, after)
         if after == OPEN:
-            wait = self._circuit.retry_in(self.line.clock.now())
+            wait = self._circuit.retry_in(self.subscription.clock.now())
             self._timer = self.after(wait, self._waited)
             self._keep_out()
         else:
@@ -477,7 +479,9 @@ class _CircuitBreaker(Stage):
             self._go_on()
 
     def _refusal(self) -> CircuitOpen:
-        return CircuitOpen(self._circuit.retry_in(self.line.clock.now()), self._name)
+        return CircuitOpen(
+            self._circuit.retry_in(self.subscription.clock.now()), self._name
+        )
 
     def _keep_out(self) -> None:
         """Refuse whoever sends from now on."""
@@ -490,7 +494,7 @@ class _CircuitBreaker(Stage):
         barred, self._barred = self._barred, []
         for credit in barred:
             if self._bar is not None:
-                credit.unbar(self._bar)
+                credit.unblock(self._bar)
 
     # -- what it tells -------------------------------------------------------------------
 

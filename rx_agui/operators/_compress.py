@@ -13,10 +13,13 @@ on another thread, and goes on from there on the loop.
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from time import time_ns
 from typing import Final
 
 from rx_agui.clock import running_loop
+from rx_agui.codecs.payload import ALGORITHMS, Pack, crc32
+from rx_agui.engine import Errors, Operator, Stage, Subscription, lift
 from rx_agui.errors import (
     CompressionError,
     ConfigError,
@@ -30,9 +33,7 @@ from rx_agui.errors import (
     require_whole,
 )
 from rx_agui.frame import IDENTITY, Frame
-from rx_agui.operators._codecs import ALGORITHMS, Pack, crc32
-from rx_agui.operators._stage import Errors, Line, Operator, Stage, lift
-from rx_agui.probe import Send
+from rx_agui.probe import PayloadTrace
 
 __all__ = ["ALGORITHMS", "compress", "decompress"]
 
@@ -152,7 +153,7 @@ class _Compress(Stage):
 
     def __init__(
         self,
-        line: Line,
+        subscription: Subscription,
         algorithm: str,
         packs: tuple[Pack, Pack],
         min_size: int,
@@ -160,7 +161,7 @@ class _Compress(Stage):
         ordered: bool,
         errors: Errors,
     ) -> None:
-        super().__init__(line, errors)
+        super().__init__(subscription, errors)
         self._algorithm = algorithm
         self._packs = packs  # as set, and at its cheapest
         self._pack = packs[0]
@@ -210,7 +211,7 @@ class _Compress(Stage):
         while self._queued and self._idle:
             self._idle -= 1
             job = self._queued.popleft()
-            self.line.clock.work(lambda job=job: self._squeeze(job), self._worked)  # type: ignore[misc]
+            self.subscription.clock.work(partial(self._squeeze, job), self._worked)
 
     def _squeeze(self, job: _Job) -> _Job:
         """Compress, if it is worth it. In turn or on a worker; touches the job alone."""
@@ -233,7 +234,7 @@ class _Compress(Stage):
         return job
 
     def _worked(self, job: _Job) -> None:
-        self.line.at_home(self._done, job)
+        self.subscription.at_home(self._done, job)
 
     def _done(self, job: _Job) -> None:
         job.is_done = True
@@ -271,7 +272,7 @@ class _Compress(Stage):
             counts["operator.time", ""] += job.ended - job.begun
             counts["compress.input.size", self._algorithm] += job.size
             counts["compress.output.size", self._algorithm] += len(frame.data)
-        if isinstance(frame.trace, Send):
+        if isinstance(frame.trace, PayloadTrace):
             begun = job.begun or time_ns()
             frame.trace.step(
                 self.word,
@@ -309,8 +310,10 @@ class _Decompress(Stage):
     __slots__ = ("_max_size",)
     word = "decompress"
 
-    def __init__(self, line: Line, max_size: int, errors: Errors) -> None:
-        super().__init__(line, errors)
+    def __init__(
+        self, subscription: Subscription, max_size: int, errors: Errors
+    ) -> None:
+        super().__init__(subscription, errors)
         self._max_size = max_size
 
     def next(self, frame: Frame) -> None:

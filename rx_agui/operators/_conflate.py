@@ -17,19 +17,19 @@ from collections.abc import Iterator, Sequence
 from time import time_ns
 from typing import cast
 
-from rx_agui.errors import require_one_of, require_positive, require_whole
-from rx_agui.flow import NO_PERMIT, Credit, Permit
-from rx_agui.frame import IDENTITY, Frame
-from rx_agui.operators._known import KnownState
-from rx_agui.operators._merge import (
+from rx_agui.agui.known_state import KnownState
+from rx_agui.agui.merge import (
     MAX_EVENT_SIZE,
     PATCHES,
     RAW_EVENTS,
     Group,
     Merger,
 )
-from rx_agui.operators._stage import Errors, Line, Operator, Stage, lift
-from rx_agui.probe import Send
+from rx_agui.engine import Errors, Operator, Stage, Subscription, lift
+from rx_agui.errors import require_one_of, require_positive, require_whole
+from rx_agui.flow import NO_PERMIT, Credit, Permit
+from rx_agui.frame import IDENTITY, Frame
+from rx_agui.probe import PayloadTrace
 
 __all__ = ["MergingQueue", "conflate", "conflate_lines"]
 
@@ -132,13 +132,13 @@ class _Conflate(Stage):
 
     def __init__(
         self,
-        line: Line,
+        subscription: Subscription,
         raw_event: str,
         patches: str,
         max_event_size: int,
         errors: Errors,
     ) -> None:
-        super().__init__(line, errors)
+        super().__init__(subscription, errors)
         self._rules = raw_event, patches, max_event_size
         self._known = KnownState(max_event_size) if patches == "proven" else None
         self._rests = False
@@ -155,13 +155,13 @@ class _Conflate(Stage):
             self.passed += before
             self.emit(frame)
             return
-        watched = self.line.watch is not None
+        watched = self.subscription.watch is not None
         begun = time_ns() if watched else 0
         self._merge(frame)
         if watched:
             ended = time_ns()
             self.count("operator.time", ended - begun)
-            if isinstance(frame.trace, Send):
+            if isinstance(frame.trace, PayloadTrace):
                 merged = before - frame.events
                 frame.trace.step(self.word, begun, ended, merged=merged)
         self.taken += before
@@ -300,5 +300,5 @@ class _Waiting:
 
 
 def _trace_both(frame: Frame, other: Frame) -> None:
-    if isinstance(frame.trace, Send) and isinstance(other.trace, Send):
+    if isinstance(frame.trace, PayloadTrace) and isinstance(other.trace, PayloadTrace):
         frame.trace.absorb(other.trace)

@@ -33,17 +33,17 @@ from typing import Final, Protocol, cast, runtime_checkable
 
 from reactivex.abc import SchedulerBase
 
+from rx_agui.agui.priority import must_pass, without_raw
 from rx_agui.clock import Timer
+from rx_agui.engine import BatchSink, Errors, Operator, Stage, Subscription, lift
 from rx_agui.errors import (
     ConfigError,
     Overloaded,
     require_positive,
 )
-from rx_agui.flow import Bar, Credit
+from rx_agui.flow import AdmissionBlock, Credit
 from rx_agui.frame import IDENTITY, Frame
-from rx_agui.operators._flow_control import Window
-from rx_agui.operators._priority import must_pass, without_raw
-from rx_agui.operators._stage import Errors, Gatherer, Line, Operator, Stage, lift
+from rx_agui.operators._flow_control import WindowedHead
 
 __all__ = ["STEPS", "Eases", "degrade"]
 
@@ -149,11 +149,11 @@ class _Degrade(Stage):
         "level",
     )
     word = "degrade"
-    passes_all = True
+    is_transparent = True
 
     def __init__(
         self,
-        line: Line,
+        subscription: Subscription,
         steps: tuple[str, ...],
         max_age: float,
         relief: float,
@@ -161,7 +161,7 @@ class _Degrade(Stage):
         on_level: Callable[[int, str], object] | None,
         errors: Errors,
     ) -> None:
-        super().__init__(line, errors)
+        super().__init__(subscription, errors)
         self._steps = steps
         self._max_age = max_age
         self._relief = relief * max_age
@@ -171,7 +171,7 @@ class _Degrade(Stage):
         self._mood = 0  # 1: pressure, -1: relief
         self._since = 0.0  # when that began
         self._samples: deque[tuple[float, int]] = deque()  # seconds, events let in
-        self._bar = Bar(self._refusal, must_pass)
+        self._bar = AdmissionBlock(self._refusal, must_pass)
         self._barred: Credit | None = None
         self._credit: Credit | None = None
         self._timer: Timer | None = None
@@ -191,7 +191,7 @@ class _Degrade(Stage):
         elif self.shed(frame):
             self.emit(frame)
 
-    def pass_many(self, payload: Frame) -> None:
+    def on_batch(self, payload: Frame) -> None:
         self._watch()
         self.passed += payload.events
 
@@ -214,7 +214,7 @@ class _Degrade(Stage):
 
     def account(self, events: int, size: int) -> None:
         """So many events were taken out ahead of the folded stages, and so many bytes."""
-        for stage in self.line.above(self):
+        for stage in self.subscription.above(self):
             stage.passed += events
         self.taken += events
         self.count_drop("shed", events)
@@ -233,7 +233,7 @@ class _Degrade(Stage):
         credit = self._window_credit
         if credit is None:
             return
-        now = self.line.clock.now()
+        now = self.subscription.clock.now()
         in_flight = self._in_flight(credit)
         age = self._age(now, in_flight)
         queued = self._queued
@@ -256,21 +256,21 @@ class _Degrade(Stage):
     @property
     def _window_credit(self) -> Credit | None:
         """The window of this line, or else of one further up."""
-        entrance = self.line.entrance
+        entrance = self.subscription.entrance
         if entrance is not None and entrance.credit.size is not None:
             return entrance.credit
         return self._credit
 
     def _in_flight(self, credit: Credit) -> int:
-        entrance = self.line.entrance
-        is_here = isinstance(entrance, Window) and entrance.credit is credit
-        return cast(Window, entrance).in_flight if is_here else credit.in_flight
+        entrance = self.subscription.entrance
+        is_here = isinstance(entrance, WindowedHead) and entrance.credit is credit
+        return cast(WindowedHead, entrance).in_flight if is_here else credit.in_flight
 
     @property
     def _queued(self) -> float:
         """How full the queue is of those who may not wait: a share."""
-        entrance = self.line.entrance
-        return entrance.queued if isinstance(entrance, Window) else 0.0
+        entrance = self.subscription.entrance
+        return entrance.queued if isinstance(entrance, WindowedHead) else 0.0
 
     def _age(self, now: float, in_flight: int) -> float:
         """Seconds the oldest event in flight has been under way, at least.
@@ -309,7 +309,7 @@ class _Degrade(Stage):
 
     def _ease(self) -> None:
         steps = self._taken_steps
-        for stage in self.line._stages:
+        for stage in self.subscription._stages:
             if isinstance(stage, Eases):
                 for step in self._steps:
                     stage.ease(step, step in steps)
@@ -317,24 +317,24 @@ class _Degrade(Stage):
         credit = self._window_credit if "refuse" in steps else None
         if credit is not self._barred:
             if self._barred is not None:
-                self._barred.unbar(self._bar)
+                self._barred.unblock(self._bar)
             if credit is not None:
                 credit.bar(self._bar)
             self._barred = credit
 
     def _reroute(self) -> None:
         """Shed what comes before the stages that are folded have it; or no more."""
-        entrance, gatherer = self.line.entrance, self.folded_into
-        if gatherer is None or not isinstance(entrance, Window):
+        entrance, batch_sink = self.subscription.entrance, self.fused_into
+        if batch_sink is None or not isinstance(entrance, WindowedHead):
             return
         if self._sheds != self._is_ahead:
             self._is_ahead = self._sheds
-            folded = cast(Gatherer, gatherer)
+            folded = cast(BatchSink, batch_sink)
             entrance.reroute(_Ahead(self, folded) if self._sheds else folded)
 
     def _refusal(self) -> Overloaded:
-        first = self._samples[0][0] if self._samples else self.line.clock.now()
-        return Overloaded(self.line.clock.now() - first)
+        first = self._samples[0][0] if self._samples else self.subscription.clock.now()
+        return Overloaded(self.subscription.clock.now() - first)
 
     @property
     def levels(self) -> dict[str, int]:
@@ -356,7 +356,7 @@ class _Degrade(Stage):
             self._timer = None
         barred, self._barred = self._barred, None
         if barred is not None:
-            barred.unbar(self._bar)
+            barred.unblock(self._bar)
         self._samples.clear()
 
 
@@ -365,9 +365,9 @@ class _Ahead:
 
     __slots__ = ("_degrade", "_gatherer")
 
-    def __init__(self, degrade: _Degrade, gatherer: Gatherer) -> None:
+    def __init__(self, degrade: _Degrade, batch_sink: BatchSink) -> None:
         self._degrade = degrade
-        self._gatherer = gatherer
+        self._gatherer = batch_sink
 
     def gather(self, line: bytes, credit: Credit) -> None:
         lighter = without_raw(line)

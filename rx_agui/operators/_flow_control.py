@@ -20,7 +20,16 @@ from typing import Any, Final, cast
 
 from reactivex.abc import SchedulerBase
 
-from rx_agui.codec import encode, encode_many
+from rx_agui.agui.encoding import encode, encode_many
+from rx_agui.engine import (
+    BatchSink,
+    Errors,
+    HeadSubscriber,
+    Operator,
+    Stage,
+    Subscription,
+    lift,
+)
 from rx_agui.errors import (
     BackpressureTimeout,
     CircuitOpen,
@@ -35,18 +44,9 @@ from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.flow._credit import Waiter
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.operators._conflate import MergingQueue
-from rx_agui.operators._stage import (
-    Entrance,
-    Errors,
-    Gatherer,
-    Line,
-    Operator,
-    Stage,
-    lift,
-)
-from rx_agui.probe import Send
+from rx_agui.probe import PayloadTrace
 
-__all__ = ["REASONS", "Window", "flow_control"]
+__all__ = ["REASONS", "WindowedHead", "flow_control"]
 
 #: What to do with an event for which there is neither credit nor a place to wait.
 OVERFLOWS: Final = (
@@ -140,39 +140,41 @@ class _FlowControl(Stage):
 
     __slots__ = ()
     word = "flow_control"
-    passes_all = True
+    is_transparent = True
     brings_entrance = True
 
     def __init__(
         self,
-        line: Line,
+        subscription: Subscription,
         size: int,
         buffer_size: int,
         timeout: float | None,
         overflow: str,
         errors: Errors,
     ) -> None:
-        super().__init__(line, errors)
-        line.entrance = Window(line, self, size, buffer_size, timeout, overflow)
+        super().__init__(subscription, errors)
+        subscription.entrance = WindowedHead(
+            subscription, self, size, buffer_size, timeout, overflow
+        )
 
     @property
     def credit(self) -> Credit:
         """The window of this subscription."""
-        return cast(Entrance, self.line.entrance).credit
+        return cast(HeadSubscriber, self.subscription.entrance).credit
 
-    def tell_step(self, send: Send, now: int) -> None:
+    def tell_step(self, send: PayloadTrace, now: int) -> None:
         begun, ended, wait = self.credit.take_waits()
         send.step(self.word, begun or now, ended or now, wait=wait)
 
     @property
     def waiting(self) -> int:
-        window = cast(Window, self.line.entrance)
+        window = cast(WindowedHead, self.subscription.entrance)
         with window._mutex:
             return sum([frame.events for frame in window._queue])
 
     @property
     def levels(self) -> dict[str, int]:
-        window = cast(Window, self.line.entrance)
+        window = cast(WindowedHead, self.subscription.entrance)
         return {
             "operator.buffer.usage": window.queued_bytes(),
             "flow_control.inflight": window.credit.in_flight,
@@ -200,7 +202,7 @@ class _FlowControl(Stage):
         self.end(error)
 
 
-class Window(Entrance):
+class WindowedHead(HeadSubscriber):
     """The entrance of a line with flow_control: nobody gets in without a credit.
 
     It stands above the stages that are piped before flow_control, since whoever waits
@@ -233,14 +235,14 @@ class Window(Entrance):
 
     def __init__(
         self,
-        line: Line,
+        subscription: Subscription,
         stage: _FlowControl,
         size: int,
         buffer_size: int,
         timeout: float | None,
         overflow: str,
     ) -> None:
-        super().__init__(line, stage, Credit(size))
+        super().__init__(subscription, stage, Credit(size))
         self.credit.on_failure = self._write_failed
         self.timeout = timeout
         self.waits = overflow == "wait"
@@ -299,12 +301,12 @@ class Window(Entrance):
 
     def begin(self, top: Stage) -> None:
         super().begin(top)
-        self._first: Stage | Gatherer
-        self._first, self._gatherer = self.line.fold()
+        self._first: Stage | BatchSink
+        self._first, self._gatherer = self.subscription.fold()
         # Called for every event, so by way of nothing where it is the codec's own.
         self._judges = type(top).encode is not Stage.encode
         self._encode: Callable[[Any], bytes] = top.encode if self._judges else encode
-        watch = self.line.watch
+        watch = self.subscription.watch
         self._is_watched = watch is not None
         self._origin: Callable[[], Any] | None = None
         # Both are called for every event, so no more than what is needed is.
@@ -319,13 +321,13 @@ class Window(Entrance):
         elif watch is None:
             self.prepare = top.frame_of
 
-    def reroute(self, gatherer: Gatherer) -> None:
+    def reroute(self, batch_sink: BatchSink) -> None:
         """Let what comes go there, where stages are folded. In turn."""
-        self._first = self._gatherer = gatherer
-        self._gather = gatherer.gather
+        self._first = self._gatherer = batch_sink
+        self._gather = batch_sink.gather
 
     def admit(self, prepared: Any) -> None:
-        line = self.line
+        line = self.subscription
         turn = line.turn
         if self._conflates:
             self._admit_behind(prepared)
@@ -363,7 +365,7 @@ class Window(Entrance):
         lines, size = encode_many(events)
         n = len(lines)
         if n:
-            self.line.hand_in(self._let_in_many, (lines, size))
+            self.subscription.hand_in(self._let_in_many, (lines, size))
         return n
 
     def _prepare_bytes(self, event: Any) -> Any:
@@ -402,13 +404,13 @@ class Window(Entrance):
                 return False
             raise
         if has_room:
-            self.line.hand_in(self._let_in, prepared)
+            self.subscription.hand_in(self._let_in, prepared)
         return True
 
     def _admit_behind(self, prepared: Any) -> None:
         """Let a frame in, for which a credit was taken, behind those that wait."""
         if not self._queue:
-            self.line.hand_in(self._let_in, prepared)
+            self.subscription.hand_in(self._let_in, prepared)
             return
         frame = Frame(prepared) if type(prepared) is bytes else prepared
         with self._mutex:
@@ -477,7 +479,7 @@ class Window(Entrance):
             self._bell.pop()
         except IndexError:
             return
-        self.line.at_home(self._serve)
+        self.subscription.at_home(self._serve)
 
     def _serve(self, _: object) -> None:
         self._bell.append(None)  # first, so that whoever comes from now on asks again
@@ -489,7 +491,7 @@ class Window(Entrance):
         while self._queue:
             # Who found the queue empty, and took a credit while we had the turn, came
             # before those who are in it now.
-            if self.line.turn.inbox:
+            if self.subscription.turn.inbox:
                 self._wake()
                 return
             if not self._has_credit():
@@ -554,10 +556,10 @@ class Window(Entrance):
             self._gatherer.gather_many(lines, size, self.credit)
 
     def on_completed(self) -> None:
-        self.line.post(self._finish, None)
+        self.subscription.post(self._finish, None)
 
     def on_error(self, error: Exception) -> None:
-        self.line.post(self._finish, error)
+        self.subscription.post(self._finish, error)
 
     def _finish(self, error: Exception | None) -> None:
         if self._queue:
@@ -567,12 +569,12 @@ class Window(Entrance):
             self.top.on_end(error)
 
     def _write_failed(self, error: Exception) -> None:
-        self.line.at_home(self._stop, error)
+        self.subscription.at_home(self._stop, error)
 
     def _stop(self, error: Exception) -> None:
         self.credit.close(error)
         self._lose_queue("write_failed")
-        self.line.dispose_upstream()
+        self.subscription.dispose_upstream()
         self.top.on_end(error)
 
     # -- the end -----------------------------------------------------------------------
@@ -587,12 +589,12 @@ class Window(Entrance):
     def abandon(self) -> int:
         lost = self.credit.in_flight + len(self._queue)
         self.credit.give_up()
-        self.line.dispose()
+        self.subscription.dispose()
         return lost
 
     def close(self) -> None:
         super().close()
-        self.line.post(self._forget)
+        self.subscription.post(self._forget)
 
     def _forget(self, _: object) -> None:
         waiter, self._waiter = self._waiter, None

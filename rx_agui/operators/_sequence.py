@@ -20,8 +20,9 @@ from typing import Any, Final, NamedTuple
 
 from reactivex.abc import SchedulerBase
 
+from rx_agui.agui.encoding import decode
 from rx_agui.clock import Timer
-from rx_agui.codec import decode
+from rx_agui.engine import Errors, Operator, Stage, Subscription, lift
 from rx_agui.errors import (
     ConfigError,
     Corrupt,
@@ -37,8 +38,7 @@ from rx_agui.errors import (
 )
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.frame import IDENTITY, Frame
-from rx_agui.operators._stage import Errors, Line, Operator, Stage, lift
-from rx_agui.probe import Send
+from rx_agui.probe import PayloadTrace
 
 __all__ = ["resequence", "sequence"]
 
@@ -158,10 +158,10 @@ class _Number(Stage):
 
     __slots__ = ("_number",)
     word = "sequence"
-    passes_all = True
+    is_transparent = True
 
-    def __init__(self, line: Line, start: int, errors: Errors) -> None:
-        super().__init__(line, errors)
+    def __init__(self, subscription: Subscription, start: int, errors: Errors) -> None:
+        super().__init__(subscription, errors)
         self._number = start
 
     def next(self, frame: Frame) -> None:
@@ -174,7 +174,7 @@ class _Number(Stage):
         self.passed += events
         self.emit(frame)
 
-    def pass_many(self, payload: Frame) -> None:
+    def on_batch(self, payload: Frame) -> None:
         payload.first = self._number
         self._number += payload.events
         payload.last = self._number - 1
@@ -214,8 +214,8 @@ class _Reorder(Stage):
         "expected",
     )
 
-    def __init__(self, line: Line, rule: _Rule, errors: Errors) -> None:
-        super().__init__(line, errors)
+    def __init__(self, subscription: Subscription, rule: _Rule, errors: Errors) -> None:
+        super().__init__(subscription, errors)
         self._rule = rule
         self.expected = rule.start
         #: By first number, in order of arrival.
@@ -250,7 +250,7 @@ class _Reorder(Stage):
         }
 
     def _hold(self, frame: Frame) -> None:
-        since = self.line.clock.now()
+        since = self.subscription.clock.now()
         known = self._held.get(frame.first)
         if known is not None:
             # Two connections cut their batches differently: the longer has all of it.
@@ -277,7 +277,7 @@ class _Reorder(Stage):
 
     def _send(self, frame: Frame, held: float = 0.0) -> None:
         send = frame.trace
-        if isinstance(send, Send):
+        if isinstance(send, PayloadTrace):
             now = time_ns()
             send.step(self.word, max(now - int(held * 1e9), send.begun), now)
         if frame.first < self.expected and frame.encoding == IDENTITY:
@@ -298,9 +298,9 @@ class _Reorder(Stage):
                 self.count_drop("duplicate", frame.events)
                 self.dropped_as(Duplicate(frame.last))
                 continue
-            held = self.line.clock.now() - since
-            if self.line.watch is not None:
-                self.line.watch.reordered(held)
+            held = self.subscription.clock.now() - since
+            if self.subscription.watch is not None:
+                self.subscription.watch.reordered(held)
             self._send_in_debt(frame, held, credit)
 
     def _send_in_debt(self, frame: Frame, held: float, credit: Credit | None) -> None:
@@ -341,14 +341,14 @@ class _Reorder(Stage):
     def _left(self) -> float:
         """Seconds until the event held longest has waited long enough."""
         oldest = next(iter(self._held.values()))
-        return oldest.since + self._rule.timeout - self.line.clock.now()
+        return oldest.since + self._rule.timeout - self.subscription.clock.now()
 
     def _give_up(self) -> None:
         """The number that is missing will not come: go on behind it."""
         gap = self._skip_gap()
         if self._rule.on_gap == "error":
             self._drop_held("behind_gap")
-            self.line.post(self._fail, gap)
+            self.subscription.post(self._fail, gap)
         else:
             self._send_held()
 
@@ -400,8 +400,10 @@ class _Sequence(_Reorder):
     __slots__ = ("_number",)
     word = "sequence"
 
-    def __init__(self, line: Line, rule: _Rule, number: Number, errors: Errors) -> None:
-        super().__init__(line, rule, errors)
+    def __init__(
+        self, subscription: Subscription, rule: _Rule, number: Number, errors: Errors
+    ) -> None:
+        super().__init__(subscription, rule, errors)
         self._number = number
 
     def dropped_as(self, error: StreamError) -> None:

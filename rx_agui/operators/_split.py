@@ -13,20 +13,20 @@ from __future__ import annotations
 
 import logging
 
-from rx_agui.codec import decode
+from rx_agui.agui.encoding import decode
+from rx_agui.agui.pieces import Uncuttable, pieces_of
+from rx_agui.engine import (
+    BatchSink,
+    Errors,
+    Operator,
+    Stage,
+    Subscription,
+    lift,
+)
 from rx_agui.errors import StreamError, require_positive, require_whole
 from rx_agui.flow import Credit, Permit
 from rx_agui.frame import IDENTITY, Frame
-from rx_agui.operators._pieces import Uncuttable, pieces_of
-from rx_agui.operators._stage import (
-    Errors,
-    Gatherer,
-    Line,
-    Operator,
-    Stage,
-    lift,
-)
-from rx_agui.probe import Send
+from rx_agui.probe import PayloadTrace
 
 __all__ = ["split"]
 
@@ -84,30 +84,30 @@ class _Split(Stage):
     __slots__ = ("_above", "_extra", "_inner", "_limit", "_target", "_told")
     word = "split"
 
-    def __init__(self, line: Line, limit: int, errors: Errors) -> None:
-        super().__init__(line, errors)
+    def __init__(self, subscription: Subscription, limit: int, errors: Errors) -> None:
+        super().__init__(subscription, errors)
         self._limit = limit
         self._told: set[str] = set()
         self._above: tuple[Stage, ...] = ()
         self._target: Stage | None = None
-        self._inner: Gatherer | None = None
+        self._inner: BatchSink | None = None
         self._extra = 0
 
     # -- events that are no frames yet --------------------------------------------------
 
-    def fold(self, above: tuple[Stage, ...]) -> Gatherer | None:
+    def fold(self, above: tuple[Stage, ...]) -> BatchSink | None:
         if any(stage.word == "sequence" for stage in above):
             return None  # its numbers would come too late for us to see them
-        target, passing = self.line.gathering_below(self)
+        target, passing = self.subscription.gathering_below(self)
         if target is None:
             return None
-        self._inner = target.gatherer((self, *passing))
+        self._inner = target.batch_sink((self, *passing))
         if self._inner is None:
             return None
         self._above, self._target = above, target
         self.emit = target.next
         for stage in (self, *passing):
-            stage.folded_into = target
+            stage.fused_into = target
         return self
 
     def gather(self, line: bytes, credit: Credit) -> None:
@@ -133,13 +133,13 @@ class _Split(Stage):
                 return
             self.gather(line, credit)
 
-    def pass_many(self, payload: Frame) -> None:
+    def on_batch(self, payload: Frame) -> None:
         extra, self._extra = self._extra, 0
         self.passed += payload.events - extra
         self.sent += extra
         came = Frame(b"", events=payload.events - extra)
         for stage in self._above:
-            stage.pass_many(came)
+            stage.on_batch(came)
 
     @property
     def waiting(self) -> int:
@@ -176,15 +176,15 @@ class _Split(Stage):
         *created, last = pieces
         permit = frame.permit  # all of them share it
         for data in created:
-            if self.line.disposed:
+            if self.subscription.disposed:
                 break
             self._create(1)
             piece = frame.copy(data, permit)
             piece.crc32 = None
-            if isinstance(piece.trace, Send):
+            if isinstance(piece.trace, PayloadTrace):
                 piece.trace = None  # what is told of it is told when all is written
             self.emit(piece)
-        if self.line.disposed:
+        if self.subscription.disposed:
             self.taken += 1
             self.count_drop("cancelled", 1)
             return

@@ -18,10 +18,10 @@ from ag_ui import core
 from pydantic import BaseModel, TypeAdapter
 from pydantic import ValidationError as PydanticError
 
-from rx_agui.codec import encode
+from rx_agui.agui.encoding import encode
+from rx_agui.engine import Errors, Operator, Stage, lift
 from rx_agui.errors import ValidationError
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
-from rx_agui.operators._stage import Errors, Operator, Stage, lift
 
 __all__ = ["validate"]
 
@@ -77,9 +77,9 @@ class _Validate(Stage):
     word = "validate"
 
     @property
-    def passes_all(self) -> bool:  # type: ignore[override]
+    def is_transparent(self) -> bool:  # type: ignore[override]
         """Whether all that comes was judged where it was encoded, at the top."""
-        return self.line.top is self
+        return self.subscription.top is self
 
     def encode(self, event: Any) -> bytes:
         """The event's JSON, if it is AG-UI. On any thread."""
@@ -94,14 +94,14 @@ class _Validate(Stage):
         frame, errors = _sifted(super().frame_of(item))
         last = errors.pop() if frame is None else None
         for error in errors:
-            self.line.post(self._count_refused)
+            self.subscription.post(self._count_refused)
             self.refuse(error)
         if last is not None:
             raise last
         return frame
 
     def next(self, frame: Frame) -> None:
-        if self.line.top is self:
+        if self.subscription.top is self:
             self.passed += frame.events
             self.emit(frame)
             return

@@ -24,6 +24,8 @@ from math import inf
 from operator import attrgetter
 from types import TracebackType
 
+from rx_agui.agui.catch_up import prelude_lines
+from rx_agui.agui.reducer import Reducer
 from rx_agui.errors import (
     StreamClosed,
     Trimmed,
@@ -32,10 +34,8 @@ from rx_agui.errors import (
     require_whole,
 )
 from rx_agui.frame import Frame
-from rx_agui.replay._fold import Fold
 from rx_agui.replay._log import Position
-from rx_agui.replay._payload import behind, kept
-from rx_agui.replay._prelude import prelude_lines
+from rx_agui.replay._payload import slice_after, to_stored
 
 __all__ = ["LogStats", "MemoryLog"]
 
@@ -173,7 +173,7 @@ class MemoryLog:
             kept_here = self._known(stream)
             if kept_here.finished:
                 raise StreamClosed(f"stream {stream!r} was closed")
-            payload = kept(stream, frame, kept_here.last)
+            payload = to_stored(stream, frame, kept_here.last)
             now = self._clock()
             kept_here.add(payload, now)
             self._appended += payload.events
@@ -426,7 +426,7 @@ class Tail:
             return None
         self._at += 1
         self._after = frame.last
-        return behind(frame, after)
+        return slice_after(frame, after)
 
     def _overtaken(self, stream: _Stream) -> None:
         self._done = True
@@ -469,7 +469,7 @@ class _Stream:
         self.last = 0
         self.lost = 0  # the last number that was given up
         self.finished = self.gone = False
-        self.fold: Fold | None = None  # until something must be folded
+        self.fold: Reducer | None = None  # until something must be folded
         self.folded = 0  # payloads that are folded, counted from the first of all
         self.touched = 0.0
         self.waiting: set[asyncio.Future[None]] = set()
@@ -488,7 +488,7 @@ class _Stream:
         frame = self.at(place)
         assert frame is not None
         if self.fold is None:
-            self.fold = Fold()
+            self.fold = Reducer()
         for line in frame.lines():
             self.fold.add(line)
         self.folded = place + 1

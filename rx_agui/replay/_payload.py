@@ -7,10 +7,10 @@ from bisect import bisect_right
 from rx_agui.errors import ReplayError
 from rx_agui.frame import IDENTITY, Frame
 
-__all__ = ["behind", "kept"]
+__all__ = ["slice_after", "to_stored"]
 
 
-def kept(stream: str, frame: Frame, last: int) -> Frame:
+def to_stored(stream: str, frame: Frame, last: int) -> Frame:
     """What a log keeps of a payload: the bytes themselves, and their numbers.
 
     Not the permit, since a log stores on purpose and its readers have a pace of their
@@ -38,7 +38,7 @@ def bare(frame: Frame) -> Frame:
     return same
 
 
-def behind(frame: Frame, after: int) -> Frame:
+def slice_after(frame: Frame, after: int) -> Frame:
     r"""What of a payload lies behind number `after`.
 
     >>> behind(Frame(b'{"a":1}\n{"a":2}\n{"a":3}', events=3, first=7, last=9), 7)

@@ -2,22 +2,17 @@
 
 agui     one AG-UI event object per `data:` line; any AG-UI client reads it
 chunk    compressed or cut payloads under `event: chunk`; our clients read it
-
-`lint` says what an AG-UI client would choke on, in anybody's stream.
 """
 
 from rx_agui.sse._format import comment, format_frame, format_sse_chunk, write_sse_chunk
-from rx_agui.sse._lint import Finding, lint
 from rx_agui.sse._parse import Message, Parser, read_chunk
 
 __all__ = [
-    "Finding",
     "Message",
     "Parser",
     "comment",
     "format_frame",
     "format_sse_chunk",
-    "lint",
     "read_chunk",
     "write_sse_chunk",
 ]

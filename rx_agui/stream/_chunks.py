@@ -21,11 +21,11 @@ from reactivex.disposable import Disposable
 from reactivex.scheduler import CurrentThreadScheduler
 
 from rx_agui.clock import running_loop
+from rx_agui.engine import Attended
 from rx_agui.errors import AlreadySubscribed, ProcessingError, StreamError
 from rx_agui.flow import NO_PERMIT, Permit
 from rx_agui.frame import StreamChunk
-from rx_agui.operators._lift import Attended
-from rx_agui.stream._outbox import Outbox
+from rx_agui.stream._outbox import ChunkBuffer
 
 __all__ = ["Chunks"]
 
@@ -37,7 +37,7 @@ class Chunks(Attended[StreamChunk]):
     one goes on behind that. A second one at the same time gets AlreadySubscribed.
     """
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: ChunkBuffer) -> None:
         self._outbox = outbox
         self._puller = _Puller(outbox)
         super().__init__()
@@ -94,7 +94,7 @@ class Chunks(Attended[StreamChunk]):
 class _Puller:
     """A reader that asks for the next chunk."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: ChunkBuffer) -> None:
         self._outbox = outbox
         self._in_hand: Permit = NO_PERMIT
         self._thread = 0
@@ -193,7 +193,9 @@ class _Puller:
 class _Pusher:
     """A reader to whom chunks are pushed, one at a time, by whoever has the token."""
 
-    def __init__(self, outbox: Outbox, observer: ObserverBase[StreamChunk]) -> None:
+    def __init__(
+        self, outbox: ChunkBuffer, observer: ObserverBase[StreamChunk]
+    ) -> None:
         self._outbox = outbox
         self._observer = observer
         self._token = threading.Lock()

@@ -19,7 +19,7 @@ from reactivex.disposable import Disposable
 
 from rx_agui.errors import StreamError
 
-__all__ = ["Faults"]
+__all__ = ["ErrorSubject"]
 
 _log = logging.getLogger("rx_agui")
 
@@ -27,7 +27,7 @@ _log = logging.getLogger("rx_agui")
 _PATIENCE: Final = 1000
 
 
-class Faults(Observable[StreamError]):
+class ErrorSubject(Observable[StreamError]):
     """A hot Observable of errors, for any number of listeners. Completes with the stream.
 
     Attributes:

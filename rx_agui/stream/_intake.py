@@ -15,13 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rx_agui.engine import Errors, Operator, Stage, Subscription, lift
 from rx_agui.errors import Overflow
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.frame import Frame
-from rx_agui.operators._flow_control import Window, _FlowControl
-from rx_agui.operators._lift import lift
-from rx_agui.operators._line import Line
-from rx_agui.operators._stage import Errors, Operator, Stage
+from rx_agui.operators._flow_control import WindowedHead, _FlowControl
 
 __all__ = ["Ledger", "intake"]
 
@@ -72,7 +70,7 @@ class _Intake(_FlowControl):
 
     def __init__(
         self,
-        line: Line,
+        subscription: Subscription,
         size: int,
         buffer_size: int,
         buffer_bytes: int,
@@ -81,9 +79,16 @@ class _Intake(_FlowControl):
         ledger: Ledger,
         errors: Errors,
     ) -> None:
-        Stage.__init__(self, line, errors)
-        line.entrance = _Buffered(
-            line, self, size, buffer_size, buffer_bytes, timeout, is_reader, ledger
+        Stage.__init__(self, subscription, errors)
+        subscription.entrance = _Buffered(
+            subscription,
+            self,
+            size,
+            buffer_size,
+            buffer_bytes,
+            timeout,
+            is_reader,
+            ledger,
         )
 
     @property
@@ -152,12 +157,12 @@ class _Weight(Credit):
         Credit.give(self._places, n)
 
 
-class _Buffered(Window):
+class _Buffered(WindowedHead):
     """The entrance: a place first, which a sender may have to wait for; then a flight."""
 
     def __init__(
         self,
-        line: Line,
+        subscription: Subscription,
         stage: _Intake,
         size: int,
         buffer_size: int,
@@ -166,9 +171,9 @@ class _Buffered(Window):
         is_reader: Callable[[int], bool],
         ledger: Ledger,
     ) -> None:
-        super().__init__(line, stage, size, buffer_size, timeout, "wait")
+        super().__init__(subscription, stage, size, buffer_size, timeout, "wait")
         places = size + buffer_size
-        is_ours = line.turn.is_owned_by
+        is_ours = subscription.turn.is_owned_by
         self._places = _Places(places, size)
         self._places.is_inside = lambda thread: is_ours(thread) or is_reader(thread)
         self._places.on_failure = self.credit.on_failure
@@ -264,7 +269,7 @@ class _Buffered(Window):
     def abandon(self) -> int:
         lost = self._flights.in_flight + len(self._queue)
         self._places.give_up()
-        self.line.dispose()
+        self.subscription.dispose()
         return lost
 
     def _forget(self, _: object) -> None:

@@ -23,7 +23,7 @@ from rx_agui.errors import (
     ValidationError,
 )
 from rx_agui.metrics import StreamMeter
-from rx_agui.probe import Probe, Send, Watch
+from rx_agui.probe import PayloadTrace, Probe, StreamObservation
 
 __all__ = ["StreamLog", "Witness"]
 
@@ -110,26 +110,26 @@ class Witness(Probe):
     def __init__(self, log: StreamLog, meter: StreamMeter | None) -> None:
         self._log = log
         self._meter = meter
-        self.watch: Watch | None = None
+        self.watch: StreamObservation | None = None
 
-    def started(self, watch: Watch) -> None:
+    def started(self, watch: StreamObservation) -> None:
         self.watch = watch
         if self._meter is not None:
             self._meter.started(watch)
 
-    def sent(self, send: Send) -> None:
+    def sent(self, send: PayloadTrace) -> None:
         if self._meter is not None:
             self._meter.sent(send)
 
-    def reordered(self, watch: Watch, seconds: float) -> None:
+    def reordered(self, watch: StreamObservation, seconds: float) -> None:
         if self._meter is not None:
             self._meter.reordered(watch, seconds)
 
-    def waited(self, watch: Watch, wait: int, outcome: str) -> None:
+    def waited(self, watch: StreamObservation, wait: int, outcome: str) -> None:
         if outcome == "admitted":
             text = "a sender waited %.3f s for the reader"
             self._log.say(logging.DEBUG, "wait", text, wait / 1e9)
 
-    def ended(self, watch: Watch) -> None:
+    def ended(self, watch: StreamObservation) -> None:
         if self._meter is not None:
             self._meter.ended(watch)

@@ -22,16 +22,14 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
+from rx_agui.engine import Operator, Sink, Stage, Subscription, lift
 from rx_agui.errors import AlreadySubscribed, NotSent
-from rx_agui.flow import Permit, Receipt
+from rx_agui.flow import AckPermit, Permit
 from rx_agui.frame import Frame, StreamChunk
-from rx_agui.operators._lift import lift
-from rx_agui.operators._line import Line
-from rx_agui.operators._stage import Operator, Sink, Stage
-from rx_agui.probe import Send, Tally, Watch
+from rx_agui.probe import OperatorCounters, PayloadTrace, StreamObservation
 from rx_agui.writer import Done
 
-__all__ = ["Outbox", "Reader", "reserve"]
+__all__ = ["ChunkBuffer", "Reader", "reserve"]
 
 
 class Reader(Protocol):
@@ -47,7 +45,7 @@ class Reader(Protocol):
         """Read no more."""
 
 
-class Outbox(Sink):
+class ChunkBuffer(Sink):
     """The end of the pipeline, and the beginning of the reader's side.
 
     Args:
@@ -77,9 +75,9 @@ class Outbox(Sink):
         self._forgotten: deque[Reader] = deque()
         self._ending: tuple[Exception | None] | None = None
         self._is_frozen = False
-        self._watch: Watch | None = None
+        self._watch: StreamObservation | None = None
 
-    def watched_by(self, watch: Watch) -> None:
+    def watched_by(self, watch: StreamObservation) -> None:
         """The stream is not over before we are, and what waits here is counted."""
         self._watch = watch
         watch.begins()
@@ -100,7 +98,7 @@ class Outbox(Sink):
     def on_next(self, chunk: Any) -> None:
         permit: Permit = chunk.permit
         permit.hold()
-        if isinstance(chunk.trace, Send):
+        if isinstance(chunk.trace, PayloadTrace):
             chunk.trace.claimed = True  # it is done when the reader is done with it
         with self._mutex:
             frozen = self._is_frozen
@@ -194,10 +192,10 @@ class Outbox(Sink):
             self._was_full = False
         if has_room:
             self.on_room()
-        if isinstance(chunk.trace, Send) and events:
+        if isinstance(chunk.trace, PayloadTrace) and events:
             chunk.trace.claimed = False  # an SSEWriter will claim it anew
         above = chunk.permit
-        chunk.permit = Receipt(above, partial(self._returned, chunk, above))
+        chunk.permit = AckPermit(above, partial(self._returned, chunk, above))
         above.release()  # the receipt holds it now
         return chunk
 
@@ -213,7 +211,12 @@ class Outbox(Sink):
         """The reader is done with a chunk: it was delivered, or else not."""
         send, events = chunk.trace, _events_of(chunk)
         answered = error is not None and above.is_answered
-        if isinstance(send, Send) and not send.claimed and events and not answered:
+        if (
+            isinstance(send, PayloadTrace)
+            and not send.claimed
+            and events
+            and not answered
+        ):
             send.done(error)
         with self._mutex:
             self._in_hands -= 1
@@ -273,12 +276,12 @@ class Outbox(Sink):
             self.done.set_result(None)
 
 
-class _Counts(Tally):
+class _Counts(OperatorCounters):
     """What the outbox does. What waits, and what a reader has not taken, it holds."""
 
     __slots__ = ("_outbox",)
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: ChunkBuffer) -> None:
         super().__init__("chunk_buffer")
         self._outbox = outbox
 
@@ -293,7 +296,7 @@ class _Counts(Tally):
 # -- in front of it --------------------------------------------------------------------
 
 
-def reserve(outbox: Outbox) -> Operator:
+def reserve(outbox: ChunkBuffer) -> Operator:
     """Let payloads by while the outbox has room; keep the others, in order."""
     return lift(_Reserve, outbox)
 
@@ -302,8 +305,8 @@ class _Reserve(Stage):
     __slots__ = ("_ending", "_outbox", "_waiting")
     word = "reserve"
 
-    def __init__(self, line: Line, outbox: Outbox) -> None:
-        super().__init__(line)
+    def __init__(self, subscription: Subscription, outbox: ChunkBuffer) -> None:
+        super().__init__(subscription)
         self._outbox = outbox
         self._waiting: deque[Frame] = deque()
         self._ending: tuple[Exception | None] | None = None
@@ -319,7 +322,7 @@ class _Reserve(Stage):
             self._waiting.append(frame)
 
     def _room(self) -> None:
-        self.line.at_home(self._go_on)
+        self.subscription.at_home(self._go_on)
 
     def _go_on(self, _: object) -> None:
         while self._waiting and self._outbox.has_room:

@@ -30,6 +30,7 @@ from reactivex.subject import AsyncSubject
 from rx_agui.backoff import Backoff
 from rx_agui.clock import Clock, Timer, clock_for, running_loop
 from rx_agui.config import StreamConfig
+from rx_agui.engine import Operator
 from rx_agui.errors import (
     AlreadyStarted,
     BackpressureTimeout,
@@ -41,7 +42,7 @@ from rx_agui.errors import (
     ValidationError,
     WouldBlock,
 )
-from rx_agui.flow import Gate, Link
+from rx_agui.flow import Demand, Gate
 from rx_agui.metrics import BufferMetrics, StreamMeter, StreamMetrics
 from rx_agui.operators import (
     batch,
@@ -54,13 +55,12 @@ from rx_agui.operators import (
     validate,
 )
 from rx_agui.operators._flow_control import REASONS
-from rx_agui.operators._stage import Operator
 from rx_agui.pipeline import pipeline
 from rx_agui.stream._chunks import Chunks
-from rx_agui.stream._faults import Faults
+from rx_agui.stream._faults import ErrorSubject
 from rx_agui.stream._intake import Ledger, intake
 from rx_agui.stream._log import StreamLog, Witness
-from rx_agui.stream._outbox import Outbox, reserve
+from rx_agui.stream._outbox import ChunkBuffer, reserve
 
 __all__ = ["EventStream"]
 
@@ -127,14 +127,14 @@ class EventStream:
         if number is not None and not config.ordering_required:
             must = "left out, or the config must say ordering_required=True"
             raise ConfigError("number", number, must)
-        self._faults = Faults()
+        self._faults = ErrorSubject()
         self.errors = self._faults
         self._name = name
         self._log = StreamLog(name)
         self._meter = StreamMeter() if config.enable_metrics else None
         self._witness = Witness(self._log, self._meter)
         self._ledger = Ledger()
-        self._outbox = Outbox(config.chunk_buffer_size, config.chunk_buffer_bytes)
+        self._outbox = ChunkBuffer(config.chunk_buffer_size, config.chunk_buffer_bytes)
         self._scheduler = scheduler
         self._gate = _Door(self._outbox, self._log, config.backpressure_timeout)
         self._pipeline = self._gate.pipe(
@@ -271,7 +271,7 @@ class EventStream:
         """Let an event in. Waits only when the event buffer is full.
 
         Args:
-            event: Anything `rx_agui.codec.encode` takes.
+            event: Anything `rx_agui.agui.encoding.encode` takes.
             timeout: Seconds to wait at most; None: as long as it takes. The default is
                 the config's `backpressure_timeout`.
 
@@ -603,13 +603,13 @@ class EventStream:
 class _Door(Gate):
     """The Gate of a stream: it knows who reads, and says when a sender is stuck."""
 
-    def __init__(self, outbox: Outbox, log: StreamLog, patience: float) -> None:
+    def __init__(self, outbox: ChunkBuffer, log: StreamLog, patience: float) -> None:
         super().__init__()
         self._outbox = outbox
         self._log = log
         self._patience = patience
 
-    async def await_credit(self, link: Link, prepared: Any) -> None:
+    async def await_credit(self, link: Demand, prepared: Any) -> None:
         if self._outbox.is_read_by(threading.get_ident()):
             raise WouldBlock(
                 "no room, and this task reads the stream: send from another task"

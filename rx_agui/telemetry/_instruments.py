@@ -19,8 +19,8 @@ __all__ = [
     "OBSERVABLES",
     "OPERATOR",
     "PIPELINE",
+    "AsyncInstrument",
     "Histogram",
-    "Observable",
 ]
 
 PIPELINE: Final = "rx_agui.pipeline.name"
@@ -32,7 +32,7 @@ Point = tuple[tuple[tuple[str, str], ...], float]
 
 
 @dataclass(frozen=True)
-class Observable:
+class AsyncInstrument:
     """An asynchronous instrument. Operators' integers are its points.
 
     Attributes:
@@ -111,131 +111,131 @@ _UPDOWN: Final = "updowncounter"
 _ALGORITHM: Final = "rx_agui.compress.algorithm"
 
 OBSERVABLES: Final = (
-    Observable(
+    AsyncInstrument(
         "rx_agui.operator.received.events", "{event}",
         "Events that came in to an operator.", _events("received"),
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.operator.emitted.events", "{event}",
         "Events that went out; a batch of 50 counts 50.", _events("emitted"),
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.operator.created.events", "{event}",
         "Events an operator made of others.", _events("created"),
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.operator.merged.events", "{event}",
         "Events that became part of another.", _events("merged"),
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.operator.held.events", "{event}",
         "Events an operator keeps for now.", _events("held"), _UPDOWN,
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.operator.dropped.events", "{event}",
         "Events nobody will see, by reason.", _dropped,
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.operator.errors", "{error}",
         "Errors of an operator, by type.", _counted("errors", ERROR, by_operator=True),
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.operator.time", "s",
         "Time an operator was at work.",
         _counted("operator.time", by_operator=True, scale=1e-9),
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.operator.buffer.usage", "By",
         "Bytes an operator holds.",
         _level("operator.buffer.usage", by_operator=True), _UPDOWN,
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.flow_control.inflight", "{event}",
         "Events let in and not yet written.", _level("flow_control.inflight"), _UPDOWN,
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.flow_control.limit", "{event}",
         "Events that may be in flight.", _level("flow_control.limit"), _UPDOWN,
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.flow_control.queue.size", "{event}",
         "Events that wait for credit where nothing may wait.",
         _level("flow_control.queue.size"), _UPDOWN,
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.flow_control.queue.capacity", "{event}",
         "Events that may wait so.", _level("flow_control.queue.capacity"), _UPDOWN,
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.flow_control.backpressure.activations", "{activation}",
         "Times a producer had to wait for credit.",
         _counted("flow_control.backpressure.activations"),
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.flow_control.wait.time", "s",
         "Time producers waited for credit.",
         _counted("flow_control.wait.time", scale=1e-9),
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.sequence.out_of_order.events", "{event}",
         "Events that came before one that belongs in front of them.",
         _counted("sequence.out_of_order.events"),
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.sequence.gaps", "{gap}",
         "Ranges of numbers that never came.", _counted("sequence.gaps"),
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.sequence.buffer.size", "{event}",
         "Events held for order.", _level("sequence.buffer.size"), _UPDOWN,
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.sequence.buffer.capacity", "{event}",
         "Events that may be held for order.", _level("sequence.buffer.capacity"), _UPDOWN,
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.compress.input.size", "By",
         "Bytes given to a codec.", _counted("compress.input.size", _ALGORITHM),
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.compress.output.size", "By",
         "Bytes a codec made of them.", _counted("compress.output.size", _ALGORITHM),
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.compress.events", "{event}",
         "Events by how their payload fared.",
         _counted("compress.events", "rx_agui.compress.outcome"),
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.chunk.emitted.chunks", "{chunk}",
         "Chunks made.", _counted("chunk.emitted.chunks"),
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.chunk.split.frames", "{frame}",
         "Payloads that had to be cut.", _counted("chunk.split.frames"),
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.sink.sent.frames", "{frame}",
         "Frames and chunks written.", _counted("sink.sent.frames"),
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.sink.sent.size", "By", "Bytes written.", _counted("sink.sent.size"),
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.session.resumptions", "{resumption}",
         "Readers that came back.", _counted("session.resumptions"),
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.session.replayed.events", "{event}",
         "Events sent again to those who came back.",
         _counted("session.replayed.events"),
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.degrade.level", "1",
         "How many steps of sending less are taken; of all streams.",
         _level("degrade.level"), _UPDOWN,
     ),
-    Observable(
+    AsyncInstrument(
         "rx_agui.circuit_breaker.status", "1",
         "1 for the state a breaker is in, 0 for the others.", _states, _UPDOWN,
     ),

@@ -26,7 +26,7 @@ from opentelemetry.metrics import (
     get_meter,
 )
 
-from rx_agui.probe import Tally, Watch
+from rx_agui.probe import OperatorCounters, StreamObservation
 from rx_agui.telemetry._instruments import HISTOGRAMS, OBSERVABLES, PIPELINE
 from rx_agui.telemetry._scope import SCHEMA_URL, SCOPE, VERSION
 
@@ -72,8 +72,8 @@ class Meters:
 
     def __init__(self, provider: MeterProvider) -> None:
         self._mutex = Lock()
-        self._live: dict[Watch, list[Tally]] = {}
-        self._leaving: list[Tally] = []  # of ended streams, not yet at rest
+        self._live: dict[StreamObservation, list[OperatorCounters]] = {}
+        self._leaving: list[OperatorCounters] = []  # of ended streams, not yet at rest
         self._ended: Sums = {seen.name: {} for seen in OBSERVABLES}
         self._ended[_ACTIVE] = {}
         self._snapshot: Sums = {}
@@ -108,17 +108,17 @@ class Meters:
 
     # -- streams come and go ----------------------------------------------------
 
-    def start(self, watch: Watch) -> None:
+    def start(self, watch: StreamObservation) -> None:
         """A stream begins."""
         with self._mutex:
             self._live[watch] = []
 
-    def join(self, watch: Watch, tally: Tally) -> None:
+    def join(self, watch: StreamObservation, tally: OperatorCounters) -> None:
         """An operator begins to work for it."""
         with self._mutex:
             self._live.get(watch, self._leaving).append(tally)
 
-    def end(self, watch: Watch) -> None:
+    def end(self, watch: StreamObservation) -> None:
         """It has ended: what it counted stays, what it held does not."""
         with self._mutex:
             self._leaving += self._live.pop(watch, [])
@@ -201,7 +201,7 @@ class Meters:
         return sums
 
 
-def _add(sums: Sums, tally: Tally, *, is_live: bool) -> None:
+def _add(sums: Sums, tally: OperatorCounters, *, is_live: bool) -> None:
     pipeline = ((PIPELINE, tally.pipeline),)
     reading = tally.read()
     for seen in OBSERVABLES:

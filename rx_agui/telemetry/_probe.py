@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind
 
 from rx_agui import probe
 from rx_agui.errors import ConfigError, require_at_least, require_one_of
-from rx_agui.probe import Probe, Send, Tally, Watch
+from rx_agui.probe import OperatorCounters, PayloadTrace, Probe, StreamObservation
 from rx_agui.telemetry._instruments import ERROR, PIPELINE
 from rx_agui.telemetry._metrics import Label, Meters, Series
 from rx_agui.telemetry._scope import SCHEMA_URL, SCOPE, VERSION
@@ -123,7 +123,7 @@ class Telemetry(Probe):
 
     # -- what ------------------------------------------------------------------------
 
-    def started(self, watch: Watch) -> None:
+    def started(self, watch: StreamObservation) -> None:
         note = watch.notes[self] = _Note()
         meter_provider, tracer_provider = self._measures(), self._traces()
         if meter_provider is not None:
@@ -144,12 +144,12 @@ class Telemetry(Probe):
             watch.wants_steps = True
             watch.propagates = self.propagate == "envelope"
 
-    def joined(self, watch: Watch, tally: Tally) -> None:
+    def joined(self, watch: StreamObservation, tally: OperatorCounters) -> None:
         note = watch.notes[self]
         if note.meters is not None:
             note.meters.join(watch, tally)
 
-    def sending(self, send: Send) -> None:
+    def sending(self, send: PayloadTrace) -> None:
         note: _Note = send.watch.notes[self]
         if send.trigger and note.meters is not None and note.age is not None:
             self._measure_batch(note.meters, send)
@@ -164,7 +164,7 @@ class Telemetry(Probe):
         send.context = f"00-{context.trace_id:032x}-{context.span_id:016x}-{flags}"
         note.under_way[send] = span
 
-    def sent(self, send: Send) -> None:
+    def sent(self, send: PayloadTrace) -> None:
         watch = send.watch
         note: _Note = watch.notes[self]
         if send.error is None and note.meters is not None and note.age is not None:
@@ -188,14 +188,14 @@ class Telemetry(Probe):
             )
         end_send(note.tracer, span, send, by_operator=self.spans == "operator")
 
-    def _measure_batch(self, meters: Meters, send: Send) -> None:
+    def _measure_batch(self, meters: Meters, send: PayloadTrace) -> None:
         labels = (PIPELINE, send.watch.pipeline), (_TRIGGER, send.trigger)
         meters.record("batch.size", send.events, *labels)
         if self._fill_duration:
             filled = (time.time_ns() - send.begun) / 1e9
             meters.record("batch.fill.duration", filled, *labels)
 
-    def waited(self, watch: Watch, wait: int, outcome: str) -> None:
+    def waited(self, watch: StreamObservation, wait: int, outcome: str) -> None:
         self._record(
             watch,
             "flow_control.wait.duration",
@@ -203,17 +203,21 @@ class Telemetry(Probe):
             ("rx_agui.flow_control.wait.outcome", outcome),
         )
 
-    def reordered(self, watch: Watch, seconds: float) -> None:
+    def reordered(self, watch: StreamObservation, seconds: float) -> None:
         self._record(watch, "sequence.reorder.duration", seconds)
 
-    def wrote(self, watch: Watch, duration: int, error: BaseException | None) -> None:
+    def wrote(
+        self, watch: StreamObservation, duration: int, error: BaseException | None
+    ) -> None:
         note: _Note = watch.notes[self]
         if error is None and note.meters is not None and note.write is not None:
             note.meters.keep(note.write, duration / 1e9)
         else:
             self._record(watch, "sink.write.duration", duration / 1e9, *_error(error))
 
-    def transitioned(self, watch: Watch, name: str, before: str, after: str) -> None:
+    def transitioned(
+        self, watch: StreamObservation, name: str, before: str, after: str
+    ) -> None:
         note: _Note = watch.notes[self]
         breaker = "rx_agui.circuit_breaker"
         change = {f"{breaker}.state.from": before, f"{breaker}.state.to": after}
@@ -224,7 +228,7 @@ class Telemetry(Probe):
                 f"{breaker}.transition", {f"{breaker}.name": name, **change}
             )
 
-    def ended(self, watch: Watch) -> None:
+    def ended(self, watch: StreamObservation) -> None:
         note: _Note = watch.notes[self]
         now = time.time_ns()
         self._record(
@@ -239,7 +243,9 @@ class Telemetry(Probe):
         if note.span is not None:
             end_stream(note.span, watch, now)
 
-    def _record(self, watch: Watch, word: str, value: float, *labels: Label) -> None:
+    def _record(
+        self, watch: StreamObservation, word: str, value: float, *labels: Label
+    ) -> None:
         note: _Note = watch.notes[self]
         if note.meters is not None and self.metrics == "full":
             note.meters.record(word, value, (PIPELINE, watch.pipeline), *labels)
@@ -269,7 +275,7 @@ class _Note:
         self.inside: Any = None  # the context of its children
         self.tells_sends = False
         self.told_first = False
-        self.under_way: dict[Send, Any] = {}
+        self.under_way: dict[PayloadTrace, Any] = {}
 
 
 class _Budget:

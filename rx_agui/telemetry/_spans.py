@@ -20,7 +20,7 @@ from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
 
-from rx_agui.probe import Send, Step, Watch
+from rx_agui.probe import PayloadTrace, Step, StreamObservation
 from rx_agui.telemetry._instruments import ERROR, OPERATOR, PIPELINE
 
 __all__ = ["Origin", "begin_send", "begin_stream", "end_send", "end_stream", "under"]
@@ -68,7 +68,7 @@ class Origin:
 
 
 def begin_stream(
-    tracer: trace.Tracer, watch: Watch, parent: contexts.Context | None
+    tracer: trace.Tracer, watch: StreamObservation, parent: contexts.Context | None
 ) -> Span:
     """The span of a stream, under the span in which it was subscribed."""
     return tracer.start_span(
@@ -79,7 +79,7 @@ def begin_stream(
     )
 
 
-def end_stream(span: Span, watch: Watch, now: int) -> None:
+def end_stream(span: Span, watch: StreamObservation, now: int) -> None:
     """The stream has ended."""
     span.set_attribute("rx_agui.session.close.reason", watch.reason)
     _fail(span, watch.error)
@@ -94,7 +94,7 @@ def under(span: Span) -> contexts.Context:
 def begin_send(
     tracer: trace.Tracer,
     parent: contexts.Context,
-    send: Send,
+    send: PayloadTrace,
     max_links: int,
     kind: SpanKind,
 ) -> Span:
@@ -130,7 +130,7 @@ def begin_send(
 
 
 def end_send(
-    tracer: trace.Tracer, span: Span, send: Send, *, by_operator: bool
+    tracer: trace.Tracer, span: Span, send: PayloadTrace, *, by_operator: bool
 ) -> None:
     """The payload was written, or was lost: tell what it went through."""
     _fail(span, send.error)
@@ -142,7 +142,7 @@ def end_send(
 
 
 def _tell_step(
-    tracer: trace.Tracer, inside: contexts.Context, step: Step, send: Send
+    tracer: trace.Tracer, inside: contexts.Context, step: Step, send: PayloadTrace
 ) -> None:
     attributes: dict[str, Any] = {OPERATOR: step.name}
     for fact, value in step.facts.items():

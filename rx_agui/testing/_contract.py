@@ -25,11 +25,11 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
 
+from rx_agui.engine import as_frame
 from rx_agui.errors import StreamError
 from rx_agui.flow import Credit, Permit
 from rx_agui.frame import Frame, StreamChunk
-from rx_agui.operators._stage import as_frame
-from rx_agui.probe import Probe, Tally, Watch, watching
+from rx_agui.probe import OperatorCounters, Probe, StreamObservation, watching
 from rx_agui.testing._scheduler import MarbleScheduler
 
 __all__ = ["RULES", "Candidate", "Rule"]
@@ -481,9 +481,9 @@ def what_listened_is_forgotten_after_disposal(candidate: Candidate) -> None:
 
 def its_numbers_balance(candidate: Candidate) -> None:
     class Tallies(Probe):
-        tallies: list[Tally] = []  # noqa: RUF012
+        tallies: list[OperatorCounters] = []  # noqa: RUF012
 
-        def joined(self, _: Watch, tally: Tally) -> None:
+        def joined(self, _: StreamObservation, tally: OperatorCounters) -> None:
             self.tallies = [*self.tallies, tally]
 
     for ending in ("complete", "dispose"):

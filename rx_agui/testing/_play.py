@@ -16,13 +16,13 @@ from reactivex.abc import DisposableBase, ObserverBase
 from reactivex.disposable import Disposable
 
 from rx_agui import operators
+from rx_agui.agui.encoding import encode
 from rx_agui.backoff import Backoff
-from rx_agui.codec import encode
 from rx_agui.errors import NotSent, StreamError
 from rx_agui.flow import Credit, Gate, Permit, from_iterable
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.operators._compress import ALGORITHMS
-from rx_agui.probe import Probe, Tally, Watch, watching
+from rx_agui.probe import OperatorCounters, Probe, StreamObservation, watching
 from rx_agui.testing._marble import Drawing, MarbleError, Mark, Meaning, write
 from rx_agui.testing._scheduler import MarbleScheduler
 
@@ -45,7 +45,7 @@ class Played:
 
     drawing: Drawing
     lanes: dict[str, list[Mark]] = field(default_factory=dict)
-    tallies: list[Tally] = field(default_factory=list)
+    tallies: list[OperatorCounters] = field(default_factory=list)
     credit: Credit | None = None
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -116,7 +116,7 @@ class _Player(Probe):
 
     # -- the probe: who works, and with which credit --------------------------
 
-    def joined(self, _: Watch, tally: Tally) -> None:
+    def joined(self, _: StreamObservation, tally: OperatorCounters) -> None:
         self.played.tallies.insert(0, tally)
         self.played.credit = getattr(tally, "credit", self.played.credit)
 

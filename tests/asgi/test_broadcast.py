@@ -10,21 +10,23 @@ from functools import partial
 from typing import Any
 
 import pytest
-from by_hand import FINISHED, STARTED, Agent, Event, Reader, get, reading
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from virtual import play
 
 from rx_agui import Credit, Permit
-from rx_agui.asgi import CONTINUE, SSEResponse, _broadcast, _coding
-from rx_agui.asgi._broadcast import Audience, Seat
-from rx_agui.asgi._coding import encoder
-from rx_agui.asgi._lagging import LAGGING
-from rx_agui.asgi._pace import Pace
-from rx_agui.codec import encode
+from rx_agui.agui.encoding import encode
+from rx_agui.asgi import CONTINUE, SSEResponse
+from rx_agui.asgi.reader import _fan_out
+from rx_agui.asgi.reader._fan_out import FanOutGroup, Subscriber
+from rx_agui.asgi.reader._lagging import LAGGING
+from rx_agui.asgi.run._window import RunWindow
+from rx_agui.codecs import http as http_codecs
+from rx_agui.codecs.http import encoder
 from rx_agui.frame import Frame
 from rx_agui.replay import MemoryLog
 from rx_agui.sse import format_frame
+from tests.support.by_hand import FINISHED, STARTED, Agent, Event, Reader, get, reading
+from tests.support.virtual import play
 
 STEM = "run-7/"
 
@@ -41,7 +43,7 @@ class Response:
     """Decodes what it is sent, as it comes."""
 
     def __init__(self, log: MemoryLog, coding: str, at: int = 0) -> None:
-        self.seat = Seat(log)
+        self.seat = Subscriber(log)
         self.seat.sits_at("run-7")
         self.coding = self.seat.in_step(encoder(coding, 6))
         self.decoder = zlib.decompressobj(31 if coding == "gzip" else 15)
@@ -137,7 +139,7 @@ def test_whoever_reads_whatever_when_it_decodes_as_it_comes(
                     reader.ends()
         for reader in readers:
             reader.ends()
-        assert not Audience._of_log[log]
+        assert not FanOutGroup._of_log[log]
 
     in_a_loop(main)
 
@@ -160,16 +162,16 @@ class Counted:
 @pytest.fixture
 def formats(monkeypatch: pytest.MonkeyPatch) -> Counted:
     counted = Counted(format_frame)
-    monkeypatch.setattr(_broadcast, "format_frame", counted)
+    monkeypatch.setattr(_fan_out, "format_frame", counted)
     return counted
 
 
 @pytest.fixture
 def own_compressors(monkeypatch: pytest.MonkeyPatch) -> Counted:
     """Those that readers have for themselves."""
-    counted = Counted(_coding.Deflate.encode)
+    counted = Counted(http_codecs.Deflate.encode)
     monkeypatch.setattr(
-        _coding.Deflate, "encode", lambda self, data: counted(self, data)
+        http_codecs.Deflate, "encode", lambda self, data: counted(self, data)
     )
     return counted
 
@@ -289,7 +291,7 @@ def test_one_alone_shares_with_nobody_and_leaves_nothing(formats: Counted) -> No
 
         assert one.seat.broadcast is None
         one.ends()
-        assert not Audience._of_log[log]
+        assert not FanOutGroup._of_log[log]
 
     in_a_loop(main)
 
@@ -317,7 +319,7 @@ def test_two_streams_share_nothing() -> None:
 
     def main() -> None:
         log = MemoryLog()
-        seats = [Seat(log) for _ in range(4)]
+        seats = [Subscriber(log) for _ in range(4)]
         for number, seat in enumerate(seats):
             seat.sits_at(f"run-{number % 2}")
         one, other = (seat.broadcast for seat in seats[:2])
@@ -336,7 +338,7 @@ class Unasked(set[Any]):
 
 
 def test_who_was_sent_something_asks_no_other_reader() -> None:
-    pace = Pace(100, CONTINUE)
+    pace = RunWindow(100, CONTINUE)
     pace._readers = Unasked()
     credit = Credit(10)
     one, other = pace.attach(0.0, 0), pace.attach(0.0, 0)
@@ -354,7 +356,7 @@ def test_who_was_sent_something_asks_no_other_reader() -> None:
 
 def test_who_comes_with_everything_lets_the_run_go_on() -> None:
     """Another process has sent it, of those that share a log."""
-    pace, credit = Pace(100, CONTINUE), Credit(10)
+    pace, credit = RunWindow(100, CONTINUE), Credit(10)
     pace.attach(0.0, 0)
     credit.wait(1.0)
     pace.stores(1, 1, Permit(credit), 0.0)
@@ -416,7 +418,7 @@ def test_all_are_sent_the_run_whatever_they_accept() -> None:
             for reader in readers:
                 assert text(reader) == "".join(f"{k} " for k in range(200))
                 assert reader.types[-1] == "RUN_FINISHED"
-        assert not Audience._of_log[place.log]
+        assert not FanOutGroup._of_log[place.log]
 
     play(main())
 

@@ -11,12 +11,12 @@ from typing import Any
 import brotli
 import pytest
 import zstandard
-from by_hand import UNPACK
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rx_agui.asgi._coding import CODINGS, encoder, negotiated, offered
+from rx_agui.codecs.http import CODINGS, encoder, negotiated, offered
 from rx_agui.errors import ConfigError, MissingExtra
+from tests.support.by_hand import UNPACK
 
 ALL = tuple(CODINGS)
 

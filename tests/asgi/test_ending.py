@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from by_hand import FINISHED, STARTED, Agent, Event, Reader, get, reading, run_of, step
-from virtual import play
 
 from rx_agui import (
     Frame,
@@ -25,9 +23,21 @@ from rx_agui import (
     unbatch,
 )
 from rx_agui.asgi import Shutdown, SSEResponse
-from rx_agui.asgi._ending import Course, ending
+from rx_agui.asgi.run._terminal import RunState, ending
 from rx_agui.frame import StreamChunk
 from rx_agui.replay import MemoryLog
+from tests.support.by_hand import (
+    FINISHED,
+    STARTED,
+    Agent,
+    Event,
+    Reader,
+    get,
+    reading,
+    run_of,
+    step,
+)
+from tests.support.virtual import play
 
 
 def answer(source: Any, *, kept: bool, **settings: Any) -> Reader:
@@ -217,8 +227,8 @@ def test_a_name_that_is_anybodys_text_stays_on_its_log_line(
 # -- as a stage --------------------------------------------------------------------------
 
 
-def course() -> Course:
-    return Course("", expose=False, numbered=True)
+def course() -> RunState:
+    return RunState("", expose=False, numbered=True)
 
 
 def told(source: Any, *operators: Any) -> list[Any]:

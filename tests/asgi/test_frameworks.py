@@ -12,7 +12,6 @@ import fastapi
 import httpx
 import orjson
 import pytest
-from by_hand import Event, run_of
 from fastapi import Depends, FastAPI, HTTPException
 from litestar import Litestar, asgi, post
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -26,6 +25,7 @@ from starlette.routing import Route
 from rx_agui.asgi import SSEResponse
 from rx_agui.replay import MemoryLog
 from rx_agui.sse import Parser
+from tests.support.by_hand import Event, run_of
 
 RUN = run_of("a", "b")
 

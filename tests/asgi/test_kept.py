@@ -9,13 +9,23 @@ from typing import Any
 
 import pytest
 import reactivex as rx
-from by_hand import FINISHED, STARTED, Agent, Event, Reader, get, reading, run_of, step
-from virtual import now, play
 
 from rx_agui import Frame, batch, chunk, compress, flow_control, from_iterable, sequence
 from rx_agui.asgi import CANCEL, CONTINUE, SSEResponse, grace
-from rx_agui.asgi._producer import Run
+from rx_agui.asgi.run._run import Run
 from rx_agui.replay import MemoryLog, ReplayLog
+from tests.support.by_hand import (
+    FINISHED,
+    STARTED,
+    Agent,
+    Event,
+    Reader,
+    get,
+    reading,
+    run_of,
+    step,
+)
+from tests.support.virtual import now, play
 
 RUN = run_of(*"abcdefgh")
 

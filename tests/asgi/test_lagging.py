@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from virtual import play
-
 from rx_agui import Frame
-from rx_agui.asgi._lagging import gathered
+from rx_agui.asgi.reader._lagging import gathered
+from tests.support.virtual import play
 
 
 def test_a_tail_that_is_a_generator_is_closed_while_it_waits_for_more() -> None:

@@ -9,13 +9,22 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from by_hand import STARTED, Agent, Event, Reader, get, reading, run_of, step
-from virtual import VirtualLoop, now, play
 
 from rx_agui.asgi import CANCEL, CONTINUE, Grace, SSEResponse, grace
-from rx_agui.asgi._patrol import Patrol
+from rx_agui.asgi._watchdog import Watchdog
 from rx_agui.errors import ConfigError
 from rx_agui.replay import MemoryLog
+from tests.support.by_hand import (
+    STARTED,
+    Agent,
+    Event,
+    Reader,
+    get,
+    reading,
+    run_of,
+    step,
+)
+from tests.support.virtual import VirtualLoop, now, play
 
 
 def typing(*pauses: float) -> Any:
@@ -111,7 +120,7 @@ def test_a_thousand_idle_connections_have_one_timer() -> None:
             assert loop.timers - before < 10
             for reader in readers:
                 reader.leave()
-        assert Patrol.here()._timer is None
+        assert Watchdog.here()._timer is None
 
     play(main())
 
@@ -131,7 +140,7 @@ def test_a_connection_that_cannot_be_looked_after_does_not_harm_the_others(
             return now + 1
 
     async def main() -> None:
-        bad, good = Patrol.here().join(Bad(), 1), Patrol.here().join(Good(), 1)
+        bad, good = Watchdog.here().join(Bad(), 1), Watchdog.here().join(Good(), 1)
         await asyncio.sleep(3.5)
         good.leave()
         bad.leave()
@@ -577,7 +586,7 @@ def test_a_head_that_is_never_sent_holds_up_no_run(policy: Grace, how: str) -> N
         await asyncio.sleep(1)
         assert agent.how == ("closed" if policy is CANCEL else "finished")
         assert others() == set()
-        assert Patrol.here()._timer is None
+        assert Watchdog.here()._timer is None
 
     play(main())
 

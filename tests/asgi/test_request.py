@@ -5,11 +5,11 @@ from __future__ import annotations
 from urllib.parse import quote
 
 import pytest
-from by_hand import Reader
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rx_agui.asgi._request import Cursor, Request, event_id_stem
+from tests.support.by_hand import Reader
 
 
 def asked(query: str = "", **headers: str) -> Request:

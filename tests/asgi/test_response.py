@@ -10,19 +10,7 @@ from typing import Any
 import pytest
 import reactivex as rx
 from ag_ui.core import RunFinishedEvent, RunStartedEvent
-from by_hand import (
-    FINISHED,
-    STARTED,
-    Agent,
-    Event,
-    Reader,
-    get,
-    reading,
-    run_of,
-    step,
-)
 from reactivex import operators as ops
-from virtual import now, play
 
 from rx_agui import (
     EventStream,
@@ -43,6 +31,18 @@ from rx_agui.errors import ConfigError
 from rx_agui.frame import StreamChunk
 from rx_agui.replay import MemoryLog
 from rx_agui.sse import read_chunk
+from tests.support.by_hand import (
+    FINISHED,
+    STARTED,
+    Agent,
+    Event,
+    Reader,
+    get,
+    reading,
+    run_of,
+    step,
+)
+from tests.support.virtual import now, play
 
 RUN = run_of("a", "b")
 

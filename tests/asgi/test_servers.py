@@ -10,10 +10,10 @@ from itertools import count
 import httpx
 import orjson
 import pytest
-from place import WINDOW
-from servers import COMMANDS, Server, serving
 
 from rx_agui.sse import Parser
+from tests.support.place import WINDOW
+from tests.support.servers import COMMANDS, Server, serving
 
 #: What an operating system and a server may take in before `send` blocks. Linux grows a
 #: socket's buffer to 4 MB and more, whatever the reader's.

@@ -9,13 +9,13 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from by_hand import FINISHED, STARTED, Agent, Reader, get, reading, step
-from virtual import now, play
 
 from rx_agui.asgi import CANCEL, CONTINUE, Shutdown, SSEResponse
-from rx_agui.asgi._producer import Run
+from rx_agui.asgi.run._run import Run
 from rx_agui.errors import ConfigError
 from rx_agui.replay import MemoryLog
+from tests.support.by_hand import FINISHED, STARTED, Agent, Reader, get, reading, step
+from tests.support.virtual import now, play
 
 RESUMES = {"Accept": "text/event-stream;resume=1"}
 

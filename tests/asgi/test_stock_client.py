@@ -16,11 +16,11 @@ from typing import Any
 from urllib.parse import parse_qs, quote
 
 import pytest
-from by_hand import STARTED, Event, step
-from serving import served
 
 from rx_agui.asgi import SSEResponse
 from rx_agui.replay import MemoryLog
+from tests.support.by_hand import STARTED, Event, step
+from tests.support.serving import served
 
 SAMPLES = sorted((Path(__file__).parents[1] / "samples").glob("*_run.jsonl"))
 if folder := os.environ.get("RX_AGUI_RECORDINGS"):

@@ -7,35 +7,44 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from by_hand import FINISHED, STARTED, Agent, Reader, get, reading, run_of, step
-from virtual import play
 
 from rx_agui import batch, chunk, compress, pipeline, probe, sequence
 from rx_agui.asgi import CANCEL, Shutdown, SSEResponse
 from rx_agui.flow import from_iterable
 from rx_agui.frame import Frame, StreamChunk
-from rx_agui.probe import Probe, Reading, Send, Watch
+from rx_agui.probe import PayloadTrace, Probe, Reading, StreamObservation
 from rx_agui.replay import MemoryLog
+from tests.support.by_hand import (
+    FINISHED,
+    STARTED,
+    Agent,
+    Reader,
+    get,
+    reading,
+    run_of,
+    step,
+)
+from tests.support.virtual import play
 
 
 class Notes(Probe):
     """Remembers every stream."""
 
     def __init__(self) -> None:
-        self.watches: list[Watch] = []
-        self.over: list[Watch] = []
-        self.payloads: list[Send] = []
+        self.watches: list[StreamObservation] = []
+        self.over: list[StreamObservation] = []
+        self.payloads: list[PayloadTrace] = []
 
-    def sent(self, send: Send) -> None:
+    def sent(self, send: PayloadTrace) -> None:
         self.payloads.append(send)
 
-    def ended(self, watch: Watch) -> None:
+    def ended(self, watch: StreamObservation) -> None:
         self.over.append(watch)
 
-    def started(self, watch: Watch) -> None:
+    def started(self, watch: StreamObservation) -> None:
         self.watches.append(watch)
 
-    def of(self, name: str) -> list[Watch]:
+    def of(self, name: str) -> list[StreamObservation]:
         return [watch for watch in self.watches if watch.pipeline == name]
 
     def reasons(self, name: str = "default") -> list[str]:

@@ -1,4 +1,4 @@
-"""What rx_agui.bench counts on the wire is what SSEResponse sends."""
+"""What tests.benchmarks counts on the wire is what SSEResponse sends."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from virtual import play
 
 from rx_agui.asgi import SSEResponse
-from rx_agui.bench._wire import a_run, arriving, on_the_wire
 from rx_agui.replay import MemoryLog
+from tests.benchmarks._wire import a_run, arriving, on_the_wire
+from tests.support.virtual import play
 
 SCOPE = {"type": "http", "method": "GET", "path": "/", "query_string": b""}
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.bounds import STRICT, at_least
-from rx_agui.bench._audience import audience
-from rx_agui.bench._fresh import NotToBeHad
+from tests.benchmarks._audience import audience
+from tests.benchmarks._fresh import NotToBeHad
+from tests.benchmarks.bounds import STRICT, at_least
 
 
 @pytest.mark.parametrize("coding", ["identity", "gzip"])

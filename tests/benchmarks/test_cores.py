@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from benchmarks.bounds import STRICT
-from rx_agui.bench import worth_of_two_cores
 from rx_agui.errors import MissingExtra
+from tests.benchmarks import worth_of_two_cores
+from tests.benchmarks.bounds import STRICT
 
 
 def test_two_workers_on_two_cores() -> None:

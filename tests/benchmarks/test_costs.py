@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.bounds import STRICT, at_least, at_most, n
-from rx_agui.bench import (
+from tests.benchmarks import (
     GROWTHS,
     Growth,
     bytes_per_subscription,
@@ -20,7 +19,8 @@ from rx_agui.bench import (
     slowness,
     subscribing,
 )
-from rx_agui.bench._idle import _five
+from tests.benchmarks._idle import _five
+from tests.benchmarks.bounds import STRICT, at_least, at_most, n
 
 
 @pytest.mark.parametrize("kind", ["thread", "asyncio", "subject", "queue"])

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from ag_ui.encoder import EventEncoder
 
-from benchmarks.bounds import at_least, n
-from rx_agui.bench import ratio
-from rx_agui.bench._workloads import objects
-from rx_agui.codec import encode
+from rx_agui.agui.encoding import encode
+from tests.benchmarks import ratio
+from tests.benchmarks._workloads import objects
+from tests.benchmarks.bounds import at_least, n
 
 ENCODERS: dict[str, Callable[[Any], object]] = {
     "rx_agui": encode,

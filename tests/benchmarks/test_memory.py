@@ -12,8 +12,8 @@ from os import cpu_count
 
 import pytest
 
-from benchmarks.bounds import STRICT
-from rx_agui.bench import Spread, Viewers, peak_of_pipeline, viewers
+from tests.benchmarks import Spread, Viewers, peak_of_pipeline, viewers
+from tests.benchmarks.bounds import STRICT
 
 KB, MB = 1024, 1024 * 1024
 

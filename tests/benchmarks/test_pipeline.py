@@ -17,10 +17,10 @@ from typing import Any
 import orjson
 import pytest
 
-from benchmarks.bounds import at_least, n
-from rx_agui.bench import ratio
-from rx_agui.bench._pipelines import bare, ours, rxpys
-from rx_agui.bench._workloads import Event, arguments, deltas, run, snapshots
+from tests.benchmarks import ratio
+from tests.benchmarks._pipelines import bare, ours, rxpys
+from tests.benchmarks._workloads import Event, arguments, deltas, run, snapshots
+from tests.benchmarks.bounds import at_least, n
 
 WORKLOADS: dict[str, Callable[[int], list[Event]]] = {
     "deltas": deltas,

@@ -11,10 +11,10 @@ from typing import Any
 import orjson
 import pytest
 
-from benchmarks.bounds import at_least, n
-from rx_agui.bench import ratio
-from rx_agui.bench._serving import PEERS, Server, application
-from rx_agui.bench._workloads import deltas, objects
+from tests.benchmarks import ratio
+from tests.benchmarks._serving import PEERS, Server, application
+from tests.benchmarks._workloads import deltas, objects
+from tests.benchmarks.bounds import at_least, n
 
 WAYS = {"rx_agui": application, **PEERS}
 

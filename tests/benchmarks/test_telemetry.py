@@ -15,10 +15,11 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from benchmarks.bounds import at_least, at_most, n
-from rx_agui.bench import ratio
-from rx_agui.bench._pipelines import ours
-from rx_agui.bench._watching import (
+from rx_agui.probe import listeners
+from rx_agui.telemetry import Telemetry
+from tests.benchmarks import ratio
+from tests.benchmarks._pipelines import ours
+from tests.benchmarks._watching import (
     PAYLOADS,
     Added,
     Dropping,
@@ -26,9 +27,8 @@ from rx_agui.bench._watching import (
     metrics,
     spans,
 )
-from rx_agui.bench._workloads import deltas
-from rx_agui.probe import listeners
-from rx_agui.telemetry import Telemetry
+from tests.benchmarks._workloads import deltas
+from tests.benchmarks.bounds import at_least, at_most, n
 
 
 def say(what: str, added: Added) -> None:

@@ -15,8 +15,8 @@ from ag_ui.core import EventType
 from ag_ui.encoder import EventEncoder
 
 from rx_agui import ConfigError, from_iterable, validate
-from rx_agui.bench._wire import a_run, arriving, on_the_wire, plain, recorded
-from rx_agui.bench._workloads import objects
+from tests.benchmarks._wire import a_run, arriving, on_the_wire, plain, recorded
+from tests.benchmarks._workloads import objects
 
 RUN = arriving(a_run())
 

@@ -9,9 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from cutting import cutting, random_cuts
-from remembering import Remembering
-from serving import served
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,6 +17,9 @@ from starlette.routing import Route
 from rx_agui.asgi import CONTINUE, SSEResponse
 from rx_agui.replay import MemoryLog
 from rx_agui.testing import simulated_run
+from tests.support.cutting import cutting, random_cuts
+from tests.support.remembering import Remembering
+from tests.support.serving import served
 
 Node = Callable[..., str]
 Event = dict[str, Any]

@@ -14,11 +14,11 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from serving import served
 from starlette.responses import HTMLResponse, StreamingResponse
 
+from rx_agui.agui.encoding import encode
 from rx_agui.asgi import SSEResponse
-from rx_agui.codec import encode
+from tests.support.serving import served
 
 Node = Callable[..., str]
 Nginx = Callable[..., AbstractContextManager[str]]

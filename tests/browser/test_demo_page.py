@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable
 
 import pytest
-from serving import served
 
 from rx_agui.demo import Demo
 from rx_agui.testing import simulated_run
+from tests.support.serving import served
 
 WORDS = 300
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from inspect import signature
 
 import pytest
-from terminal import rx_agui
 
 import rx_agui as library
 from rx_agui.cli._arguments import parser
 from rx_agui.operators._compress import ALGORITHMS
+from tests.support.terminal import rx_agui
 
 COMMANDS = ["encode", "decode", "demo"]
 

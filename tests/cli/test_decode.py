@@ -7,7 +7,8 @@ from random import Random
 
 import orjson
 import pytest
-from terminal import Event, jsonl, noise, parsed, rx_agui
+
+from tests.support.terminal import Event, jsonl, noise, parsed, rx_agui
 
 EVENTS = noise(20)
 

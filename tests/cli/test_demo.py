@@ -17,7 +17,6 @@ from typing import Any
 
 import httpx
 import pytest
-from terminal import Event, parsed, read_until, rx_agui, started
 
 from rx_agui import browser
 from rx_agui.cli._demo import _server
@@ -25,6 +24,7 @@ from rx_agui.demo import Demo, how_to_look
 from rx_agui.operators._conflate import conflate_lines
 from rx_agui.sse import Message, Parser, read_chunk
 from rx_agui.testing import simulated_run
+from tests.support.terminal import Event, parsed, read_until, rx_agui, started
 
 SAYS = "TEXT_MESSAGE_CONTENT"
 

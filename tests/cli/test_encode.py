@@ -6,9 +6,9 @@ import sys
 from io import BytesIO
 
 import pytest
-from terminal import jsonl, noise, parsed, rx_agui
 
 from rx_agui.sse import Parser
+from tests.support.terminal import jsonl, noise, parsed, rx_agui
 
 A, B, C = b'{"type":"A"}\n', b'{"type":"B"}\n', b'{"type":"C"}\n'
 

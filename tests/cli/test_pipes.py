@@ -13,10 +13,10 @@ from signal import SIGINT
 from subprocess import PIPE, Popen
 
 import pytest
-from terminal import jsonl, read_until, rx_agui, started
 
 from rx_agui.cli import main
 from rx_agui.testing import simulated_deltas
+from tests.support.terminal import jsonl, read_until, rx_agui, started
 
 A, B = b'{"type":"A"}\n', b'{"type":"B"}\n'
 SSE_A, SSE_B = b'id: 1\ndata: {"type":"A"}\n\n', b'id: 2\ndata: {"type":"B"}\n\n'

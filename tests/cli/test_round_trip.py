@@ -6,9 +6,9 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from terminal import jsonl, noise, parsed, rx_agui
 
 from rx_agui.testing import simulated_run
+from tests.support.terminal import jsonl, noise, parsed, rx_agui
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 

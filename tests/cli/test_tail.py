@@ -12,11 +12,11 @@ from typing import Any
 
 import orjson
 import pytest
-from cutting import cutting
-from serving import served
-from terminal import Answer, jsonl, read_until, rx_agui, started
 
 from rx_agui.doctor import probe
+from tests.support.cutting import cutting
+from tests.support.serving import served
+from tests.support.terminal import Answer, jsonl, read_until, rx_agui, started
 
 RUN = [
     {"type": "RUN_STARTED", "threadId": "t", "runId": "r"},

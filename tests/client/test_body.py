@@ -11,7 +11,7 @@ import brotli
 import pytest
 import zstandard
 
-from rx_agui.client._body import accepted_encodings, decoder
+from rx_agui.codecs.decoders import accepted_encodings, decoder
 from rx_agui.errors import Corrupt, MissingExtra, WireError
 
 TEXT = "".join(f"data: {i} é水👩\n\n" for i in range(200)).encode()

@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-from scripted import Script, Server, answer, frame, on_virtual_time
 
 from rx_agui.client import Lost, Opened, Reconnect, connect
 from rx_agui.errors import (
@@ -25,6 +24,7 @@ from rx_agui.errors import (
     Trimmed,
     WireError,
 )
+from tests.support.scripted import Script, Server, answer, frame, on_virtual_time
 
 URL = "http://server/run"
 STARTED = {"type": "RUN_STARTED", "threadId": "t", "runId": "r"}

@@ -9,12 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
-from cutting import Cutting, cutting, random_cuts
-from logged import Logged, text_of, text_run
-from serving import served
 
 from rx_agui import flow_control, unbatch
 from rx_agui.client import Reconnect, connect
+from tests.support.cutting import Cutting, cutting, random_cuts
+from tests.support.logged import Logged, text_of, text_run
+from tests.support.serving import served
 
 EVENTS = text_run(60)
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
-from logged import Logged, text_run
 from reactivex import operators as ops
-from serving import served
 
 from rx_agui import flow_control, sequence, unbatch
 from rx_agui.client import Reconnect, connect
 from rx_agui.errors import ConnectionLost, MissingExtra
+from tests.support.logged import Logged, text_run
+from tests.support.serving import served
 
 RUN = text_run(20)
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import httpx
 import pytest
-from cutting import cutting, random_cuts
-from logged import text_of, text_run
-from serving import served
 
 from rx_agui.asgi import CONTINUE, SSEResponse
 from rx_agui.client import Reconnect, connect
 from rx_agui.errors import Gone
+from rx_agui.lint import lint
 from rx_agui.replay import MemoryLog
-from rx_agui.sse import lint
+from tests.support.cutting import cutting, random_cuts
+from tests.support.logged import text_of, text_run
+from tests.support.serving import served
 
 EVENTS = text_run(60)
 

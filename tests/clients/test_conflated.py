@@ -11,12 +11,12 @@ from random import Random
 
 import pytest
 from reactivex.subject import Subject
-from reducer import Lines, batches, differing, random_lines
 
 from rx_agui import Frame, Permit, batch, conflate, flow_control
+from rx_agui.agui.known_state import KnownState
 from rx_agui.operators._conflate import conflate_lines
-from rx_agui.operators._known import KnownState
 from rx_agui.testing import MarbleScheduler
+from tests.support.reducer import Lines, batches, differing, random_lines
 
 SAMPLES = sorted((Path(__file__).parents[1] / "samples").glob("*_run.jsonl"))
 MIB = 1024 * 1024

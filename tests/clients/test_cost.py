@@ -2,7 +2,7 @@
 
     python tests/clients/test_cost.py        the table of the README
 
-The ratio is of processor time in one process of Node: rx_agui/bench/_client.py.
+The ratio is of processor time in one process of Node: tests/benchmarks/_client.py.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from rx_agui import MissingExtra
-from rx_agui.bench import _client
-from rx_agui.bench._client import (
+from tests.benchmarks import _client
+from tests.benchmarks._client import (
     NODE_MODULES,
     TOKENS,
     TOKENS_A_SECOND,
@@ -103,7 +103,7 @@ def test_a_wheel_has_the_script(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
 
     with zipfile.ZipFile(wheel) as files:
-        inside = files.read("rx_agui/bench/_client.mjs")
+        inside = files.read("tests/benchmarks/_client.mjs")
     assert inside == _client.SCRIPT.read_bytes()
 
 

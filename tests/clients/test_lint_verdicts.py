@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
-from streams import FIELDS, STREAMS, event, sse
-
-from rx_agui.sse import lint
+from rx_agui.lint import lint
+from tests.support.streams import FIELDS, STREAMS, event, sse
 
 Node = Callable[..., str]
 

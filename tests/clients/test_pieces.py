@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import pytest
 import reactivex as rx
-from reducer import Lines, differing, random_lines, reduced
 
 from rx_agui import Frame, batch, conflate, sequence, split
-from rx_agui.codec import encode
+from rx_agui.agui.encoding import encode
+from tests.support.reducer import Lines, differing, random_lines, reduced
 
 MIB = 1024 * 1024
 

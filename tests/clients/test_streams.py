@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reducer import random_lines, reduced
+from tests.support.reducer import random_lines, reduced
 
 
 def test_both_stock_clients_take_a_random_stream(

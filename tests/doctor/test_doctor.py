@@ -9,10 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
-from serving import served
 
 from rx_agui.doctor import Report, examine, probe
 from rx_agui.errors import ConfigError, Refused, TransportError
+from tests.support.serving import served
 
 Nginx = Callable[..., AbstractContextManager[str]]
 

@@ -15,11 +15,11 @@ from rx_agui import (
     flow_control,
     from_iterable,
 )
-from rx_agui.flow import NO_PERMIT, Bar, Receipt
+from rx_agui.flow import NO_PERMIT, AckPermit, AdmissionBlock
 
 
-def closed_for(seconds: float, spared: Any = None) -> Bar:
-    return Bar(lambda: CircuitOpen(seconds), lambda event: event == spared)
+def closed_for(seconds: float, spared: Any = None) -> AdmissionBlock:
+    return AdmissionBlock(lambda: CircuitOpen(seconds), lambda event: event == spared)
 
 
 # -- a bar ------------------------------------------------------------------------
@@ -37,7 +37,7 @@ def test_nobody_gets_a_credit_behind_a_bar_and_everybody_without() -> None:
     assert waiter is not None
     assert woken == []
 
-    credit.unbar(bar)
+    credit.unblock(bar)
     assert woken == ["it is ours"]
     assert credit.acquire_many(9) == 2
     assert credit.in_flight == 3
@@ -96,7 +96,7 @@ def test_who_comes_just_as_a_bar_goes_leaves_the_credit_of_those_who_wait() -> N
     credit.acquire_or(lambda: woken.append("it"))
     coming = [credit.acquire]
     credit.lock = Lock()  # type: ignore[assignment]
-    credit.unbar(bar)
+    credit.unblock(bar)
 
     assert woken == ["it"]
 
@@ -108,10 +108,10 @@ def test_every_bar_must_be_gone() -> None:
 
     with pytest.raises(CircuitOpen, match="in 1 s"):
         credit.wait(1.0, "end")
-    credit.unbar(one)
-    credit.unbar(one)
+    credit.unblock(one)
+    credit.unblock(one)
     assert not credit.acquire()
-    credit.unbar(other)
+    credit.unblock(other)
     assert credit.acquire()
 
 
@@ -139,7 +139,7 @@ def test_a_list_that_is_pulled_waits_behind_a_bar() -> None:
     assert len(heard) == 1
 
     credit, bar = bars[0]
-    credit.unbar(bar)
+    credit.unblock(bar)
     assert len(heard) == 300
 
 
@@ -152,7 +152,7 @@ def test_a_receipt_tells_once_when_the_last_lets_go_and_then_the_credit_comes_ho
     credit, told = Credit(1), list[tuple[Exception | None, int]]()
     credit.acquire()
     above = Permit(credit)
-    receipt = Receipt(above, lambda error: told.append((error, credit.in_flight)))
+    receipt = AckPermit(above, lambda error: told.append((error, credit.in_flight)))
     above.release()
     receipt.hold()
 
@@ -173,7 +173,7 @@ def test_an_error_ends_the_stream_above_unless_somebody_answers_for_it(
     credit.on_failure = failed.append
     credit.acquire()
     above = Permit(credit)
-    receipt = Receipt(above, told.append, answers=answers)
+    receipt = AckPermit(above, told.append, answers=answers)
     first, second = StreamError("first"), StreamError("second")
 
     receipt.hold().release(first)
@@ -193,7 +193,7 @@ def test_what_is_gathered_of_receipts_lets_each_know() -> None:
     parts = []
     for n in range(2):
         above = Permit(credit)
-        parts.append(Receipt(above, lambda _, n=n: told.append(n), answers=True))  # type: ignore[misc]
+        parts.append(AckPermit(above, lambda _, n=n: told.append(n), answers=True))  # type: ignore[misc]
         above.release()
     whole = Permit(credit, 0, parts)
 
@@ -208,7 +208,7 @@ def test_what_is_gathered_of_receipts_lets_each_know() -> None:
 
 def test_a_frame_that_nobody_counts_may_have_a_receipt() -> None:
     told: list[Exception | None] = []
-    receipt = Receipt(NO_PERMIT, told.append)
+    receipt = AckPermit(NO_PERMIT, told.append)
 
     receipt.release()
 

@@ -11,7 +11,7 @@ import pytest
 import reactivex as rx
 
 from rx_agui import SSEWriter, StreamClosed, flow_control, from_async_iterable, sequence
-from rx_agui.operators._stage import Sink
+from rx_agui.engine import Sink
 
 
 class Agent:

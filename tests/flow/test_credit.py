@@ -12,7 +12,6 @@ import reactivex as rx
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from patience import SOON, in_thread, until
 
 from rx_agui import (
     BackpressureTimeout,
@@ -25,8 +24,9 @@ from rx_agui import (
 )
 from rx_agui.errors import ConfigError
 from rx_agui.flow import NO_PERMIT
-from rx_agui.flow._credit import Passage
+from rx_agui.flow._credit import ForwardedPermit
 from rx_agui.frame import Frame
+from tests.support.patience import SOON, in_thread, until
 
 
 def spent(size: int) -> Credit:
@@ -557,7 +557,7 @@ def test_the_credits_of_a_batch_come_home_in_one_step() -> None:
 
 def test_a_permit_that_came_through_another_line_goes_home_with_its_batch() -> None:
     above, line = spent(2), Credit(None)
-    passages = [Passage(line, Permit(above)) for _ in range(2)]
+    passages = [ForwardedPermit(line, Permit(above)) for _ in range(2)]
     merged = Permit(above, 0, passages)
     above.close(abandon=True)  # `take` has had enough, and disposed of its source
 
@@ -574,7 +574,9 @@ def test_a_permit_that_came_through_another_line_goes_home_with_its_batch() -> N
 
 def test_the_credits_of_such_a_batch_come_home_in_one_step() -> None:
     above = spent(3)
-    merged = Permit(above, 0, [Passage(Credit(), Permit(above)) for _ in range(3)])
+    merged = Permit(
+        above, 0, [ForwardedPermit(Credit(), Permit(above)) for _ in range(3)]
+    )
     seen: list[float] = []
     above.acquire_or(lambda: seen.append(above.free))
 

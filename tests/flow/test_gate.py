@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 import reactivex as rx
-from patience import SOON, auntil, in_thread, until
 from reactivex import operators as ops
 from reactivex.subject import Subject
 
@@ -43,12 +42,13 @@ from rx_agui import (
     sequence,
     unbatch,
 )
+from rx_agui.agui.encoding import encode
 from rx_agui.clock import ThreadClock
-from rx_agui.codec import encode
-from rx_agui.flow._turn import Turn
-from rx_agui.probe import Probe, Watch, watching
+from rx_agui.probe import Probe, StreamObservation, watching
+from rx_agui.serial import SerialExecutor
 from rx_agui.sse import Parser
 from rx_agui.testing import MarbleScheduler
+from tests.support.patience import SOON, auntil, in_thread, until
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -1094,7 +1094,7 @@ def test_a_sink_that_is_stuck_costs_bounded_memory(overflow: str) -> None:
     tallies: list[Any] = []
 
     class Seen(Probe):
-        def joined(self, _: Watch, tally: Any) -> None:
+        def joined(self, _: StreamObservation, tally: Any) -> None:
             tallies.append(tally)
 
     with watching(Seen()):
@@ -1210,7 +1210,7 @@ def test_credits_come_home_in_one_step_behind_an_operator_of_rxpy_too() -> None:
 
 
 def test_what_is_left_as_a_turn_is_given_back_is_done() -> None:
-    turn = Turn()
+    turn = SerialExecutor()
     done: list[str] = []
     last: list[str] = ["at the last moment"]
 

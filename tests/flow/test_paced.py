@@ -14,7 +14,6 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from patience import SOON, auntil, in_thread, until
 from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.abc import DisposableBase
@@ -32,10 +31,11 @@ from rx_agui import (
     from_iterable,
     unbatch,
 )
+from rx_agui.engine import Stage
 from rx_agui.errors import ConfigError
-from rx_agui.flow import _paced
-from rx_agui.operators._stage import Stage
-from rx_agui.probe import Probe, Tally, Watch, watching
+from rx_agui.flow import _pull as _paced
+from rx_agui.probe import OperatorCounters, Probe, StreamObservation, watching
+from tests.support.patience import SOON, auntil, in_thread, until
 
 EVENT = {"type": "CUSTOM", "name": "n", "value": 0}
 
@@ -110,13 +110,13 @@ class Watcher(Probe):
     def __init__(self) -> None:
         self.tallies: list[Any] = []
 
-    def joined(self, _: Watch, tally: Tally) -> None:
+    def joined(self, _: StreamObservation, tally: OperatorCounters) -> None:
         self.tallies.append(tally)
 
     @property
     def credit(self) -> Credit:
         stage = next(tally for tally in self.tallies if isinstance(tally, Stage))
-        entrance = stage.line.entrance
+        entrance = stage.subscription.entrance
         assert entrance is not None
         credit: Credit = entrance.credit
         return credit

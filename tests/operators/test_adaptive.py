@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from reactivex.subject import Subject
 
 from rx_agui import Frame, Gate, batch, flow_control, unbatch
-from rx_agui.operators._pace import Pace
-from rx_agui.probe import Probe, Tally, Watch, watching
+from rx_agui.operators._rate import RateEstimator
+from rx_agui.probe import OperatorCounters, Probe, StreamObservation, watching
 from rx_agui.testing import MarbleScheduler
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -40,7 +40,12 @@ def drawing() -> dict[str, Any]:
 def test_at_a_steady_rate_the_aim_comes_near_from_one_side_whatever_leaves(
     rate: float, seed: int
 ) -> None:
-    pace, now, aims, chance = Pace(500, timeout=0.05, begun=0.0), 0.0, [1], Random(seed)
+    pace, now, aims, chance = (
+        RateEstimator(500, timeout=0.05, begun=0.0),
+        0.0,
+        [1],
+        Random(seed),
+    )
     expected = rate * pace.linger
     # At 4.5, what sums of floats lose decides between 4 and 5, each time anew.
     assume(abs(expected % 1 - 0.5) > 1e-6)
@@ -57,7 +62,7 @@ def test_at_a_steady_rate_the_aim_comes_near_from_one_side_whatever_leaves(
 
 
 def test_between_two_sizes_it_is_one_of_them() -> None:
-    pace = Pace(500, timeout=0.05, begun=0.0)
+    pace = RateEstimator(500, timeout=0.05, begun=0.0)
     aims = set()
     for n in range(1, 1001):
         pace.left(9, n / 100)  # 900 a second: 4.5 are to be expected
@@ -68,7 +73,7 @@ def test_between_two_sizes_it_is_one_of_them() -> None:
 
 @given(st.lists(st.integers(1, 15), min_size=1, max_size=50))
 def test_a_few_events_in_one_moment_are_no_flood(bursts: list[int]) -> None:
-    pace = Pace(500, timeout=0.05, begun=0.0)
+    pace = RateEstimator(500, timeout=0.05, begun=0.0)
     for second, events in enumerate(bursts):
         for _ in range(events):
             assert pace.aim(second) == 1
@@ -76,7 +81,7 @@ def test_a_few_events_in_one_moment_are_no_flood(bursts: list[int]) -> None:
 
 
 def test_many_are_and_it_is_forgotten_as_fast() -> None:
-    pace, batches = Pace(500, timeout=0.05, begun=0.0), 0
+    pace, batches = RateEstimator(500, timeout=0.05, begun=0.0), 0
     while pace.aim(0.0) < 500:
         pace.left(pace.aim(0.0), 0.0)
         batches += 1
@@ -204,10 +209,10 @@ def test_a_sink_that_is_done_on_another_thread_gets_everything_in_order() -> Non
 
 def test_what_made_a_batch_leave_is_counted() -> None:
     class Tallies(Probe):
-        def joined(self, _: Watch, tally: Tally) -> None:
+        def joined(self, _: StreamObservation, tally: OperatorCounters) -> None:
             tallies.append(tally)
 
-    tallies: list[Tally] = []
+    tallies: list[OperatorCounters] = []
     clock, source = MarbleScheduler(), Subject[dict[str, Any]]()
     with watching(Tallies()):
         source.pipe(batch(adaptive=True), unbatch()).subscribe(

@@ -31,8 +31,8 @@ from rx_agui import (
     sequence,
     unbatch,
 )
-from rx_agui.operators import _stage
-from rx_agui.probe import Tally, watching
+from rx_agui.engine import _stage
+from rx_agui.probe import OperatorCounters, watching
 from rx_agui.testing import MarbleScheduler
 
 Event = dict[str, Any]
@@ -323,7 +323,7 @@ def test_what_is_done_once_per_batch_is_done_as_for_each_event(
 ) -> None:
     def said(fusion: bool) -> list[Any]:
         heard: list[Any] = []
-        tallies: list[Tally] = []
+        tallies: list[OperatorCounters] = []
         watch = Mock(joined=tallies.append)
         gathered = batch(size, max_bytes=max_bytes)
         with patch.object(_stage, "FUSION", fusion), watching(watch):

@@ -39,7 +39,7 @@ from rx_agui import (
     sequence,
     unbatch,
 )
-from rx_agui.probe import Probe, Tally, Watch, watching
+from rx_agui.probe import OperatorCounters, Probe, StreamObservation, watching
 from rx_agui.testing import MarbleScheduler
 
 Operator = Callable[[Observable[Any]], Observable[Any]]
@@ -80,7 +80,7 @@ class Played(Probe):
                 self.heard.append, raise_, scheduler=self.clock
             )
 
-    def joined(self, _: Watch, tally: Tally) -> None:
+    def joined(self, _: StreamObservation, tally: OperatorCounters) -> None:
         self.tally = tally
 
     def push(self, *items: Any) -> Played:

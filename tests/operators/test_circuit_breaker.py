@@ -41,7 +41,7 @@ from rx_agui import (
     pipeline,
     sequence,
 )
-from rx_agui.probe import Probe, Tally, Watch, watching
+from rx_agui.probe import OperatorCounters, Probe, StreamObservation, watching
 from rx_agui.testing import MarbleScheduler
 
 Event = dict[str, Any]
@@ -98,7 +98,7 @@ class Rig:
         ]
 
     @property
-    def breaker(self) -> Tally:
+    def breaker(self) -> OperatorCounters:
         return next(t for t in self.tallies.tallies if t.name == "circuit_breaker")
 
     @property
@@ -108,13 +108,15 @@ class Rig:
 
 class Tallies(Probe):
     def __init__(self) -> None:
-        self.tallies: list[Tally] = []
+        self.tallies: list[OperatorCounters] = []
         self.transitions: list[tuple[str, str, str]] = []
 
-    def joined(self, _: Watch, tally: Tally) -> None:
+    def joined(self, _: StreamObservation, tally: OperatorCounters) -> None:
         self.tallies.append(tally)
 
-    def transitioned(self, _: Watch, name: str, before: str, after: str) -> None:
+    def transitioned(
+        self, _: StreamObservation, name: str, before: str, after: str
+    ) -> None:
         self.transitions.append((name, before, after))
 
 

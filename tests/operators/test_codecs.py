@@ -14,9 +14,9 @@ import orjson
 import pytest
 
 from rx_agui import batch, from_iterable
+from rx_agui.codecs import payload as _codecs
+from rx_agui.codecs.payload import ALGORITHMS, crc32, is_flood
 from rx_agui.frame import Frame
-from rx_agui.operators import _codecs
-from rx_agui.operators._codecs import ALGORITHMS, crc32, is_flood
 from rx_agui.testing import simulated_deltas, simulated_run
 
 SAMPLES = Path(__file__).parents[1] / "samples"

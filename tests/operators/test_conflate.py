@@ -34,10 +34,10 @@ from rx_agui import (
     sequence,
     unbatch,
 )
-from rx_agui.codec import decode, encode
+from rx_agui.agui.encoding import decode, encode
+from rx_agui.agui.known_state import KnownState
 from rx_agui.operators._conflate import MergingQueue, conflate_lines
-from rx_agui.operators._known import KnownState
-from rx_agui.probe import Probe, Tally, watching
+from rx_agui.probe import OperatorCounters, Probe, watching
 from rx_agui.testing import MarbleScheduler, random_stream, simulated_run
 
 Event = dict[str, Any]
@@ -217,10 +217,10 @@ def test_a_run_goes_through_the_pipe_in_fewer_events(numbered: bool) -> None:
     numbers = [sequence()] if numbered else []
     operators = [flow_control(), *numbers, batch(50), conflate(), compress()]
     frames: list[Frame] = []
-    tallies: list[Tally] = []
+    tallies: list[OperatorCounters] = []
 
     class Listen(Probe):
-        def joined(self, _: Any, tally: Tally) -> None:
+        def joined(self, _: Any, tally: OperatorCounters) -> None:
             tallies.append(tally)
 
     with watching(Listen()):

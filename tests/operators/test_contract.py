@@ -34,7 +34,7 @@ from rx_agui import (
     unbatch,
     validate,
 )
-from rx_agui.operators._stage import as_frame
+from rx_agui.engine import as_frame
 from rx_agui.stream._intake import intake
 from rx_agui.testing import RULES, Candidate, Rule
 from rx_agui.testing import _contract as rules

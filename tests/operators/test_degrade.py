@@ -31,9 +31,9 @@ from rx_agui import (
     from_iterable,
     sequence,
 )
+from rx_agui.agui.priority import must_pass, type_of, without_raw
 from rx_agui.operators._degrade import STEPS
-from rx_agui.operators._priority import must_pass, type_of, without_raw
-from rx_agui.probe import Probe, Tally, Watch, watching
+from rx_agui.probe import OperatorCounters, Probe, StreamObservation, watching
 from rx_agui.testing import MarbleScheduler
 
 Event = dict[str, Any]
@@ -52,13 +52,13 @@ class Rig(Probe):
         self.gate = Gate()
         self.kept: deque[Frame] = deque()
         self.heard: list[Frame] = []
-        self.tallies: dict[str, Tally] = {}
+        self.tallies: dict[str, OperatorCounters] = {}
         with watching(self):
             self.subscription = self.gate.pipe(chain).subscribe(
                 self.keep, scheduler=self.clock
             )
 
-    def joined(self, _: Watch, tally: Tally) -> None:
+    def joined(self, _: StreamObservation, tally: OperatorCounters) -> None:
         self.tallies[tally.name] = tally
 
     def keep(self, frame: Frame) -> None:
@@ -215,15 +215,15 @@ def test_what_is_shed_gives_its_credit_back_and_everything_is_counted(
     many: bool, framed: bool
 ) -> None:
     class Origin(Probe):
-        def started(self, watch: Watch) -> None:
+        def started(self, watch: StreamObservation) -> None:
             if framed:
                 watch.origin = lambda: "a span"
 
-    clock, heard, tallies = MarbleScheduler(), list[Frame](), list[Tally]()
+    clock, heard, tallies = MarbleScheduler(), list[Frame](), list[OperatorCounters]()
     held: list[Permit] = []
 
     class Tallies(Probe):
-        def joined(self, _: Watch, tally: Tally) -> None:
+        def joined(self, _: StreamObservation, tally: OperatorCounters) -> None:
             tallies.append(tally)
 
     def hear(frame: Frame) -> None:

@@ -29,7 +29,7 @@ from rx_agui import (
     resequence,
     sequence,
 )
-from rx_agui.probe import Probe, Tally, Watch, watching
+from rx_agui.probe import OperatorCounters, Probe, StreamObservation, watching
 from rx_agui.testing import MarbleScheduler
 
 Operator = Callable[[Observable[Any]], Observable[Any]]
@@ -64,7 +64,7 @@ class Played(Probe):
         self.source: Subject[Any] = Subject()
         self.heard: list[Any] = []
         self.ends: list[Exception | None] = []
-        self.tallies: list[Tally] = []
+        self.tallies: list[OperatorCounters] = []
         with watching(self):
             self.subscription = self.source.pipe(operator).subscribe(
                 self.heard.append,
@@ -73,7 +73,7 @@ class Played(Probe):
                 scheduler=self.clock,
             )
 
-    def joined(self, _: Watch, tally: Tally) -> None:
+    def joined(self, _: StreamObservation, tally: OperatorCounters) -> None:
         self.tallies.append(tally)
 
     def push(self, *items: Any) -> Played:

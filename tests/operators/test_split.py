@@ -32,9 +32,9 @@ from rx_agui import (
     split,
     unbatch,
 )
-from rx_agui.codec import decode, encode
-from rx_agui.operators._pieces import pieces_of
-from rx_agui.probe import Probe, Tally, watching
+from rx_agui.agui.encoding import decode, encode
+from rx_agui.agui.pieces import pieces_of
+from rx_agui.probe import OperatorCounters, Probe, watching
 
 Event = dict[str, Any]
 
@@ -288,10 +288,10 @@ class Listening(Probe):
     """Who works in the streams that are subscribed meanwhile."""
 
     def __init__(self) -> None:
-        self.tallies: list[Tally] = []
+        self.tallies: list[OperatorCounters] = []
         self._watching = watching(self)
 
-    def joined(self, _: Any, tally: Tally) -> None:
+    def joined(self, _: Any, tally: OperatorCounters) -> None:
         self.tallies.append(tally)
 
     def __enter__(self) -> Listening:

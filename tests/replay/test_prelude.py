@@ -11,11 +11,11 @@ from typing import Any
 
 import orjson
 import pytest
-from legal_streams import Stream
 
-from rx_agui.replay._fold import Fold
-from rx_agui.replay._prelude import prelude_lines
+from rx_agui.agui.catch_up import prelude_lines
+from rx_agui.agui.reducer import Reducer
 from rx_agui.testing import random_stream, simulated_run
+from tests.support.legal_streams import Stream
 
 Event = dict[str, Any]
 Reduce = Callable[[list[Event]], list[Event]]
@@ -64,7 +64,7 @@ def without_client(seed: int) -> Event:
 
 
 def prelude(events: list[Event]) -> list[Event]:
-    fold = Fold()
+    fold = Reducer()
     for event in events:
         fold.add(orjson.dumps(event))
     return [orjson.loads(line) for line in prelude_lines(fold)] if events else []
@@ -262,7 +262,7 @@ def test_patches_of_a_state_nobody_told_are_left_to_the_client_up_to_a_bound() -
      b'{"type":"STATE_DELTA"}', b'{"type":"A","x":' + b"[" * 2000 + b"]" * 2000 + b"}"],
 )  # fmt: skip
 def test_what_no_client_would_take_does_no_harm(line: bytes) -> None:
-    fold = Fold()
+    fold = Reducer()
     fold.add(b'{"type":"RUN_STARTED","threadId":"thread-1","runId":"r"}')
 
     fold.add(line)
@@ -272,7 +272,7 @@ def test_what_no_client_would_take_does_no_harm(line: bytes) -> None:
 
 def test_a_state_nested_deeper_than_orjson_writes_is_told() -> None:
     deep = b"[" * 500 + b"]" * 500
-    fold = Fold()
+    fold = Reducer()
     fold.add(b'{"type":"STATE_SNAPSHOT","snapshot":%b}' % deep)
 
     assert prelude_lines(fold) == [b'{"type":"STATE_SNAPSHOT","snapshot":%b}' % deep]

@@ -38,8 +38,9 @@ from rx_agui import (
     StreamError,
     ValidationError,
 )
-from rx_agui.operators import _codecs, _compress
-from rx_agui.operators._stage import Sink
+from rx_agui.codecs import payload as payload_codecs
+from rx_agui.engine import Sink
+from rx_agui.operators import _compress
 
 EVENTS = int(os.environ.get("RX_AGUI_SOAK_EVENTS", "60000"))
 SEED = 41
@@ -153,7 +154,7 @@ class FaultyReader(Sink):
     def _read(self, chunk: StreamChunk) -> None:
         data = b"".join(self._pieces)
         if chunk.encoding != "identity":
-            data = _codecs.ALGORITHMS[chunk.encoding].unpack(data, 1 << 24)
+            data = payload_codecs.ALGORITHMS[chunk.encoding].unpack(data, 1 << 24)
         if chunk.crc32 is not None:
             assert zlib.crc32(data) == chunk.crc32
         for line in data.split(b"\n"):
@@ -173,8 +174,8 @@ def test_with_faults_in_every_stage_each_event_is_delivered_once_or_told_of_once
     codec_random = Random(SEED + 2)
     codec_failures = 0
 
-    def fragile(level: int) -> _codecs.Pack:
-        pack = _codecs.ALGORITHMS["gzip"].packer(level)
+    def fragile(level: int) -> payload_codecs.Pack:
+        pack = payload_codecs.ALGORITHMS["gzip"].packer(level)
 
         def compress(data: bytes) -> bytes:
             nonlocal codec_failures
@@ -185,7 +186,7 @@ def test_with_faults_in_every_stage_each_event_is_delivered_once_or_told_of_once
 
         return compress
 
-    algorithms = dict(_codecs.ALGORITHMS)
+    algorithms = dict(payload_codecs.ALGORITHMS)
     algorithms["gzip"] = replace(algorithms["gzip"], packer=fragile)
     monkeypatch.setattr(_compress, "ALGORITHMS", algorithms)
 

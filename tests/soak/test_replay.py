@@ -13,13 +13,12 @@ import os
 from collections.abc import AsyncIterator
 from random import Random
 
-from test_slow_reader import resident
-
-from rx_agui.codec import encode
+from rx_agui.agui.encoding import encode
 from rx_agui.errors import ReplayError
 from rx_agui.frame import Frame
 from rx_agui.replay import MemoryLog, join
 from rx_agui.testing import simulated_run
+from tests.soak.test_slow_reader import resident
 
 STREAMS = int(os.environ.get("RX_AGUI_SOAK_STREAMS", "120"))
 EVENTS, AT_ONCE, READERS = 1000, 20, 4

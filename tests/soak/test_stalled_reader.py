@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "asgi"))
-from servers import serving
+from tests.support.servers import serving
 
 SECONDS = float(os.environ.get("RX_AGUI_SOAK_SECONDS", "2"))
 

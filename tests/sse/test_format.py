@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rx_agui.codec import encode
+from rx_agui.agui.encoding import encode
 from rx_agui.errors import ConfigError
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.sse import (

@@ -7,10 +7,10 @@ import zlib
 from pathlib import Path
 
 import pytest
-from streams import HEADERS, STREAMS, event, sse
 
-from rx_agui.sse import lint
-from rx_agui.sse._lint_rules import CLIENTS, RULES
+from rx_agui.lint import lint
+from rx_agui.lint._rules import CLIENTS, RULES
+from tests.support.streams import HEADERS, STREAMS, event, sse
 
 RIGHT = {
     "content-type": "text/event-stream",

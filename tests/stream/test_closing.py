@@ -11,8 +11,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from patience import SOON, in_thread, until
-from readers import Reading, event, values
 
 from rx_agui import (
     AlreadyStarted,
@@ -25,8 +23,10 @@ from rx_agui import (
     StreamConfig,
 )
 from rx_agui.clock import ThreadClock
-from rx_agui.probe import Probe, Watch, watching
-from rx_agui.workers import COMPUTE, HANDS
+from rx_agui.probe import Probe, StreamObservation, watching
+from rx_agui.workers import CALLBACK_POOL, COMPUTE
+from tests.support.patience import SOON, in_thread, until
+from tests.support.readers import Reading, event, values
 
 #: Some of each, and small enough that all stages hold something when it closes.
 LOADED = StreamConfig(
@@ -184,7 +184,7 @@ def test_the_same_on_a_loop_and_no_task_is_left() -> None:
 
 
 def assert_no_thread_is_left() -> None:
-    until(lambda: HANDS.threads == COMPUTE.threads == 0)
+    until(lambda: CALLBACK_POOL.threads == COMPUTE.threads == 0)
     until(lambda: ThreadClock.shared._thread is None)
     assert [t for t in threading.enumerate() if t.name.startswith("rx_agui")] == []
 
@@ -422,13 +422,13 @@ class Ended(Probe):
     """Streams that began, and those that have ended."""
 
     def __init__(self) -> None:
-        self.begun: list[Watch] = []
-        self.over: list[Watch] = []
+        self.begun: list[StreamObservation] = []
+        self.over: list[StreamObservation] = []
 
-    def started(self, watch: Watch) -> None:
+    def started(self, watch: StreamObservation) -> None:
         self.begun.append(watch)
 
-    def ended(self, watch: Watch) -> None:
+    def ended(self, watch: StreamObservation) -> None:
         self.over.append(watch)
 
 

@@ -7,8 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from patience import SOON, until
-from readers import Reading, event, value, values
 
 from rx_agui import (
     BackpressureTimeout,
@@ -32,6 +30,8 @@ from rx_agui import (
     ValidationError,
 )
 from rx_agui.operators import _compress
+from tests.support.patience import SOON, until
+from tests.support.readers import Reading, event, value, values
 
 SINGLE = StreamConfig(batch_enabled=False)
 ORDERED = StreamConfig(ordering_required=True, batch_enabled=False, gap_timeout=SOON)

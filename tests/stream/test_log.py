@@ -10,8 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from patience import until
-from readers import Reading, event, value
 
 from rx_agui import (
     BackpressureTimeout,
@@ -21,6 +19,8 @@ from rx_agui import (
     ValidationError,
 )
 from rx_agui.stream import _log
+from tests.support.patience import until
+from tests.support.readers import Reading, event, value
 
 SINGLE = StreamConfig(batch_enabled=False)
 ORDERED = StreamConfig(ordering_required=True, batch_enabled=False)

@@ -9,12 +9,13 @@ from random import Random
 from typing import Any
 
 import pytest
-from patience import SOON
-from readers import Reading, event, value, values
 
 from rx_agui import EventStream, StreamConfig
-from rx_agui.operators import _codecs, _compress
+from rx_agui.codecs import payload as payload_codecs
+from rx_agui.operators import _compress
 from rx_agui.workers import COMPUTE
+from tests.support.patience import SOON
+from tests.support.readers import Reading, event, value, values
 
 MODES = {
     f"{batched}, {order}, {codec}": StreamConfig(
@@ -59,7 +60,7 @@ def workers_take_as_long_as_they_like(
 
         return work
 
-    def slow(algorithm: _codecs.Algorithm) -> _codecs.Algorithm:
+    def slow(algorithm: payload_codecs.Algorithm) -> payload_codecs.Algorithm:
         packer = algorithm.packer
         return replace(algorithm, packer=lambda level: dawdling(packer(level)))
 

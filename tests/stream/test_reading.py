@@ -10,9 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from patience import SOON, in_thread, until
 from reactivex import operators as ops
-from readers import Reading, event, values
 
 from rx_agui import (
     AlreadySubscribed,
@@ -26,7 +24,9 @@ from rx_agui import (
     WouldBlock,
     batch,
 )
-from rx_agui.stream._outbox import Outbox
+from rx_agui.stream._outbox import ChunkBuffer
+from tests.support.patience import SOON, in_thread, until
+from tests.support.readers import Reading, event, values
 
 SINGLE = StreamConfig(batch_enabled=False)
 
@@ -363,7 +363,7 @@ def test_the_last_chunk_that_comes_as_a_reader_finds_nothing_goes_before_the_end
             return found
 
     coming = [StreamChunk(data=b"{}")]
-    outbox = Outbox(10, 1000)
+    outbox = ChunkBuffer(10, 1000)
     outbox._chunks = Waiting()
     outbox.on_room = lambda: None
 

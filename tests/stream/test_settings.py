@@ -9,9 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from patience import until
 from reactivex import operators as ops
-from readers import Reading, event, values
 
 from rx_agui import (
     EventStream,
@@ -21,8 +19,10 @@ from rx_agui import (
     decompress,
     reassemble,
 )
-from rx_agui.codec import encode
+from rx_agui.agui.encoding import encode
 from rx_agui.testing import MarbleScheduler
+from tests.support.patience import until
+from tests.support.readers import Reading, event, values
 
 SINGLE = StreamConfig(batch_enabled=False)
 

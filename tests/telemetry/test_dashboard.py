@@ -7,14 +7,21 @@ from functools import cache
 from typing import Any
 
 import pytest
-from receivers import ROOT
-from scraped import DASHBOARD, Everything, Query, Scraped, labels_by_name, queries
 
 from rx_agui import SSEWriter, from_iterable, pipeline
-from rx_agui.probe import Watch
+from rx_agui.probe import StreamObservation
 from rx_agui.telemetry import Telemetry
 from rx_agui.telemetry._instruments import HISTOGRAMS, OBSERVABLES
 from rx_agui.testing import simulated_run
+from tests.support.receivers import ROOT
+from tests.support.scraped import (
+    DASHBOARD,
+    Everything,
+    Query,
+    Scraped,
+    labels_by_name,
+    queries,
+)
 
 QUERIES = queries()
 TABLE = [seen.name for seen in OBSERVABLES] + [h.name for h in HISTOGRAMS.values()]
@@ -30,7 +37,7 @@ def exported() -> dict[str, set[str]]:
     stream.subscribe(writer)
     writer.done.result(10)
 
-    watch = Watch("chat", (telemetry,))
+    watch = StreamObservation("chat", (telemetry,))
     watch.joined(Everything())
     watch.waited(1_000_000, "timeout")
     watch.reordered(0.001)

@@ -10,8 +10,16 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from receivers import Jaeger, Receiver, Rotel, jaeger_binary, run_python, tree
-from test_otlp import RUN, TREE
+
+from tests.support.receivers import (
+    Jaeger,
+    Receiver,
+    Rotel,
+    jaeger_binary,
+    run_python,
+    tree,
+)
+from tests.telemetry.test_otlp import RUN, TREE
 
 
 def receiver(directory: Path) -> AbstractContextManager[Receiver]:

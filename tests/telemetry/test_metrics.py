@@ -23,11 +23,8 @@ from opentelemetry.sdk.metrics.export import (
     Sum,
 )
 from opentelemetry.sdk.metrics.view import DropAggregation, View
-from patience import until
 from reactivex import operators as ops
 from reactivex.subject import Subject
-from told import Told
-from waits import Clock, who_wait
 
 from rx_agui import (
     Gate,
@@ -43,14 +40,17 @@ from rx_agui import (
     pipeline,
     sequence,
 )
-from rx_agui.codec import encode
+from rx_agui.agui.encoding import encode
+from rx_agui.engine import _stage
 from rx_agui.errors import StreamError
-from rx_agui.operators import _stage
 from rx_agui.operators._flow_control import OVERFLOWS
-from rx_agui.probe import Probe, Tally, Watch, watching
+from rx_agui.probe import OperatorCounters, Probe, StreamObservation, watching
 from rx_agui.telemetry import Telemetry
 from rx_agui.telemetry._metrics import Meters
 from rx_agui.testing import MarbleScheduler, simulated_deltas, simulated_run
+from tests.support.patience import until
+from tests.support.told import Told
+from tests.support.waits import Clock, who_wait
 
 EVENTS = list(simulated_run(words=100))
 
@@ -155,8 +155,8 @@ def run_everything(
     )
     dead.subscribe(SSEWriter(fail)).dispose()
 
-    watch = Watch(name, (telemetry,))
-    rest = Tally("session")
+    watch = StreamObservation(name, (telemetry,))
+    rest = OperatorCounters("session")
     rest.count("session.resumptions", 1)
     rest.count("session.replayed.events", 3)
     watch.joined(rest)
@@ -272,10 +272,10 @@ def test_ids_are_never_attributes_of_a_metric(told: Told) -> None:
 
 def test_a_hundred_streams_make_no_instrument_and_leave_nothing(told: Told) -> None:
     class Noting(Probe):
-        def started(self, watch: Watch) -> None:
+        def started(self, watch: StreamObservation) -> None:
             refs.append(weakref.ref(watch))
 
-    refs: list[weakref.ref[Watch]] = []
+    refs: list[weakref.ref[StreamObservation]] = []
     telemetry = told.telemetry()
     run_everything(told)
     before = len(told.metrics())
@@ -402,7 +402,7 @@ def test_two_readers_of_one_provider_see_the_same() -> None:
 OPERATORS = ["flow_control", "sequence", "batch", "compress", "chunk", "sink"]
 
 
-def assert_balanced(told: Told, tallies: list[Tally]) -> None:
+def assert_balanced(told: Told, tallies: list[OperatorCounters]) -> None:
     """Each operator's sums fit, fit its neighbours', and are what is exported."""
     numbers = told.read()
     for tally in tallies:
@@ -427,13 +427,13 @@ class Listening(Probe):
     """Keeps the tallies of one stream."""
 
     def __init__(self) -> None:
-        self.watch: Watch | None = None
+        self.watch: StreamObservation | None = None
 
-    def started(self, watch: Watch) -> None:
+    def started(self, watch: StreamObservation) -> None:
         self.watch = watch
 
     @property
-    def tallies(self) -> list[Tally]:
+    def tallies(self) -> list[OperatorCounters]:
         return [] if self.watch is None else self.watch.tallies
 
 

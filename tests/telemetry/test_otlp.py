@@ -9,14 +9,22 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from receivers import ROOT, Received, Rotel, SeenSpan, free_port, run_python, tree
 
 from rx_agui import ConfigError, MissingExtra, probe
 from rx_agui.telemetry import Telemetry, setup_otlp
 from rx_agui.telemetry._instruments import HISTOGRAMS, OBSERVABLES
 from rx_agui.telemetry._scope import SCOPE, VERSION
+from tests.support.receivers import (
+    ROOT,
+    Received,
+    Rotel,
+    SeenSpan,
+    free_port,
+    run_python,
+    tree,
+)
 
-RUN = Path(__file__).parent / "one_run.py"
+RUN = Path(__file__).parent.parent / "support" / "one_run.py"
 APP = ROOT / "examples" / "telemetry" / "app.py"
 
 OPERATORS = ("flow_control", "sequence", "batch", "compress", "chunk", "sink.write")

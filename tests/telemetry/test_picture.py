@@ -7,7 +7,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from receivers import ROOT, run_python
+
+from tests.support.receivers import ROOT, run_python
 
 SPANS = {
     *("POST /agent", "agent think", "agent search", "agent answer"),

@@ -23,7 +23,6 @@ from opentelemetry.sdk.trace.export import (
 )
 from reactivex import operators as ops
 from reactivex.subject import Subject
-from told import Told
 
 import rx_agui
 from rx_agui import (
@@ -35,9 +34,17 @@ from rx_agui import (
     pipeline,
 )
 from rx_agui.errors import ConfigError
-from rx_agui.probe import Probe, Send, Tally, Watch, listeners, watching
+from rx_agui.probe import (
+    OperatorCounters,
+    PayloadTrace,
+    Probe,
+    StreamObservation,
+    listeners,
+    watching,
+)
 from rx_agui.telemetry import Telemetry
 from rx_agui.testing import simulated_run
+from tests.support.told import Told
 
 EVENTS = list(simulated_run(words=20))
 HOUSE = Path(rx_agui.__file__).parent.parent
@@ -409,16 +416,16 @@ def test_a_meter_provider_that_raises_harms_nobody(told: Told) -> None:
 
 def test_a_probe_hears_one_stream_from_its_beginning_to_its_end() -> None:
     class Hearing(Probe):
-        def started(self, watch: Watch) -> None:
+        def started(self, watch: StreamObservation) -> None:
             heard.append("started")
 
-        def joined(self, watch: Watch, tally: Tally) -> None:
+        def joined(self, watch: StreamObservation, tally: OperatorCounters) -> None:
             heard.append(tally.name)
 
-        def sent(self, send: Send) -> None:
+        def sent(self, send: PayloadTrace) -> None:
             heard.append(f"sent {send.events}")
 
-        def ended(self, watch: Watch) -> None:
+        def ended(self, watch: StreamObservation) -> None:
             heard.append(f"ended {watch.reason}")
             names.extend(tally.name for tally in watch.tallies)
 
@@ -439,10 +446,10 @@ def test_a_probe_hears_one_stream_from_its_beginning_to_its_end() -> None:
 
 def test_the_last_payload_is_told_of_before_the_end() -> None:
     class Hearing(Probe):
-        def sent(self, send: Send) -> None:
+        def sent(self, send: PayloadTrace) -> None:
             heard.append("sent")
 
-        def ended(self, watch: Watch) -> None:
+        def ended(self, watch: StreamObservation) -> None:
             heard.append("ended")
 
     def fail(data: bytes) -> None:
@@ -460,7 +467,7 @@ def test_the_last_payload_is_told_of_before_the_end() -> None:
 
 
 def test_a_reading_never_falls_while_events_move_from_one_integer_to_another() -> None:
-    class Batching(Tally):
+    class Batching(OperatorCounters):
         waiting = 3
 
         @property

@@ -17,8 +17,6 @@ from urllib.request import urlopen
 
 import pytest
 from prometheus_client import start_http_server
-from receivers import free_port, running, until
-from scraped import Scraped, queries
 
 from rx_agui import (
     Gate,
@@ -32,6 +30,8 @@ from rx_agui import (
 )
 from rx_agui.telemetry import Telemetry
 from rx_agui.testing import simulated_deltas
+from tests.support.receivers import free_port, running, until
+from tests.support.scraped import Scraped, queries
 
 PROMETHEUS = os.environ.get("PROMETHEUS_BIN") or shutil.which("prometheus")
 

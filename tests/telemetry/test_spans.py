@@ -15,13 +15,10 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
-from patience import until
 from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.scheduler import ThreadPoolScheduler
 from reactivex.subject import BehaviorSubject, Subject
-from told import Told
-from waits import Clock, who_wait
 
 from rx_agui import (
     Frame,
@@ -45,6 +42,9 @@ from rx_agui import (
 from rx_agui.probe import Probe, watching
 from rx_agui.telemetry import _probe
 from rx_agui.testing import MarbleScheduler, simulated_run
+from tests.support.patience import until
+from tests.support.told import Told
+from tests.support.waits import Clock, who_wait
 
 OPERATORS = ["flow_control", "sequence", "batch", "compress", "chunk", "sink.write"]
 EVENTS = list(simulated_run(words=100))

@@ -9,11 +9,8 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from patience import until
 from reactivex import operators as ops
 from reactivex.subject import Subject
-from told import Told
-from waits import Clock, who_wait
 
 from rx_agui import (
     FlowMetrics,
@@ -30,11 +27,15 @@ from rx_agui import (
     pipeline,
     sequence,
 )
-from rx_agui.codec import encode
+from rx_agui.agui.encoding import encode
+from rx_agui.codecs import payload as payload_codecs
 from rx_agui.errors import ConfigError, StreamError
-from rx_agui.operators import _codecs, _compress
+from rx_agui.operators import _compress
 from rx_agui.probe import watching
 from rx_agui.testing import MarbleScheduler, simulated_run
+from tests.support.patience import until
+from tests.support.told import Told
+from tests.support.waits import Clock, who_wait
 
 EVENTS = list(simulated_run(words=100))
 
@@ -353,7 +354,7 @@ def test_a_codec_that_fails_is_a_compression_error(
     def fail(data: bytes) -> bytes:
         raise MemoryError
 
-    broken = _codecs.Algorithm(
+    broken = payload_codecs.Algorithm(
         lambda level: fail, lambda data, limit: data, range(10), 6
     )
     monkeypatch.setitem(_compress.ALGORITHMS, "gzip", broken)

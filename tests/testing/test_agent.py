@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from rx_agui.codec import encode
+from rx_agui.agui.encoding import encode
 from rx_agui.errors import ConfigError
 from rx_agui.testing import simulated_deltas, simulated_run
 

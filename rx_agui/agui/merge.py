@@ -1,0 +1,285 @@
+"""Which events may become one, for a reader who must not be able to tell.
+
+    deltas of one message, tool call or reasoning      their text, joined
+    *_CHUNK that continue each other                   their text, joined
+    patches of the state, or of one activity           their operations, in order
+    a snapshot of the state, or of an activity         makes those before it obsolete
+    anything else                                      stays what and where it is
+
+"Tell" means: the messages and the state that the stock reducer ends with. The rules
+are what `@ag-ui/client` does (apply/default.ts, chunks/transform.ts, verify.ts), and
+tests/clients/test_conflated.py asks it.
+
+* An event passes nothing but deltas of something else. What begins, ends or answers
+  something, RAW, CUSTOM and whatever is unknown are walls: nothing is moved across.
+* Chunks and activities are walls too, and merge with their neighbour only. A chunk may
+  name no message and continue the one before it; an activity's first event gives it
+  its place among the messages.
+* An event with a number merges with the one before it or not at all: who has seen
+  number 7 has seen 1 to 7, and nothing of 8.
+* Patches merge if they succeed or fail together (_promise.py), or are known to succeed
+  (_known.py).
+* Only events of one `subagentRunId` merge, since it decides which chunks an event ends.
+* `metadata` is merged as the reducer does it: key by key, the last writer wins. That of
+  a state event belongs to the event, and goes where it goes. `timestamp`: the last.
+* No event grows beyond a size that the reader takes at once.
+* What is not JSON, has a field that is unknown, or null where there is none, is a wall.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from typing import Final
+
+import orjson
+
+from rx_agui.agui.groups import (
+    FIELDS,
+    KINDS,
+    ActivitySnapshot,
+    Arguments,
+    Event,
+    Group,
+    Message,
+    Patch,
+    Rules,
+    Snapshot,
+    Text,
+)
+from rx_agui.agui.known_state import KnownState
+
+__all__ = ["MAX_EVENT_SIZE", "PATCHES", "RAW_EVENTS", "Group", "Merger"]
+
+#: What becomes of `rawEvent` where events merge; which patches do.
+RAW_EVENTS: Final = ("strip", "keep_last", "barrier")
+PATCHES: Final = ("proven", "all")
+
+#: What `split` would cut again.
+MAX_EVENT_SIZE: Final = 1024 * 1024
+
+#: No line begins like this.
+_NEVER: Final = b"\n"
+
+#: orjson reads what is nested 1024 deep, and writes 254.
+_DEEPEST: Final = 250
+
+_TYPE: Final = b'{"type":"'
+
+#: As bytes: most of what cannot merge, such as large snapshots of messages, is known
+#: by how it begins and need not be parsed.
+_MERGEABLE: Final = frozenset(name.encode() for name in KINDS)
+
+
+class Merger:
+    """Events in, fewer events out, in order.
+
+    It is fed one line at a time and can be emptied from the front at any time, which
+    is what a queue needs. A payload is a queue that is filled and emptied at once.
+
+    Attributes:
+        replaced: The groups that the line added last made obsolete.
+    """
+
+    def __init__(
+        self,
+        raw_event: str = "strip",
+        patches: str = "proven",
+        max_event_size: int = MAX_EVENT_SIZE,
+        known: KnownState | None = None,
+    ) -> None:
+        self._rules = Rules(raw_event == "keep_last", patches == "all")
+        self._raw_is_wall = raw_event == "barrier"
+        self._limit = max_event_size
+        self._groups: OrderedDict[Group, None] = OrderedDict()
+        #: Whom a delta may join, by whose it is; and the events of the state, for those
+        #: that come behind. Both go no further back than the last wall.
+        self._open: dict[object, Group] = {}
+        self._states: deque[Group] = deque()
+        self.replaced: list[Group] = []
+        self._known = known
+        #: Whom the last delta joined, and how a line begins that says no more than
+        #: another delta of the same.
+        self._same: Text | None = None
+        self._prefix = _NEVER
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(self._groups)
+
+    def add(self, line: bytes, number: int = 0, *, room: bool = True) -> Group | None:
+        """Take a line in. The group that it is now, or that it has become part of.
+
+        Args:
+            number: The last number it covers, or 0.
+            room: Whether there may be one group more. If not, and it merges with
+                nothing, then nothing happens, and it is None.
+        """
+        if self.replaced:
+            self.replaced = []
+        if line.startswith(self._prefix) and self._add_quickly(line, number):
+            return self._same
+        if self._known is not None:
+            self._rules.succeeds = self._known.tell(line)
+        event = self._read(line)
+        if event is None:
+            return self._stand(Group(line, {}, number)) if room else None
+        kind = KINDS[event["type"]]
+        near = self._near(kind, event)
+        if near is not None and _both(near.number, number):
+            size = near.size + max(len(line) - near.around, 0)
+            if size <= self._limit and near.joins(event, self._rules):
+                near.number = number
+                near.size = size
+                if isinstance(near, Text) and near is not self._same:
+                    self._expect_more(near)
+                return near
+        group = kind(line, event, number)
+        if isinstance(group, Patch):
+            group.succeeds = self._rules.succeeds and group.is_state
+        elif isinstance(group, Snapshot):
+            self._replace_states(group)
+        elif isinstance(group, ActivitySnapshot):
+            self._replace_activity(group)
+        if not room and not self.replaced:
+            return None
+        return self._stand(group)
+
+    def _expect_more(self, group: Text) -> None:
+        is_plain = not group.is_wall and "subagentRunId" not in group.event
+        self._same, self._prefix = group, group.prefix() if is_plain else _NEVER
+
+    def _add_quickly(self, line: bytes, number: int) -> bool:
+        """Most events by far are one more delta of the same, which needs no parser."""
+        group = self._same
+        if group is None or self._open.get(group.key) is not group:
+            return False
+        text = line[len(self._prefix) : -2]
+        if line[-2:] != b'"}' or b'"' in text or b"\\" in text:
+            return False
+        size = group.size + len(text)
+        if size > self._limit or not _both(group.number, number):
+            return False
+        try:
+            delta = text.decode()
+        except UnicodeDecodeError:
+            return False
+        group.add_text(delta, self._rules)
+        group.number = number
+        group.size = size
+        return True
+
+    def pop(self) -> Group:
+        """The first group leaves: nothing joins it any more."""
+        group, _ = self._groups.popitem(last=False)
+        if self._open.get(group.key) is group:
+            del self._open[group.key]
+        if self._states and self._states[0] is group:
+            self._states.popleft()
+        return group
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._groups.clear()
+        self._open.clear()
+        self._states.clear()
+
+    # -- reading ------------------------------------------------------------------------
+
+    def _read(self, line: bytes) -> Event | None:
+        """The event, if it is of a kind that merges, and as the protocol says."""
+        if line.startswith(_TYPE) and line[9 : line.find(b'"', 9)] not in _MERGEABLE:
+            return None
+        try:
+            event = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            return None
+        if type(event) is not dict:
+            return None
+        name = event.get("type")
+        if type(name) is not str or name not in FIELDS:
+            return None
+        must = KINDS[name].must
+        if not event.keys() <= FIELDS[name]:
+            return None
+        for field in must:
+            if type(event.get(field)) is not str:
+                return None
+        if len(event) > len(must) + 1 and not _is_plain(event):
+            return None
+        if self._raw_is_wall and "rawEvent" in event:
+            return None
+        if line.count(b"{") + line.count(b"[") > _DEEPEST and not _is_writable(event):
+            return None
+        return event
+
+    # -- merging --------------------------------------------------------------------------
+
+    def _near(self, kind: type[Group], event: Event) -> Group | None:
+        """The group that the event may become part of."""
+        if kind is Message:
+            return self._open.get(event["messageId"])
+        if kind is Arguments:
+            return self._open.get(("call", event["toolCallId"]))
+        if kind is Patch:
+            return self._states[-1] if self._states else None
+        return next(reversed(self._groups), None)
+
+    def _replace_states(self, snapshot: Snapshot) -> None:
+        tag = snapshot.event.get("subagentRunId")
+        while self._states:
+            before = self._states[-1]
+            same = before.event.get("subagentRunId") == tag
+            if not same or not _both(before.number, snapshot.number):
+                break
+            self._remove(self._states.pop())
+
+    def _replace_activity(self, snapshot: ActivitySnapshot) -> None:
+        while self._groups:
+            before = next(reversed(self._groups))
+            obsolete = snapshot.makes_obsolete(before)
+            if not obsolete or not _both(before.number, snapshot.number):
+                break
+            snapshot.inherit(before)
+            self._remove(before)
+
+    def _remove(self, group: Group) -> None:
+        del self._groups[group]
+        self.replaced.append(group)
+
+    def _stand(self, group: Group) -> Group:
+        """The group is one of its own, behind all others."""
+        self._groups[group] = None
+        if group.number or group.is_wall:
+            self._open.clear()
+            if not group.is_state:
+                self._states.clear()
+        if group.is_state:
+            self._states.append(group)
+        elif not group.is_wall:
+            self._open[group.key] = group
+        return group
+
+
+def _both(number: int, other: int) -> bool:
+    """Whether both events have numbers, or neither."""
+    return (number == 0) == (other == 0)
+
+
+def _is_plain(event: Event) -> bool:
+    """Whether what any event may have is as the protocol says."""
+    return (
+        type(event.get("metadata", event)) is dict
+        and type(event.get("subagentRunId", "")) is str
+        and event.get("timestamp", 0) is not None
+    )
+
+
+def _is_writable(event: Event) -> bool:
+    try:
+        orjson.dumps(event)
+    except TypeError:
+        return False
+    return True

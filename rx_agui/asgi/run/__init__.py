@@ -1,0 +1,1 @@
+"""A run: the producer of one stream, its source, its window and its end."""

@@ -1,0 +1,339 @@
+"""A run that is kept in a log: whoever asked first started it, and it is nobody's.
+
+    agent ──▶ flow_control ──▶ sequence ──▶ batch ──▶ ending ──▶ recorder ──▶ log
+                   ▲                                                 │
+                   └──── credit: when the fastest reader has written it
+
+It is held back by its fastest reader: at most the window lies between the two. A slower
+one reads from the log, at its own pace. Without any reader its policy decides: see `grace`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from math import inf
+from typing import Any, ClassVar
+from uuid import uuid4
+from weakref import WeakKeyDictionary
+
+from rx_agui.asgi._settings import Settings
+from rx_agui.asgi.reader._session import CloseReason
+from rx_agui.asgi.run._deferred import PipelineSpec
+from rx_agui.asgi.run._request_run import CLEANUP, bare_chain
+from rx_agui.asgi.run._source import Source, resolved
+from rx_agui.asgi.run._terminal import RunState, ending
+from rx_agui.asgi.run._window import Reader, RunWindow
+from rx_agui.clock import running_loop
+from rx_agui.engine import Sink
+from rx_agui.flow import Permit
+from rx_agui.frame import Frame
+from rx_agui.operators import decompress, reassemble
+from rx_agui.probe import PayloadTrace
+from rx_agui.replay import ReplayLog
+
+__all__ = ["Run"]
+
+_log = logging.getLogger("rx_agui")
+
+#: Seconds a run waits for a reader whom we sent away ourselves.
+_RETURN = 15.0
+
+
+class Run:
+    """The producer of one stream.
+
+    Attributes:
+        course: How far it has come.
+        opened: Its name, once the log has it; None if somebody else runs a stream of
+            that name, so that this one was given up, or if it failed before its first
+            event.
+        over: When everything is in the log.
+        working: Until its source has been closed, too.
+    """
+
+    _of_log: ClassVar[WeakKeyDictionary[ReplayLog, dict[str, Run]]] = (
+        WeakKeyDictionary()
+    )
+    _alive: ClassVar[set[Run]] = set()
+
+    @classmethod
+    def of(cls, log: ReplayLog, stream: str) -> Run | None:
+        """The run that fills this stream, if it is on this event loop."""
+        run = cls._of_log.get(log, {}).get(stream)
+        return run if run is not None and run.loop is running_loop() else None
+
+    @classmethod
+    def alive(cls) -> Iterator[Run]:
+        """All that are under way in this process."""
+        return iter(tuple(cls._alive))
+
+    def __init__(
+        self, source: Any, log: ReplayLog, stream: str | None, settings: Settings
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.course = RunState(
+            stream or "", expose=settings.expose_errors, numbered=True
+        )
+        self.opened: asyncio.Future[str | None] = self.loop.create_future()
+        self.over = asyncio.Event()
+        self._source = source
+        self._log = log
+        self._stream = stream
+        self._policy = settings.without_readers(logged=True)
+        self._pace = RunWindow(settings.window, self._policy)
+        self._witness = CloseReason()
+        self.course.failing = partial(self._witness.says, "error")
+        self._chain = PipelineSpec(
+            settings.name,
+            self._witness,
+            bare_chain(settings),
+            ending(self.course),
+            ready=(reassemble(), decompress()),
+        )
+        self._feed: Source | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: deque[tuple[Frame, Permit]] = deque()
+        self._ended = False
+        self._is_cancelled = False
+        self._last_word: Frame | None = None
+        self._numbers = False  # whether nobody but us does
+        self._came = asyncio.Event()
+        self._alive.add(self)
+        if stream is not None:  # the log has it, and who asks is told so from now on
+            self._is_opened_as(stream)
+        self.working = self.loop.create_task(self._work())
+
+    def _is_opened_as(self, stream: str) -> None:
+        self._stream = self.course.stream = stream
+        self._of_log.setdefault(self._log, {})[stream] = self
+
+    @property
+    def last(self) -> int:
+        """The last number in the log."""
+        return self._pace.last
+
+    # -- what the source does ---------------------------------------------------------
+
+    async def _work(self) -> None:
+        """Start the source, and keep what it says, to its end."""
+        if not self._is_cancelled:  # before it began
+            self._starting = self.loop.create_task(self._start())
+        try:
+            await self._record()
+        except Exception as error:
+            await self._log_failed(error)
+        except asyncio.CancelledError:  # the loop closes
+            self._gives_up()
+            raise
+        finally:
+            self._is_over()
+        if self._starting is not None:
+            self._starting.cancel()
+        if self._feed is not None:
+            await self._cleans_up(self._feed)
+
+    async def _start(self) -> None:
+        recorder = _Recorder(self)
+        self.course.ended = recorder.on_completed
+        try:
+            self._feed = Source(await resolved(self._source), self._chain)
+            self._feed.subscribe(recorder)
+        except Exception as error:
+            recorder.on_next(self.course.fails(error))
+            recorder.on_completed()
+
+    def takes(self, frame: Frame, permit: Permit) -> None:
+        """A payload came; its permit is held."""
+        if self._ended:  # in a thread that had not heard yet
+            permit.release()
+            return
+        self._waiting.append((frame, permit))
+        self._came.set()
+
+    def ends(self) -> None:
+        """No more will come."""
+        self._ended = True
+        self._came.set()
+
+    async def _record(self) -> None:
+        while True:
+            while self._waiting:
+                frame, permit = self._waiting.popleft()
+                if not await self._is_open_for(frame):
+                    permit.release()
+                    return
+                await self._keep(frame, permit)
+            if self._ended:
+                await self._close()
+                return
+            self._came.clear()
+            await self._came.wait()
+
+    async def _is_open_for(self, frame: Frame) -> bool:
+        """Whether the stream is ours to fill. The first payload may have to name it."""
+        if self.opened.done():
+            return True
+        course = self.course
+        if course.refusal() is not None:
+            if self._stream is not None:
+                await self._log.forget(self._stream)
+            self.opened.set_result(None)
+            return False
+        if self._stream is None:
+            name = course.stream or uuid4().hex
+            if not await self._log.open(name):
+                _log.info("%s is known already: this run is given up", course)
+                self._gives_up()
+                self.opened.set_result(None)
+                return False
+            self._is_opened_as(name)
+        self.opened.set_result(self._stream)
+        return True
+
+    async def _keep(self, frame: Frame, permit: Permit) -> None:
+        stream = self._stream
+        assert stream is not None
+        send = frame.trace
+        if not frame.last:  # it went through operators, but not through `sequence`
+            self._numbers = True
+        if self._numbers or frame is self._last_word:
+            frame = frame.copy()
+            frame.first = self.last + 1
+            frame.last = self.last + frame.events
+        try:
+            await self._log.append(stream, frame)
+        except Exception as error:
+            if isinstance(send, PayloadTrace):
+                send.done(error)
+            permit.release()
+            raise
+        if isinstance(send, PayloadTrace):
+            send.done()
+        self._pace.stores(frame.first, frame.last, permit, self.loop.time())
+
+    async def _close(self) -> None:
+        if self.opened.done() and self._stream is not None:
+            await self._log.close(self._stream)
+
+    async def _log_failed(self, error: Exception) -> None:
+        """The log does not take it. There is nothing to read any more."""
+        _log.error(
+            "%s: the log failed behind number %d (%r): the run is cancelled",
+            self.course,
+            self.last,
+            error,
+            exc_info=error,
+        )
+        self.course.error = error
+        self._gives_up()
+        if not self.opened.done():
+            self.opened.set_exception(error)
+            self.opened.exception()  # somebody may hear of it, and nobody need
+        with suppress(Exception):
+            await self._close()
+
+    def _is_over(self) -> None:
+        self.over.set()
+        self._alive.discard(self)
+        streams = self._of_log.get(self._log, {})
+        if self._stream is not None and streams.get(self._stream) is self:
+            del streams[self._stream]
+        if self._timer is not None:
+            self._timer.cancel()
+        self._pace.ends()
+        for _, permit in self._waiting:
+            permit.release()
+        self._waiting.clear()
+
+    async def _cleans_up(self, feed: Source) -> None:
+        """Wait for the source's own end, behind the end of its run; but not for ever."""
+        try:
+            async with asyncio.timeout(CLEANUP):
+                await feed.closed.wait()
+        except TimeoutError:
+            _log.warning(
+                "%s: its agent is still at work %g s after its end, number %d, and is "
+                "cancelled",
+                self.course,
+                CLEANUP,
+                self.last,
+            )
+            feed.dispose()
+
+    # -- who reads ------------------------------------------------------------------------
+
+    def attach(self, written: int) -> Reader:
+        """Somebody reads from behind this number."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return self._pace.attach(self.loop.time(), written)
+
+    def leaves(self, reader: Reader, *, returns: bool = False) -> None:
+        """One reads no more. Whether it was sent away, and will come back."""
+        if not self._pace.leaves(reader) or self.over.is_set():
+            return
+        seconds = max(self._policy.seconds, _RETURN if returns else 0.0)
+        if seconds == 0:
+            self.cancel("nobody reads it any more", "CANCELLED")
+        elif seconds < inf:
+            why = f"nobody has read it for {seconds:g} s"
+            self._timer = self.loop.call_later(
+                seconds, lambda: self.cancel(why, "CANCELLED")
+            )
+
+    # -- its end ---------------------------------------------------------------------------
+
+    def cancel(self, why: str, code: str) -> None:
+        """End it, by an event like any other run's end."""
+        if self._is_cancelled or self.over.is_set() or self.course.over:
+            return
+        _log.info("%s: %s; it is cancelled at number %d", self.course, why, self.last)
+        self._gives_up()
+        self._last_word = self.course.is_cancelled(why, code)
+        self.takes(self._last_word, self._last_word.permit)
+        self.ends()
+
+    def _gives_up(self) -> None:
+        self._is_cancelled = True
+        if self._starting is not None:
+            self._starting.cancel()
+        self._witness.says("client_disconnect")
+        if self._feed is not None:
+            self._feed.dispose()
+
+
+class _Recorder(Sink):
+    """Where payloads leave the stream, for the log."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def on_next(self, value: Any) -> None:
+        send = value.trace
+        if isinstance(send, PayloadTrace):
+            send.claimed = True
+        self._at_home(self._run.takes, value, value.permit.hold())
+
+    def on_error(self, error: Exception) -> None:
+        # `ending` makes an event of every error; this is that a write failed, and ours do not.
+        _log.error("%s: %r", self._run.course, error)
+        self._at_home(self._run.ends)
+
+    def on_completed(self) -> None:
+        self._at_home(self._run.ends)
+
+    def _at_home(self, do: Any, *args: Any) -> None:
+        """On the loop of the run: an Observable may speak from any thread."""
+        loop = self._run.loop
+        if running_loop() is loop:
+            do(*args)
+            return
+        with suppress(RuntimeError):  # the loop is closed, and the run with it
+            loop.call_soon_threadsafe(do, *args)

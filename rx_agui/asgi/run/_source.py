@@ -1,0 +1,159 @@
+"""Whatever can be given as a source, as one Observable of payloads.
+
+    async def agent(): yield event ...      pulled, with credit
+    [event, event], a generator             pulled, with credit
+    events.pipe(ops.filter(...))            pushed; queues if it comes too fast
+    events.pipe(sequence(), batch())        taken as it is
+    EventStream                             its chunks, taken as they are
+    a function that makes one of these
+
+Which of them it is, its first item says: a bare event gets the default chain, a Frame or
+a StreamChunk has been through operators already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable
+from typing import Any
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase
+from reactivex.disposable import Disposable
+
+from rx_agui.asgi._failure import RunCancelled
+from rx_agui.asgi.run._deferred import ByFirst, DeferredSource, PipelineSpec
+from rx_agui.engine import Lifted
+from rx_agui.errors import ConfigError
+from rx_agui.flow import PullSource
+from rx_agui.frame import Frame, StreamChunk
+from rx_agui.pipeline import _Named
+
+__all__ = ["Source", "is_source", "resolved"]
+
+
+def is_source(source: Any) -> bool:
+    """Whether it is a source, or may become one when it is called or awaited."""
+    return _is_made(source) or callable(source) or inspect.isawaitable(source)
+
+
+def _is_made(source: Any) -> bool:
+    if isinstance(source, type | str | bytes | bytearray | dict):
+        return False
+    kinds = isinstance(source, Observable | AsyncIterable | Iterable)
+    return kinds or hasattr(source, "receive_chunks")
+
+
+async def resolved(source: Any) -> Any:
+    """What a factory makes; anything else as it is.
+
+    Raises:
+        ConfigError: It makes something that is no source.
+    """
+    made = source
+    if not _is_made(made) and callable(made):
+        made = made()
+    if not _is_made(made) and inspect.isawaitable(made):
+        made = await made
+    if not _is_made(made):
+        must = (
+            "events: an (async) iterable, an Observable, or a function that makes one"
+        )
+        raise ConfigError("source", made, must)
+    return made
+
+
+class Source:
+    """One source and what it goes through.
+
+    Attributes:
+        closed: When an async source has been closed, in its own task: until then it may
+            use what belongs to the request.
+    """
+
+    def __init__(self, source: Any, chain: PipelineSpec) -> None:
+        self.closed = asyncio.Event()
+        self._began = False
+        self._leaving = False
+        self._chain = chain
+        self._subscription: DisposableBase = Disposable()
+        self._payloads = self._observable(source)
+
+    def subscribe(self, observer: ObserverBase[Any]) -> None:
+        """Begin."""
+        self._subscription = self._payloads.subscribe(observer)
+
+    def dispose(self) -> None:
+        """Nobody wants the rest: the source is cancelled."""
+        self._leaving = True
+        self._subscription.dispose()
+        if not self._began:  # and never will
+            self.closed.set()
+
+    def _observable(self, source: Any) -> Observable[Any]:
+        if hasattr(source, "receive_chunks"):
+            source = source.receive_chunks()
+        if isinstance(source, Observable):
+            self.closed.set()
+            if isinstance(source, PullSource):
+                return self._chain.on(source, is_bare=True)
+            if _makes_payloads(source):
+                return self._chain.on(source, is_bare=False)
+            return ByFirst(source, self._chain)
+        if not isinstance(source, AsyncIterable):
+            source = _asynchronous(source)
+        return DeferredSource(self._attended(source), self._chain)
+
+    async def _attended(self, source: AsyncIterable[Any]) -> AsyncIterator[Any]:
+        """The same; but a cancellation from within is a failure like any other."""
+        self._began = True
+        events = aiter(source)
+        try:
+            while True:
+                try:
+                    event = await anext(events)
+                except StopAsyncIteration:
+                    return
+                except asyncio.CancelledError:
+                    if self._leaving:
+                        raise
+                    raise RunCancelled("the agent was cancelled from within") from None
+                yield event
+        finally:
+            try:
+                if (close := getattr(events, "aclose", None)) is not None:
+                    await close()
+            finally:
+                self.closed.set()
+
+
+async def _asynchronous(source: Iterable[Any]) -> AsyncIterator[Any]:
+    """An iterable, one by one. What may block, as a generator may, does so in a thread."""
+    if isinstance(source, Collection):
+        for event in source:
+            yield event
+        return
+    events, end = iter(source), object()
+    step: asyncio.Future[Any] | None = None
+    try:
+        while True:
+            step = asyncio.ensure_future(asyncio.to_thread(next, events, end))
+            event = await asyncio.shield(step)
+            if event is end:
+                return
+            yield event
+    finally:
+        close: Callable[[], object] | None = getattr(events, "close", None)
+        if close is not None:
+            if step is None or step.done():
+                close()
+            else:  # a thread is in it, and cannot be called off
+                step.add_done_callback(lambda done: (done.exception(), close()))
+
+
+def _makes_payloads(source: Observable[Any]) -> bool:
+    """Whether operators of ours stand last, and make payloads."""
+    if isinstance(source, _Named):
+        source = source._inner
+    return isinstance(source, Lifted) and source._make.emits in (Frame, StreamChunk)  # type: ignore[attr-defined]

@@ -1,0 +1,3 @@
+"""Compression: algorithms, levels, HTTP codings and bounded decoders."""
+
+__all__: list[str] = []

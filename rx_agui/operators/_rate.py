@@ -1,0 +1,80 @@
+"""How large the next batch should be, from how fast events come.
+
+    events/s      few         thousands            more than the sink can take
+    aim           1     ...   rate × linger   ...  most
+
+Two old rules, each where it is right:
+
+* While a payload is at the sink, what comes waits, for it would wait there too; when the
+  sink is done, it leaves as one. That is Nagle's rule (RFC 896). A batch is then what
+  came during one acknowledgement, rate × time, which is Little's law, and no estimate
+  of either is needed: the sink is its own clock. Should it take a + b·n seconds for n
+  events, sizes go to a·rate / (1 - b·rate) from one side, so they cannot swing.
+* When the sink is idle, a batch may still wait `linger` seconds, if more than one event
+  is to be expected in them. A sink that answers at once would else be given a flood
+  one by one, and each payload costs as much as twenty events.
+
+The expected rate is a moving average that forgets in `memory` seconds of time, not of
+events: a burst of a model's tokens, all in one moment, is no flood.
+"""
+
+from __future__ import annotations
+
+from math import exp
+
+__all__ = ["LINGER", "RateEstimator"]
+
+#: Of the longest a batch may be held. With the default of 50 ms that is 5: a screen
+#: shows a new picture every 16, and nobody sees a third of that.
+LINGER = 0.1
+#: The same for the memory: a flood fills batches after about this long, 100 ms, and is
+#: forgotten in a few of it.
+_MEMORY = 2.0
+
+
+class RateEstimator:
+    """Remembers how fast events came, and says how many to wait for.
+
+    >>> pace = Pace(most=500, timeout=0.05, begun=0.0)
+    >>> pace.aim(now=0.0)
+    1
+    >>> for ms in range(1, 1001):  # ten thousand a second
+    ...     pace.left(events=10, now=ms / 1000)
+    >>> pace.aim(now=1.0), pace.aim(now=2.0)
+    (50, 1)
+
+    Args:
+        most: Events in a batch at most.
+        timeout: Seconds a batch may be held at most.
+        begun: Now. In seconds of any clock, as every `now`.
+
+    Attributes:
+        linger: Seconds a batch may wait for more while the sink is idle.
+        memory: Seconds in which two thirds of what was are forgotten.
+        rate: Events a second, as of `since`, when the last batch left.
+    """
+
+    __slots__ = ("linger", "memory", "most", "rate", "since")
+
+    def __init__(self, most: int, timeout: float, begun: float) -> None:
+        self.most = most
+        self.linger = timeout * LINGER
+        self.memory = timeout * _MEMORY
+        self.rate = 0.0
+        self.since = begun
+
+    def aim(self, now: float) -> int:
+        """How many events to wait for, if one has come now."""
+        quiet = now - self.since
+        expected = self.rate * exp(-quiet / self.memory) * self.linger
+        return max(1, min(self.most, round(expected)))
+
+    def left(self, events: int, now: float) -> None:
+        """A batch of so many events leaves now."""
+        lasted = now - self.since
+        self.since = now
+        if lasted < 1e-9 * self.memory:  # in the same moment: the limit of what follows
+            self.rate += events / self.memory
+            return
+        weight = 1 - exp(-lasted / self.memory)
+        self.rate += weight * (events / lasted - self.rate)
