@@ -6,7 +6,12 @@ python examples/flow_control.py
 import threading
 import time
 
-from rx_agui import BackpressureTimeout, DrainTimeout, EventStream, StreamConfig
+from rx_agui import (
+    BackpressureTimeoutError,
+    DrainTimeoutError,
+    EventStream,
+    StreamConfig,
+)
 from rx_agui.testing import simulated_deltas
 
 config = StreamConfig(
@@ -41,7 +46,7 @@ try:
             pace = (time.monotonic() - begun) / sent
             print(f"{sent} events at the reader's pace: {pace * 1000:.1f} ms each")
             enough.set()
-except BackpressureTimeout as error:
+except BackpressureTimeoutError as error:
     print(f"after {sent} events: {error}")
 reader.join()
 
@@ -54,5 +59,5 @@ print(f"{flow.current_concurrent}; in front of that: ", end="")
 print(metrics.buffers["event_buffer"].events)
 try:
     stream.close()
-except DrainTimeout as error:
+except DrainTimeoutError as error:
     print(f"closing: {error}")

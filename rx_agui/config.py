@@ -120,7 +120,7 @@ class StreamConfig:
         gap_timeout: Seconds a late event is waited for. The reader sees nothing new
             meanwhile.
         circuit_breaker_enabled: Let the stream outlive a reader whose writes fail: it is
-            left alone for a while, senders get CircuitOpen, and then it is tried with
+            left alone for a while, senders get CircuitOpenError, and then it is tried with
             care. Off: the first write that fails ends the stream, which is right where
             a reader who is gone does not come back.
         failure_rate_threshold: The share of failed writes, from 0 to 1, that opens it.
@@ -128,7 +128,7 @@ class StreamConfig:
             fewer payloads; more: a hiccup does not open it.
         breaker_wait: Seconds the reader is left alone at first; longer each time in a row.
         retry_attempts: How often a payload is tried of which the reader says that nothing
-            went out (NotSent, ConnectionRefusedError). Any other is given up: it may
+            went out (NotSentError, ConnectionRefusedError). Any other is given up: it may
             have arrived, and text that comes twice is wrong.
         retry_delay: Seconds to the second attempt; twice as long to each further one.
         degradation_enabled: Send less, step by step, while the reader is further behind

@@ -1,46 +1,46 @@
 """Everything that can go wrong, as one tree.
 
     StreamError
-    ├── ConfigError              a setting makes no sense; raised where it is written
-    ├── MissingExtra             a feature needs a package that is not installed
-    ├── ValidationError          an event cannot become bytes
-    ├── ProcessingError          a function the user gave to an operator raised
-    ├── CompressionError         a codec failed; the payload goes on uncompressed
-    ├── SequencingError          numbers cannot be put in order
-    │   ├── Gap                  numbers that never came were given up
-    │   ├── Late                 a number came after it was given up
-    │   └── Duplicate            a number came that came before
-    ├── PayloadError             bytes that came in cannot become events
-    │   ├── WireError            not text/event-stream, or not a chunk of ours
-    │   ├── Incomplete           pieces of a payload never came
-    │   ├── Corrupt              a payload is not what was sent
-    │   └── PayloadTooLarge      a limit in bytes was reached
-    ├── DeliveryError            a payload did not reach the sink
-    │   ├── NotSent              nothing of it has gone out: it may be sent again
-    │   └── Lost                 it may have: its events are given up, not sent twice
-    ├── TransportError           a server does not give what is asked for
-    │   ├── ConnectionLost       a stream broke off before its run had ended
-    │   ├── Refused              the answer has a status that is no stream
-    │   │   └── Gone             410: nobody there knows the stream (any more)
-    │   └── DeadlineExceeded     the whole took longer than it may
-    ├── ReplayError              a log cannot give what a reader asks for
-    │   ├── Trimmed              it no longer reaches back that far
-    │   └── UnknownStream        nobody has opened it, or it is too long ago
+    ├── ConfigError                   a setting makes no sense; raised where it is written
+    ├── MissingExtraError             a feature needs a package that is not installed
+    ├── ValidationError               an event cannot become bytes
+    ├── ProcessingError               a function the user gave to an operator raised
+    ├── CompressionError              a codec failed; the payload goes on uncompressed
+    ├── SequencingError               numbers cannot be put in order
+    │   ├── GapError                  numbers that never came were given up
+    │   ├── LateError                 a number came after it was given up
+    │   └── DuplicateError            a number came that came before
+    ├── PayloadError                  bytes that came in cannot become events
+    │   ├── WireError                 not text/event-stream, or not a chunk of ours
+    │   ├── IncompleteError           pieces of a payload never came
+    │   ├── CorruptError              a payload is not what was sent
+    │   └── PayloadTooLargeError      a limit in bytes was reached
+    ├── DeliveryError                 a payload did not reach the sink
+    │   ├── NotSentError              nothing of it has gone out: it may be sent again
+    │   └── LostError                 it may have: its events are given up, not sent twice
+    ├── TransportError                a server does not give what is asked for
+    │   ├── ConnectionLostError       a stream broke off before its run had ended
+    │   ├── RefusedError              the answer has a status that is no stream
+    │   │   └── GoneError             410: nobody there knows the stream (any more)
+    │   └── DeadlineExceededError     the whole took longer than it may
+    ├── ReplayError                   a log cannot give what a reader asks for
+    │   ├── TrimmedError              it no longer reaches back that far
+    │   └── UnknownStreamError        nobody has opened it, or it is too long ago
     └── FlowControlError
-        ├── BackpressureTimeout  no credit came home within `timeout` seconds
-        ├── Overflow             the queue is full and the policy is to refuse
-        ├── WouldBlock           waiting here would stop the very thing waited for
-        ├── CircuitOpen          the sink keeps failing and is left alone for a while
-        ├── Overloaded           the reader is too far behind for anything but the end
-        ├── NotSubscribed        nobody listens to this Gate yet
-        ├── AlreadySubscribed    this source has its one subscriber
-        ├── NotStarted           start() comes before send()
-        ├── AlreadyStarted       start() was called before
-        ├── StreamClosed         the stream has ended; nothing more can be sent
-        └── DrainTimeout         closing took longer than its deadline
+        ├── BackpressureTimeoutError  no credit came home within `timeout` seconds
+        ├── BufferOverflowError       the queue is full and the policy is to refuse
+        ├── WouldBlockError           waiting here would stop the very thing waited for
+        ├── CircuitOpenError          the sink keeps failing and is left alone for a while
+        ├── OverloadedError           the reader is too far behind for anything but the end
+        ├── NotSubscribedError        nobody listens to this Gate yet
+        ├── AlreadySubscribedError    this source has its one subscriber
+        ├── NotStartedError           start() comes before send()
+        ├── AlreadyStartedError       start() was called before
+        ├── StreamClosedError         the stream has ended; nothing more can be sent
+        └── DrainTimeoutError         closing took longer than its deadline
 
 Operators hand these to `on_error`, or to the observer given as `errors=`. Only
-ConfigError and MissingExtra are raised where an operator is written, and only a
+ConfigError and MissingExtraError are raised where an operator is written, and only a
 Gate and its kin raise the flow control errors, at whoever sends.
 """
 
@@ -48,50 +48,86 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from rx_agui.deprecation import aliases
+
 __all__ = [
-    "AlreadyStarted",
-    "AlreadySubscribed",
-    "BackpressureTimeout",
-    "CircuitOpen",
+    "AlreadyStartedError",
+    "AlreadySubscribedError",
+    "BackpressureTimeoutError",
+    "BufferOverflowError",
+    "CircuitOpenError",
     "CompressionError",
     "ConfigError",
-    "ConnectionLost",
-    "Corrupt",
-    "DeadlineExceeded",
+    "ConnectionLostError",
+    "CorruptError",
+    "DeadlineExceededError",
     "DeliveryError",
-    "DrainTimeout",
-    "Duplicate",
+    "DrainTimeoutError",
+    "DuplicateError",
     "FlowControlError",
-    "Gap",
-    "Gone",
-    "Incomplete",
-    "Late",
-    "Lost",
-    "MissingExtra",
-    "NotSent",
-    "NotStarted",
-    "NotSubscribed",
-    "Overflow",
-    "Overloaded",
+    "GapError",
+    "GoneError",
+    "IncompleteError",
+    "LateError",
+    "LostError",
+    "MissingExtraError",
+    "NotSentError",
+    "NotStartedError",
+    "NotSubscribedError",
+    "OverloadedError",
     "PayloadError",
-    "PayloadTooLarge",
+    "PayloadTooLargeError",
     "ProcessingError",
-    "Refused",
+    "RefusedError",
     "ReplayError",
     "SequencingError",
-    "StreamClosed",
+    "StreamClosedError",
     "StreamError",
     "TransportError",
-    "Trimmed",
-    "UnknownStream",
+    "TrimmedError",
+    "UnknownStreamError",
     "ValidationError",
     "WireError",
-    "WouldBlock",
+    "WouldBlockError",
     "require_at_least",
     "require_one_of",
     "require_positive",
     "require_whole",
 ]
+
+#: Names before 0.2.
+_RENAMED = {
+    "AlreadyStarted": "AlreadyStartedError",
+    "AlreadySubscribed": "AlreadySubscribedError",
+    "BackpressureTimeout": "BackpressureTimeoutError",
+    "CircuitOpen": "CircuitOpenError",
+    "ConnectionLost": "ConnectionLostError",
+    "Corrupt": "CorruptError",
+    "DeadlineExceeded": "DeadlineExceededError",
+    "DrainTimeout": "DrainTimeoutError",
+    "Duplicate": "DuplicateError",
+    "Gap": "GapError",
+    "Gone": "GoneError",
+    "Incomplete": "IncompleteError",
+    "Late": "LateError",
+    "Lost": "LostError",
+    "MissingExtra": "MissingExtraError",
+    "NotSent": "NotSentError",
+    "NotStarted": "NotStartedError",
+    "NotSubscribed": "NotSubscribedError",
+    "Overflow": "BufferOverflowError",
+    "Overloaded": "OverloadedError",
+    "PayloadTooLarge": "PayloadTooLargeError",
+    "Refused": "RefusedError",
+    "StreamClosed": "StreamClosedError",
+    "Trimmed": "TrimmedError",
+    "UnknownStream": "UnknownStreamError",
+    "WouldBlock": "WouldBlockError",
+}
+
+__getattr__ = aliases(
+    __name__, {old: f"{__name__}:{new}" for old, new in _RENAMED.items()}
+)
 
 
 class StreamError(Exception):
@@ -114,7 +150,7 @@ class ConfigError(StreamError, ValueError):
         self.value = value
 
 
-class MissingExtra(StreamError, ImportError):
+class MissingExtraError(StreamError, ImportError):
     """A feature needs a package that is not installed."""
 
     def __init__(self, feature: str, package: str, extra: str) -> None:
@@ -165,7 +201,7 @@ class SequencingError(StreamError):
     """Numbers cannot be put in order."""
 
 
-class Gap(SequencingError):
+class GapError(SequencingError):
     """The numbers `first` to `last` never came and were given up."""
 
     def __init__(self, first: int, last: int) -> None:
@@ -176,7 +212,7 @@ class Gap(SequencingError):
         self.last = self.number = last
 
 
-class Late(SequencingError):
+class LateError(SequencingError):
     """Number `number` came after it was given up, and was dropped."""
 
     def __init__(self, number: int) -> None:
@@ -184,7 +220,7 @@ class Late(SequencingError):
         self.number = number
 
 
-class Duplicate(SequencingError):
+class DuplicateError(SequencingError):
     """Number `number` came before; the second was dropped."""
 
     def __init__(self, number: int) -> None:
@@ -200,7 +236,7 @@ class WireError(PayloadError):
     """Bytes are not text/event-stream, or not a chunk that `chunk` made."""
 
 
-class Incomplete(PayloadError):
+class IncompleteError(PayloadError):
     """Pieces of payload `number` never came."""
 
     def __init__(self, number: int, received: int, total: int) -> None:
@@ -210,11 +246,11 @@ class Incomplete(PayloadError):
         self.total = total
 
 
-class Corrupt(PayloadError):
+class CorruptError(PayloadError):
     """A payload is not what was sent: it does not decompress, or its crc differs."""
 
 
-class PayloadTooLarge(PayloadError):
+class PayloadTooLargeError(PayloadError):
     """A payload is larger than `limit` bytes: a bomb, or a limit set too low."""
 
     def __init__(self, what: str, limit: int) -> None:
@@ -226,7 +262,7 @@ class DeliveryError(StreamError):
     """A payload did not reach the sink."""
 
 
-class NotSent(DeliveryError, ConnectionError):
+class NotSentError(DeliveryError, ConnectionError):
     """Nothing of a payload has gone out: it may be sent again.
 
     Raised by a `write`, or given to `Permit.release`, by a sink that knows this. Of any
@@ -241,7 +277,7 @@ class NotSent(DeliveryError, ConnectionError):
         self.tried = tried
 
 
-class Lost(DeliveryError):
+class LostError(DeliveryError):
     """Events whose write failed. They may have arrived, so they are not sent again.
 
     Attributes:
@@ -265,7 +301,7 @@ class TransportError(StreamError):
     """A server cannot be reached, or does not give what is asked for."""
 
 
-class ConnectionLost(TransportError, ConnectionError):
+class ConnectionLostError(TransportError, ConnectionError):
     """A stream broke off before its run had ended, and will not go on.
 
     What was handed on is right, but not all. The cause is `__cause__`, if there is one.
@@ -278,7 +314,7 @@ class ConnectionLost(TransportError, ConnectionError):
         self.attempts = attempts
 
 
-class Refused(TransportError):
+class RefusedError(TransportError):
     """The server answered `status`, and asking again would not change it."""
 
     def __init__(self, url: str, status: int, reason: str) -> None:
@@ -288,14 +324,14 @@ class Refused(TransportError):
         self.reason = reason
 
 
-class Gone(Refused):
+class GoneError(RefusedError):
     """410: nobody there knows the stream (any more), so it cannot be resumed.
 
     The run is not started again: whether to is for the caller to say.
     """
 
 
-class DeadlineExceeded(TransportError, TimeoutError):
+class DeadlineExceededError(TransportError, TimeoutError):
     """The whole took longer than `deadline` seconds."""
 
     def __init__(self, deadline: float, after: str = "") -> None:
@@ -309,7 +345,7 @@ class ReplayError(StreamError, LookupError):
     """A log cannot give what a reader asks for."""
 
 
-class Trimmed(ReplayError):
+class TrimmedError(ReplayError):
     """What follows number `after` is no longer kept: the first is `first`.
 
     A reader at a distance is not told what the first is: 0.
@@ -323,7 +359,7 @@ class Trimmed(ReplayError):
         self.first = first
 
 
-class UnknownStream(ReplayError):
+class UnknownStreamError(ReplayError):
     """Nobody has opened the stream, or it is so long ago that it was dropped."""
 
     def __init__(self, stream: str) -> None:
@@ -335,7 +371,7 @@ class FlowControlError(StreamError):
     """An event could not be let in."""
 
 
-class BackpressureTimeout(FlowControlError, TimeoutError):
+class BackpressureTimeoutError(FlowControlError, TimeoutError):
     """No credit came home within `timeout` seconds; the event was not let in."""
 
     def __init__(self, timeout: float, size: int | None = None) -> None:
@@ -344,7 +380,7 @@ class BackpressureTimeout(FlowControlError, TimeoutError):
         self.timeout = timeout
 
 
-class Overflow(FlowControlError):
+class BufferOverflowError(FlowControlError):
     """The queue of events that wait for credit is full, and the policy is to refuse."""
 
     def __init__(self, buffer_size: int) -> None:
@@ -352,11 +388,11 @@ class Overflow(FlowControlError):
         self.buffer_size = buffer_size
 
 
-class WouldBlock(FlowControlError):
+class WouldBlockError(FlowControlError):
     """There is no credit, and waiting here would stop what would bring it."""
 
 
-class CircuitOpen(FlowControlError, ConnectionError):
+class CircuitOpenError(FlowControlError, ConnectionError):
     """The sink keeps failing, and is left alone for `retry_in` more seconds."""
 
     def __init__(self, retry_in: float, name: str = "sink") -> None:
@@ -365,7 +401,7 @@ class CircuitOpen(FlowControlError, ConnectionError):
         self.name = name
 
 
-class Overloaded(FlowControlError):
+class OverloadedError(FlowControlError):
     """The reader is `age` seconds behind: only what ends or frames a run is let in."""
 
     def __init__(self, age: float) -> None:
@@ -373,42 +409,42 @@ class Overloaded(FlowControlError):
         self.age = age
 
 
-class NotSubscribed(FlowControlError):
+class NotSubscribedError(FlowControlError):
     """Nobody has subscribed to this Gate yet, so nobody would see the event."""
 
     def __init__(self) -> None:
         super().__init__("nobody has subscribed yet: subscribe first, then send")
 
 
-class NotStarted(FlowControlError):
+class NotStartedError(FlowControlError):
     """Nothing can be sent before `start`."""
 
     def __init__(self) -> None:
         super().__init__("the stream has not begun: call start(), or use `with`")
 
 
-class AlreadyStarted(FlowControlError):
+class AlreadyStartedError(FlowControlError):
     """A stream begins once; for another, make another."""
 
     def __init__(self) -> None:
         super().__init__("start() was called before: a stream begins once")
 
 
-class AlreadySubscribed(FlowControlError):
+class AlreadySubscribedError(FlowControlError):
     """A hot source with one subscriber was subscribed again."""
 
     def __init__(self, source: str, instead: str) -> None:
         super().__init__(f"{source} has its one subscriber already: {instead}")
 
 
-class StreamClosed(FlowControlError):
+class StreamClosedError(FlowControlError):
     """The stream has ended; nothing more can be sent."""
 
     def __init__(self, why: str = "the stream has ended") -> None:
         super().__init__(why)
 
 
-class DrainTimeout(FlowControlError, TimeoutError):
+class DrainTimeoutError(FlowControlError, TimeoutError):
     """Closing took longer than its deadline; `lost` accepted events were dropped."""
 
     def __init__(self, lost: int, timeout: float) -> None:

@@ -30,8 +30,8 @@ from rx_agui.clock import Clock, LoopClock, Timer, clock_for, running_loop
 from rx_agui.engine import Sink, as_frame
 from rx_agui.errors import (
     ConfigError,
-    NotSent,
-    StreamClosed,
+    NotSentError,
+    StreamClosedError,
     StreamError,
     require_at_least,
 )
@@ -92,13 +92,13 @@ class SSEWriter(Sink):
 
     Attributes:
         done: When the last byte was written, or the stream or a write failed, or the
-            subscription was disposed of (StreamClosed).
+            subscription was disposed of (StreamClosedError).
 
     What `write` raises never leaves `on_next`. It ends the stream, by way of the
     permits, and is what `done` carries. Without `flow_control` there are no permits
     and the source cannot be told; then what follows is dropped. Behind a
     `circuit_breaker` the stream goes on: what was in the write is given up, or tried
-    again if `write` raised NotSent, and the breaker decides when the next is made.
+    again if `write` raised NotSentError, and the breaker decides when the next is made.
 
     Raises:
         ConfigError: `write` is async, no loop was given, and none runs here.
@@ -215,7 +215,7 @@ class SSEWriter(Sink):
             if self._ending is not None or self.done.done():
                 return
             is_left = self._failed is None
-            error = self._failed = self._failed or StreamClosed(_DISPOSED)
+            error = self._failed = self._failed or StreamClosedError(_DISPOSED)
             waiting, self._waiting = self._waiting, _Work()
             self._tally.count_drop("cancelled", waiting.events)
         waiting.release(None)
@@ -436,7 +436,7 @@ class SSEWriter(Sink):
         for send in (*work.sends, *waiting.sends):
             send.size = 0  # if it goes again, it goes from its first byte
         work.release(error)
-        waiting.release(NotSent("the write before it failed", tried=False))
+        waiting.release(NotSentError("the write before it failed", tried=False))
         return True
 
     # -- the end ---------------------------------------------------------------

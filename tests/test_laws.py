@@ -22,7 +22,7 @@ from reactivex.disposable import SerialDisposable
 
 from rx_agui import (
     Frame,
-    Gap,
+    GapError,
     StreamChunk,
     StreamError,
     batch,
@@ -423,7 +423,7 @@ def test_every_number_comes_or_is_told_as_a_gap_once(
 
     given_up: list[int] = []
     for gap in told:
-        assert isinstance(gap, Gap)
+        assert isinstance(gap, GapError)
         given_up += range(gap.first, gap.last + 1)
     came = [number for number, _ in numbered(again)]
     assert came == numbers
@@ -468,7 +468,7 @@ def test_whatever_comes_in_is_told_and_counted_and_nothing_is_raised(
 
     # Without decompress nobody compares lines with what was said of them.
     assert not any(t.held for t in tallies if checked or t.name != "unbatch")
-    assert all(gap.first <= gap.last for gap in told if isinstance(gap, Gap))
+    assert all(gap.first <= gap.last for gap in told if isinstance(gap, GapError))
 
 
 # -- many at a time, or one by one ------------------------------------------------

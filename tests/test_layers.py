@@ -34,7 +34,8 @@ LAYERS = """
     clock
     workers
     backoff
-    errors probe
+    errors probe codec patch
+    deprecation
 """
 
 DEPTH = {
@@ -126,7 +127,7 @@ def test_a_named_extra_exists() -> None:
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
-        and node.func.id == "MissingExtra"
+        and node.func.id == "MissingExtraError"
         and len(node.args) == 3
         and isinstance(node.args[2], ast.Constant)
     }

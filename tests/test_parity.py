@@ -25,7 +25,7 @@ OPTIONS = _words("""
 EventBufferSize ChunkBufferSize MaxChunkSize FlushInterval
 BatchEnabled BatchSize BatchTimeout MaxBatchSize
 CompressionEnabled CompressionType CompressionLevel MinCompressionSize
-MaxConcurrentEvents BackpressureTimeout DrainTimeout
+MaxConcurrentEvents BackpressureTimeoutError DrainTimeoutError
 SequenceEnabled OrderingRequired OutOfOrderBuffer
 WorkerCount EnableMetrics MetricsInterval
 """)

@@ -22,7 +22,7 @@ from rx_agui import (
     Permit,
     SSEWriter,
     StreamChunk,
-    StreamClosed,
+    StreamClosedError,
     StreamError,
     ValidationError,
     batch,
@@ -1034,7 +1034,7 @@ def test_whoever_waits_for_the_end_hears_that_the_subscription_was_disposed_of(
 
         subscription.dispose()
 
-        with pytest.raises(StreamClosed, match="disposed of"):
+        with pytest.raises(StreamClosedError, match="disposed of"):
             await asyncio.wait_for(writer.done, SOON)
 
     asyncio.run(main())

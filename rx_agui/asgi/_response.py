@@ -126,7 +126,7 @@ class SSEResponse(_Base):
 
     Raises:
         ConfigError: A setting makes no sense.
-        MissingExtra: A coding was asked for by name and is not installed.
+        MissingExtraError: A coding was asked for by name and is not installed.
     """
 
     media_type = "text/event-stream"

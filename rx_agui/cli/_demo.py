@@ -8,7 +8,7 @@ from argparse import Namespace
 from typing import Any
 
 from rx_agui.demo import Demo, how_to_look
-from rx_agui.errors import ConfigError, MissingExtra
+from rx_agui.errors import ConfigError, MissingExtraError
 
 __all__ = ["demo"]
 
@@ -31,7 +31,7 @@ def _server(app: Demo) -> Any:
     try:
         import uvicorn
     except ImportError:
-        raise MissingExtra("rx-agui demo", "uvicorn", "serve") from None
+        raise MissingExtraError("rx-agui demo", "uvicorn", "serve") from None
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

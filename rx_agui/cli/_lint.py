@@ -10,7 +10,7 @@ from pathlib import Path
 from rx_agui.cli._asking import Asking
 from rx_agui.cli._pipes import unbuffered
 from rx_agui.client._request import require_httpx
-from rx_agui.errors import Refused, TransportError, require_positive
+from rx_agui.errors import RefusedError, TransportError, require_positive
 from rx_agui.lint import Finding
 from rx_agui.lint import lint as lint_bytes
 
@@ -68,7 +68,9 @@ def _fetch(asking: Asking, max_time: float) -> tuple[bytes, dict[str, str], bool
         ) as response:
             if response.status_code != 200:
                 text = response.read()[:500].decode("utf-8", "replace")
-                raise Refused(asking.url, response.status_code, " ".join(text.split()))
+                raise RefusedError(
+                    asking.url, response.status_code, " ".join(text.split())
+                )
             named = {n.lower(): v for n, v in response.headers.items()}
             try:
                 for piece in response.iter_raw():

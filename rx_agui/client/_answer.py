@@ -18,7 +18,7 @@ from reactivex.subject import Subject
 
 from rx_agui.agui.encoding import decode
 from rx_agui.codecs.decoders import Decoder
-from rx_agui.errors import PayloadTooLarge, WireError
+from rx_agui.errors import PayloadTooLargeError, WireError
 from rx_agui.frame import Frame
 from rx_agui.operators import decompress, reassemble
 from rx_agui.sse import Message, Parser, read_chunk
@@ -167,7 +167,7 @@ class Answer:
         self._held.append(taken)
         self._held_size += taken.size
         if self._held_size > self._max_size:
-            raise PayloadTooLarge("a prelude", self._max_size)
+            raise PayloadTooLargeError("a prelude", self._max_size)
 
     def _is_policy(self, taken: Taken) -> bool:
         if not self._comes_back or taken.stream:

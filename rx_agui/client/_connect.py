@@ -113,15 +113,15 @@ def connect(
         loop: Where to run. The default is as said above.
 
     Errors:
-        ConnectionLost: It broke off and cannot, or could not, be resumed.
+        ConnectionLostError: It broke off and cannot, or could not, be resumed.
         Refused: The server answered with an error. Gone: It does not know the stream.
         Trimmed: See `on_trimmed`.
-        DeadlineExceeded: See `deadline`.
+        DeadlineExceededError: See `deadline`.
         PayloadError: What came cannot become events, or is too large.
 
     Raises:
         ConfigError: A setting makes no sense.
-        MissingExtra: httpx is not installed.
+        MissingExtraError: httpx is not installed.
     """
     httpx = require_httpx()
     try:

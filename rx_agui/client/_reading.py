@@ -28,12 +28,12 @@ from rx_agui.client._request import (
 )
 from rx_agui.codecs.decoders import decoder
 from rx_agui.errors import (
-    ConnectionLost,
-    DeadlineExceeded,
-    Gone,
-    Refused,
+    ConnectionLostError,
+    DeadlineExceededError,
+    GoneError,
+    RefusedError,
     TransportError,
-    Trimmed,
+    TrimmedError,
 )
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Reading(AsyncIterator[dict[str, Any]]):
                     raise
         # Cancelled, as by a timeout around one event, it has gone; and that is no end.
         after = self._cursor.id
-        raise ConnectionLost("broken off before the run had ended", after=after)
+        raise ConnectionLostError("broken off before the run had ended", after=after)
 
     async def __aenter__(self) -> Reading:
         return self
@@ -187,7 +187,7 @@ class _Way:
                         async for event in events:
                             yield event
                     why: Exception = ConnectionResetError("the body ended too soon")
-                except DeadlineExceeded:
+                except DeadlineExceededError:
                     raise
                 except TryAgain as error:
                     why, at_least = error, error.at_least
@@ -251,7 +251,7 @@ class _Way:
         """204: the cursor is at the end of a run that is over."""
         if self._cursor.begun or not self._cursor.id:
             # We have seen no end. To believe it would be to take a part for the whole.
-            raise Refused(str(response.url), 204, "it says the run is over")
+            raise RefusedError(str(response.url), 204, "it says the run is over")
         self._cursor.finished = True
 
     def _opened(self, response: httpx.Response, replay: str) -> None:
@@ -268,16 +268,18 @@ class _Way:
         self._tell(opened)
         if cursor.stream and replay == "live":
             # Its numbers would pass for those of the run that we have a part of.
-            raise Gone(opened.url, response.status_code, "it has begun the run anew")
+            raise GoneError(
+                opened.url, response.status_code, "it has begun the run anew"
+            )
         starts_anew = cursor.id and replay in ("prelude", "trimmed")
         if starts_anew and self._settings.on_trimmed == "error":
-            raise Trimmed(cursor.stream, cursor.number)
+            raise TrimmedError(cursor.stream, cursor.number)
 
     async def _pause(self, why: Exception, at_least: float) -> None:
         """Wait until it is time to ask again.
 
         Raises:
-            ConnectionLost: There is nothing to ask for, or it was asked too often.
+            ConnectionLostError: There is nothing to ask for, or it was asked too often.
         """
         reconnect = self._settings.reconnect
         after = self._cursor.id
@@ -285,13 +287,15 @@ class _Way:
         if reconnect is None or (reason := self._why_not_again(why)):
             reason = "reconnect is off" if reconnect is None else reason
             behind = f" behind {after}" if after else ""
-            raise ConnectionLost(
+            raise ConnectionLostError(
                 f"lost{behind} ({said}): {reason}", after=after
             ) from why
         if self._attempt >= reconnect.attempts:
             behind = f" behind {after}" if after else ""
             what = f"lost{behind} ({said}) after {self._attempt} attempts to come back"
-            raise ConnectionLost(what, after=after, attempts=self._attempt) from why
+            raise ConnectionLostError(
+                what, after=after, attempts=self._attempt
+            ) from why
         self._attempt += 1
         delay = reconnect.delay(
             self._attempt, retry_ms=self._cursor.retry_ms, at_least=at_least
@@ -321,7 +325,7 @@ class _Way:
 
         Raises:
             TimeoutError: It took too long.
-            DeadlineExceeded: The whole did.
+            DeadlineExceededError: The whole did.
             _Stopped: Somebody closes the reading.
         """
         silence = self._settings.read_timeout if limit == -1.0 else limit
@@ -339,7 +343,7 @@ class _Way:
                 raise _Stopped from None
             deadline = self._settings.deadline
             if deadline is not None and left is not None and min(waits) == left:
-                raise DeadlineExceeded(deadline, self._cursor.id) from None
+                raise DeadlineExceededError(deadline, self._cursor.id) from None
             raise TimeoutError(f"nothing came for {silence:g} s") from None
         finally:
             self._limit = None

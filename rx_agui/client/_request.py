@@ -17,7 +17,13 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from rx_agui.codecs.decoders import accepted_encodings
-from rx_agui.errors import Gone, MissingExtra, Refused, TransportError, WireError
+from rx_agui.errors import (
+    GoneError,
+    MissingExtraError,
+    RefusedError,
+    TransportError,
+    WireError,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -71,7 +77,7 @@ def require_httpx() -> Any:
     try:
         import httpx
     except ImportError:
-        raise MissingExtra("rx_agui.client", "httpx", "client") from None
+        raise MissingExtraError("rx_agui.client", "httpx", "client") from None
     return httpx
 
 
@@ -141,7 +147,9 @@ def _keep_cookies_of_hosts(client: httpx.AsyncClient, outgoing: httpx.Request) -
 def _redirected(request: Request, response: httpx.Response) -> Request:
     target = response.url.join(response.headers["location"])
     if target.scheme not in ("http", "https"):
-        raise Refused(request.url, response.status_code, f"it redirects to {target}")
+        raise RefusedError(
+            request.url, response.status_code, f"it redirects to {target}"
+        )
     headers = dict(request.headers)
     if not _is_same_origin(response.url, target):
         headers = {n: v for n, v in headers.items() if n not in _SECRETS}
@@ -184,7 +192,7 @@ async def require_stream(response: httpx.Response) -> None:
     reason = await _reason(response)
     if status in _TRANSIENT:
         raise TryAgain(f"{status} {reason}", _retry_after(response))
-    kind_of_error = Gone if status == 410 else Refused
+    kind_of_error = GoneError if status == 410 else RefusedError
     raise kind_of_error(str(response.url), status, reason)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from rx_agui.errors import Corrupt, MissingExtra, WireError
+from rx_agui.errors import CorruptError, MissingExtraError, WireError
 
 __all__ = ["accepted_encodings", "decoder"]
 
@@ -49,7 +49,7 @@ def decoder(content_encoding: str) -> Decoder:
 
     Raises:
         WireError: Nobody here knows the encoding.
-        MissingExtra: It needs a package that is not installed.
+        MissingExtraError: It needs a package that is not installed.
         Corrupt: While decoding: these bytes are not in this encoding.
     """
     names = [n.strip().lower() for n in content_encoding.split(",") if n.strip()]
@@ -96,7 +96,7 @@ def _checked(name: str, decode: Decoder) -> Decoder:
         try:
             yield from decode(data)
         except Exception as error:  # each library has its own
-            raise Corrupt(f"the body is not {name}: {error}") from error
+            raise CorruptError(f"the body is not {name}: {error}") from error
 
     return checked
 
@@ -139,7 +139,7 @@ class _Brotli:
     def __init__(self) -> None:
         module = _brotli()
         if module is None:
-            raise MissingExtra("Content-Encoding: br", "brotli", "client")
+            raise MissingExtraError("Content-Encoding: br", "brotli", "client")
         self._unpacker = module.Decompressor()
 
     def __call__(self, data: bytes) -> Iterator[bytes]:
@@ -155,7 +155,7 @@ class _Zstd:
     def __init__(self) -> None:
         module = _zstandard()
         if module is None:
-            raise MissingExtra("Content-Encoding: zstd", "zstandard", "fast")
+            raise MissingExtraError("Content-Encoding: zstd", "zstandard", "fast")
         self._unpackers = module.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
         self._unpacker = self._unpackers.decompressobj()
 

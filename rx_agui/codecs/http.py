@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from rx_agui.errors import ConfigError, MissingExtra, require_one_of
+from rx_agui.errors import ConfigError, MissingExtraError, require_one_of
 from rx_agui.frame import IDENTITY
 
 __all__ = [
@@ -215,7 +215,7 @@ def offered(codings: Sequence[str] | None) -> tuple[str, ...]:
 
     Raises:
         ConfigError: One is none of ours.
-        MissingExtra: One was asked for by name and is not installed.
+        MissingExtraError: One was asked for by name and is not installed.
     """
     if codings is not None:
         if isinstance(codings, str):
@@ -282,7 +282,7 @@ def _brotli() -> Any:
     try:
         import brotli
     except ImportError:
-        raise MissingExtra("Content-Encoding: br", "brotli", "fast") from None
+        raise MissingExtraError("Content-Encoding: br", "brotli", "fast") from None
     return brotli
 
 
@@ -290,7 +290,7 @@ def _zstandard() -> Any:
     try:
         import zstandard
     except ImportError:
-        raise MissingExtra("Content-Encoding: zstd", "zstandard", "fast") from None
+        raise MissingExtraError("Content-Encoding: zstd", "zstandard", "fast") from None
     return zstandard
 
 
@@ -303,6 +303,6 @@ _NEEDS: Final[dict[str, Callable[[], Any]]] = {"br": _brotli, "zstd": _zstandard
 def _is_installed(coding: str) -> bool:
     try:
         _NEEDS.get(coding, _nothing)()
-    except MissingExtra:
+    except MissingExtraError:
         return False
     return True

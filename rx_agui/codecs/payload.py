@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import lz4.frame
 
-from rx_agui.errors import MissingExtra, PayloadTooLarge
+from rx_agui.errors import MissingExtraError, PayloadTooLargeError
 
 __all__ = ["ALGORITHMS", "Algorithm", "Pack", "crc32", "is_flood"]
 
@@ -135,7 +135,7 @@ def _zlib_unpack(wbits: int) -> Callable[[bytes, int], bytes]:
             # Full to the brim it may lack only the trailer, which makes no output.
             more = stream.decompress(stream.unconsumed_tail, 1)
             if more:
-                raise PayloadTooLarge("a decompressed payload", limit)
+                raise PayloadTooLargeError("a decompressed payload", limit)
         _expect_end(stream.eof, stream.unused_data)
         return out
 
@@ -148,7 +148,7 @@ def _lz4_unpack(data: bytes, limit: int) -> bytes:
     if not stream.eof and len(out) >= limit:
         more = stream.decompress(b"", max_length=1)
         if more:
-            raise PayloadTooLarge("a decompressed payload", limit)
+            raise PayloadTooLargeError("a decompressed payload", limit)
     _expect_end(stream.eof, stream.unused_data or b"")
     return out
 
@@ -181,7 +181,7 @@ def _zstd_unpack(data: bytes, limit: int) -> bytes:
         with codec.stream_reader(data, read_across_frames=False) as stream:
             size = len(stream.read(limit + 1))
     if size > limit:
-        raise PayloadTooLarge("a decompressed payload", limit)
+        raise PayloadTooLargeError("a decompressed payload", limit)
     out: bytes = codec.decompress(data, max_output_size=size, allow_extra_data=False)
     return out
 
@@ -190,7 +190,7 @@ def _zstd() -> Any:
     try:
         import zstandard
     except ImportError:
-        raise MissingExtra("zstd", "zstandard", "fast") from None
+        raise MissingExtraError("zstd", "zstandard", "fast") from None
     return zstandard
 
 

@@ -24,7 +24,7 @@ from rx_agui.doctor._diagnose import (
     silence_of,
 )
 from rx_agui.doctor._measure import Measured, listen
-from rx_agui.errors import Refused, TransportError, require_positive
+from rx_agui.errors import RefusedError, TransportError, require_positive
 from rx_agui.lint._headers import check_headers
 
 __all__ = ["Report", "examine"]
@@ -101,7 +101,7 @@ async def examine(
     Raises:
         TransportError: Nothing answers there. Refused: it does, with an error.
         ConfigError: A setting makes no sense.
-        MissingExtra: httpx is not installed.
+        MissingExtraError: httpx is not installed.
     """
     require_positive(silence=silence, keep_alive=keep_alive, interval=interval)
     httpx = require_httpx()
@@ -128,7 +128,7 @@ async def examine(
         if first.status == 0:
             raise TransportError(f"{url}: {first.error or 'no answer'}")
         if first.status != 200:
-            raise Refused(url, first.status, "the doctor sees streams alone")
+            raise RefusedError(url, first.status, "the doctor sees streams alone")
         if not first.is_probe:
             return _from_outside(url, first)
         steady = {"events": _EVENTS, "interval": interval}

@@ -33,7 +33,7 @@ from time import time_ns
 from typing import Any, Final, Protocol
 
 from rx_agui.clock import running_loop
-from rx_agui.errors import BackpressureTimeout, StreamClosed, require_positive
+from rx_agui.errors import BackpressureTimeoutError, StreamClosedError, require_positive
 
 __all__ = [
     "NO_PERMIT",
@@ -204,7 +204,7 @@ class Credit:
         """Take a credit if one is free and nobody has waited longer.
 
         Raises:
-            StreamClosed: The stream has ended; or the error that ended it.
+            StreamClosedError: The stream has ended; or the error that ended it.
         """
         try:
             self.tokens.pop()
@@ -272,7 +272,7 @@ class Credit:
         """Take as many credits as are free and nobody has waited for longer: how many.
 
         Raises:
-            StreamClosed: The stream has ended; or the error that ended it.
+            StreamClosedError: The stream has ended; or the error that ended it.
         """
         with self.lock:
             if self.closed:
@@ -327,8 +327,8 @@ class Credit:
             event: What it is for, which a bar may refuse.
 
         Raises:
-            BackpressureTimeout: None came home within `timeout` seconds.
-            StreamClosed: The stream ended meanwhile; or the error that ended it.
+            BackpressureTimeoutError: None came home within `timeout` seconds.
+            StreamClosedError: The stream ended meanwhile; or the error that ended it.
             FlowControlError: What a bar has to say.
         """
         if self.acquire():
@@ -351,7 +351,7 @@ class Credit:
             event: What it is for, which a bar may refuse.
 
         Raises:
-            StreamClosed: The stream ended meanwhile; or the error that ended it.
+            StreamClosedError: The stream ended meanwhile; or the error that ended it.
             FlowControlError: What a bar has to say.
         """
         if self.acquire():
@@ -393,7 +393,7 @@ class Credit:
         if waiter.refused is not None:
             raise waiter.refused
         if not granted:
-            raise BackpressureTimeout(timeout or 0.0, self.size)
+            raise BackpressureTimeoutError(timeout or 0.0, self.size)
 
     # -- giving back --------------------------------------------------------
 
@@ -498,7 +498,7 @@ class Credit:
         """Refuse everyone from now on, and wake those who wait.
 
         Args:
-            error: Raised at whoever sends from now on, instead of StreamClosed.
+            error: Raised at whoever sends from now on, instead of StreamClosedError.
             abandon: The stream was disposed of: what is in flight need not be
                 written any more.
         """
@@ -536,7 +536,7 @@ class Credit:
 
     def refusal(self) -> Exception:
         """What to raise at someone who comes too late."""
-        return self.error or StreamClosed()
+        return self.error or StreamClosedError()
 
     # -- waiting for more ---------------------------------------------------
 

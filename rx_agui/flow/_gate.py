@@ -26,16 +26,16 @@ from reactivex.disposable import Disposable
 
 from rx_agui.clock import Timer, running_loop
 from rx_agui.errors import (
-    AlreadySubscribed,
-    BackpressureTimeout,
-    CircuitOpen,
-    DrainTimeout,
+    AlreadySubscribedError,
+    BackpressureTimeoutError,
+    CircuitOpenError,
+    DrainTimeoutError,
     FlowControlError,
-    NotSubscribed,
-    Overloaded,
-    StreamClosed,
+    NotSubscribedError,
+    OverloadedError,
+    StreamClosedError,
     ValidationError,
-    WouldBlock,
+    WouldBlockError,
 )
 from rx_agui.flow._credit import Credit
 from rx_agui.flow._pull import Demand, PullSource
@@ -46,7 +46,12 @@ __all__ = ["Gate"]
 _AS_CONFIGURED: float = -1.0
 
 #: What says that an event will not be seen; the sender is told, and it is counted.
-_NOT_LET_IN = ValidationError, BackpressureTimeout, CircuitOpen, Overloaded
+_NOT_LET_IN = (
+    ValidationError,
+    BackpressureTimeoutError,
+    CircuitOpenError,
+    OverloadedError,
+)
 
 
 class Gate(PullSource):
@@ -76,7 +81,7 @@ class Gate(PullSource):
         self._deadline: Timer | None = None
         self._awaits_deadline = False  # completed, and nobody has said for how long
         self._gave_up = False
-        self._late: DrainTimeout | None = None
+        self._late: DrainTimeoutError | None = None
 
     # -- sending ------------------------------------------------------------
 
@@ -89,14 +94,14 @@ class Gate(PullSource):
                 is the `timeout` of the `flow_control` behind the gate.
 
         Raises:
-            BackpressureTimeout: The reader made no room in time; the event was not
+            BackpressureTimeoutError: The reader made no room in time; the event was not
                 let in, and may be sent again.
-            CircuitOpen, Overloaded: A `circuit_breaker` or `degrade` behind the gate
+            CircuitOpenError, Overloaded: A `circuit_breaker` or `degrade` behind the gate
                 refuses; the event was not let in.
-            WouldBlock: There is no room, and this thread runs the event loop or is
+            WouldBlockError: There is no room, and this thread runs the event loop or is
                 inside this stream's own `on_next`. At once, whatever the timeout.
             ValidationError: The event cannot be encoded.
-            NotSubscribed, StreamClosed: Nobody listens yet, or any more. If a write
+            NotSubscribedError, StreamClosedError: Nobody listens yet, or any more. If a write
                 failed, its error is raised instead.
         """
         link = self._enter()
@@ -123,7 +128,7 @@ class Gate(PullSource):
         the wait without losing credit.
 
         Raises:
-            As `send`, but never BackpressureTimeout or WouldBlock.
+            As `send`, but never BackpressureTimeoutError or WouldBlockError.
         """
         link = self._enter()
         try:
@@ -148,8 +153,8 @@ class Gate(PullSource):
         """Let an event in if there is room now, and nothing refuses it. Whether it was.
 
         Raises:
-            As `send`, but never BackpressureTimeout, CircuitOpen, Overloaded or
-            WouldBlock.
+            As `send`, but never BackpressureTimeoutError, CircuitOpenError, Overloaded or
+            WouldBlockError.
         """
         link = self._enter()
         try:
@@ -181,7 +186,7 @@ class Gate(PullSource):
             timeout: Seconds until what is left is dropped and counted.
 
         Raises:
-            DrainTimeout: The deadline passed; it says how many events were lost.
+            DrainTimeoutError: The deadline passed; it says how many events were lost.
         """
         self._shut(timeout)
         if self._may_block():
@@ -237,7 +242,7 @@ class Gate(PullSource):
         if link is None:
             self._end_drain()
             return
-        link.credit.close(StreamClosed("the gate was closed"))  # wakes who waits
+        link.credit.close(StreamClosedError("the gate was closed"))  # wakes who waits
         if nobody_sends:
             self._complete(link)
 
@@ -264,7 +269,7 @@ class Gate(PullSource):
         try:
             lost = self._link.abandon()
             if lost:
-                self._late = DrainTimeout(lost, timeout)
+                self._late = DrainTimeoutError(lost, timeout)
         finally:
             self._end_drain(gave_up=True)
 
@@ -293,7 +298,7 @@ class Gate(PullSource):
             if not taken and not closed:
                 self._link = link
         if taken:
-            link.fail(AlreadySubscribed("a Gate", "use Hub for more viewers"))
+            link.fail(AlreadySubscribedError("a Gate", "use Hub for more viewers"))
         elif closed:
             link.complete()
         else:
@@ -314,9 +319,9 @@ class Gate(PullSource):
             if self._closed:
                 if link is not None:
                     raise link.credit.refusal()
-                raise StreamClosed("the gate was closed")
+                raise StreamClosedError("the gate was closed")
             if link is None:
-                raise NotSubscribed
+                raise NotSubscribedError
             self._sending += 1
             return link
 
@@ -345,17 +350,17 @@ class Gate(PullSource):
 
     def _refuse_to_block(self, link: Demand) -> None:
         if running_loop() is not None:
-            raise WouldBlock(
+            raise WouldBlockError(
                 "no credit is free, and waiting here would stop the event loop: "
                 "use `await asend(event)`, or `try_send(event)`"
             )
         if link.credit.is_inside(threading.get_ident()):
-            raise WouldBlock(
+            raise WouldBlockError(
                 "no credit is free, and this is the stream's own on_next, which must "
                 "return before any comes home: use `try_send(event)`"
             )
         if link.clock.must_not_wait():
-            raise WouldBlock(
+            raise WouldBlockError(
                 "no credit is free, and waiting here would stop the stream's "
                 "scheduler: use `try_send(event)`, or send from another thread"
             )

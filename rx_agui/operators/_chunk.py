@@ -22,9 +22,9 @@ from rx_agui.clock import Timer
 from rx_agui.codecs.payload import crc32
 from rx_agui.engine import Errors, Operator, Stage, Subscription, as_frame, lift
 from rx_agui.errors import (
-    Corrupt,
-    Incomplete,
-    PayloadTooLarge,
+    CorruptError,
+    IncompleteError,
+    PayloadTooLargeError,
     StreamError,
     require_at_least,
     require_positive,
@@ -90,7 +90,7 @@ def reassemble(
         timeout: Seconds in which a payload must become whole.
         max_partials: Payloads that may be incomplete at the same time.
         errors: Told of payloads that never became whole (Incomplete), grew too large
-            (PayloadTooLarge) or contradict themselves (Corrupt); the others go on.
+            (PayloadTooLargeError) or contradict themselves (Corrupt); the others go on.
             Without it such a payload ends the stream.
         scheduler: Whose time to use. The default is the subscription's.
 
@@ -256,7 +256,7 @@ class _Reassemble(Stage):
             return
         if self._size + len(piece.data) > self._max_size:
             what = f"payload {piece.sequence_num}, with all that is incomplete,"
-            self._lose(key, "too_large", PayloadTooLarge(what, self._max_size))
+            self._lose(key, "too_large", PayloadTooLargeError(what, self._max_size))
             return
         partial.pieces[piece.chunk_index] = piece
         partial.size += len(piece.data)
@@ -271,7 +271,9 @@ class _Reassemble(Stage):
         pieces = [partial.pieces[index] for index in range(key[1])]
         if len({(p.events, p.encoding, p.numbers) for p in pieces}) > 1:
             self.count_drop("invalid", partial.events)
-            self.refuse(Corrupt(f"payload {key[0]}: its pieces contradict each other"))
+            self.refuse(
+                CorruptError(f"payload {key[0]}: its pieces contradict each other")
+            )
             return
         # The other pieces were stored on purpose, and gave their credit back.
         frame = as_frame(
@@ -298,7 +300,7 @@ class _Reassemble(Stage):
 
     def _give_up(self, key: Key) -> None:
         received = len(self._partials[key].pieces)
-        self._lose(key, "incomplete", Incomplete(key[0], received, key[1]))
+        self._lose(key, "incomplete", IncompleteError(key[0], received, key[1]))
 
     def _lose(self, key: Key, reason: str, error: StreamError) -> None:
         self.count_drop(reason, self._settle(key).events)
@@ -314,7 +316,7 @@ class _Reassemble(Stage):
 
     def finish(self, error: Exception | None) -> None:
         lost = [
-            Incomplete(key[0], len(partial.pieces), key[1])
+            IncompleteError(key[0], len(partial.pieces), key[1])
             for key, partial in self._partials.items()
         ]
         self._drop_partials("incomplete")

@@ -14,9 +14,9 @@ released (it went well) or released with an error (it failed). The error goes no
 further up, so the stream survives the write that failed. What happens to what:
 
     a payload whose write failed            given up, and told as Lost: never sent twice
-    one the sink says was NotSent           tried again, in its place, up to `attempts`
+    one the sink says was NotSentError           tried again, in its place, up to `attempts`
     what was let in before, while open      waits here, within the credit it holds
-    what producers send meanwhile           is refused (CircuitOpen), or waits for credit
+    what producers send meanwhile           is refused (CircuitOpenError), or waits for credit
     and with a fallback                     goes there
 """
 
@@ -36,10 +36,10 @@ from rx_agui.backoff import Backoff, as_backoff
 from rx_agui.clock import Timer
 from rx_agui.engine import Errors, Operator, Stage, Subscription, lift
 from rx_agui.errors import (
-    CircuitOpen,
+    CircuitOpenError,
     ConfigError,
-    Lost,
-    NotSent,
+    LostError,
+    NotSentError,
     ProcessingError,
     StreamError,
     require_one_of,
@@ -62,7 +62,7 @@ WAIT_IN_OPEN: Final = Backoff(1.0, most=60.0)
 BETWEEN_ATTEMPTS: Final = Backoff(0.1, most=5.0)
 
 #: Errors which say that nothing of a payload has gone out.
-_NOT_SENT: Final = (NotSent, ConnectionRefusedError)
+_NOT_SENT: Final = (NotSentError, ConnectionRefusedError)
 
 Fallback = ObserverBase[Any] | Callable[[Any], object] | None
 
@@ -123,20 +123,20 @@ def circuit_breaker(
         wait_in_open: Seconds to leave the sink alone; a Backoff waits longer each time
             in a row, a number always the same.
         permitted_calls_in_half_open: Calls by which the sink shows that it is well.
-        when_open: What producers see: "refuse", CircuitOpen at whoever sends through a
+        when_open: What producers see: "refuse", CircuitOpenError at whoever sends through a
             Gate; or "wait", until there is credit. Sources that are pulled always wait.
         fallback: What gets the payloads instead, while open: an observer's `on_next`,
             or a function. Then nobody waits and nobody is refused.
         attempts: How often a payload is tried that the sink says was not sent: by
-            NotSent or ConnectionRefusedError. Of any other error nobody knows whether
+            NotSentError or ConnectionRefusedError. Of any other error nobody knows whether
             the reader has the bytes, and an event that comes twice is text that is
             wrong; so there is no second attempt.
         backoff: Seconds between such attempts. What comes behind waits as well.
         ignore: Errors that count neither way: the payload's fault, not the sink's.
         buffer_size: Payloads that may wait here. Credit bounds them before that, where
             there is a `flow_control`; where not, the newest is dropped.
-        name: What telemetry and CircuitOpen call it.
-        errors: Told of each `Lost` payload, of CircuitOpen for one that found no place
+        name: What telemetry and CircuitOpenError call it.
+        errors: Told of each `LostError` payload, of CircuitOpenError for one that found no place
             here, of ProcessingError if the fallback raises. Without it the log is told,
             and the stream goes on: not as with other operators, since to survive these
             is what this one is for.
@@ -377,7 +377,7 @@ class _CircuitBreaker(Stage):
         if self._is_cut or self._under_way.pop(call.order, None) is None:
             return
         now = self.subscription.clock.now()
-        came_back = isinstance(error, NotSent) and not error.tried
+        came_back = isinstance(error, NotSentError) and not error.tried
         if came_back or isinstance(error, self._ignore):
             self._circuit.ignore(call.era)
             call.tries -= came_back
@@ -405,7 +405,7 @@ class _CircuitBreaker(Stage):
         for call in reversed(returned):
             if call.order < self._delivered:
                 # Its place has gone: a reader would apply it in the wrong order.
-                self._give_up(call, NotSent("it was overtaken"))
+                self._give_up(call, NotSentError("it was overtaken"))
             elif call.tries < self._attempts:
                 self._queue.appendleft(call)
             else:
@@ -424,7 +424,7 @@ class _CircuitBreaker(Stage):
         self.count_drop("write_failed", call.events)
         call.done(cause)
         call.permit.release()
-        self._complain(Lost(call.events, *call.numbers, cause))
+        self._complain(LostError(call.events, *call.numbers, cause))
 
     def _turn_away(self, call: _Call) -> None:
         """There is no place left to wait in."""
@@ -478,8 +478,8 @@ class _CircuitBreaker(Stage):
             self._circuit.waited()
             self._go_on()
 
-    def _refusal(self) -> CircuitOpen:
-        return CircuitOpen(
+    def _refusal(self) -> CircuitOpenError:
+        return CircuitOpenError(
             self._circuit.retry_in(self.subscription.clock.now()), self._name
         )
 

@@ -23,8 +23,8 @@ from rx_agui.engine import Errors, Operator, Stage, Subscription, lift
 from rx_agui.errors import (
     CompressionError,
     ConfigError,
-    Corrupt,
-    MissingExtra,
+    CorruptError,
+    MissingExtraError,
     PayloadError,
     WireError,
     require_at_least,
@@ -78,7 +78,7 @@ def compress(
 
     Raises:
         ConfigError: A setting makes no sense.
-        MissingExtra: zstd is not installed.
+        MissingExtraError: zstd is not installed.
     """
     require_one_of(tuple(ALGORITHMS), algorithm=algorithm)
     require_at_least(0, min_size=min_size)
@@ -322,7 +322,7 @@ class _Decompress(Stage):
             if frame.encoding != IDENTITY:
                 frame = _unpacked(frame, self._max_size)
             _check(frame)
-        except (PayloadError, MissingExtra) as error:
+        except (PayloadError, MissingExtraError) as error:
             self.count_drop("invalid", frame.events)
             self.refuse(error)
             return
@@ -337,11 +337,11 @@ def _unpacked(frame: Frame, max_size: int) -> Frame:
         raise WireError(f"encoding {frame.encoding!r} is not one of {known}")
     try:
         data = codec.unpack(frame.data, max_size)
-    except (PayloadError, MissingExtra):
+    except (PayloadError, MissingExtraError):
         raise
     except Exception as error:
         size = len(frame.data)
-        raise Corrupt(
+        raise CorruptError(
             f"{size} bytes do not decompress as {frame.encoding}: {error}"
         ) from error
     whole = frame.copy(data=data)
@@ -354,9 +354,9 @@ def _check(frame: Frame) -> None:
     if frame.crc32 is not None:
         is_now = crc32(frame.data)
         if is_now != frame.crc32:
-            raise Corrupt(f"crc32 is {is_now:08x}, {frame.crc32:08x} was sent")
+            raise CorruptError(f"crc32 is {is_now:08x}, {frame.crc32:08x} was sent")
     lines = frame.data.count(b"\n") + 1
     if lines != frame.events:
-        raise Corrupt(f"{lines} events came, {frame.events} were sent")
+        raise CorruptError(f"{lines} events came, {frame.events} were sent")
     if frame.numbers is not None and len(frame.numbers) != lines:
-        raise Corrupt(f"{lines} events came with {len(frame.numbers)} numbers")
+        raise CorruptError(f"{lines} events came with {len(frame.numbers)} numbers")

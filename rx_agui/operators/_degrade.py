@@ -38,7 +38,7 @@ from rx_agui.clock import Timer
 from rx_agui.engine import BatchSink, Errors, Operator, Stage, Subscription, lift
 from rx_agui.errors import (
     ConfigError,
-    Overloaded,
+    OverloadedError,
     require_positive,
 )
 from rx_agui.flow import AdmissionBlock, Credit
@@ -332,9 +332,9 @@ class _Degrade(Stage):
             folded = cast(BatchSink, batch_sink)
             entrance.reroute(_Ahead(self, folded) if self._sheds else folded)
 
-    def _refusal(self) -> Overloaded:
+    def _refusal(self) -> OverloadedError:
         first = self._samples[0][0] if self._samples else self.subscription.clock.now()
-        return Overloaded(self.subscription.clock.now() - first)
+        return OverloadedError(self.subscription.clock.now() - first)
 
     @property
     def levels(self) -> dict[str, int]:

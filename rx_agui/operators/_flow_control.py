@@ -31,10 +31,10 @@ from rx_agui.engine import (
     lift,
 )
 from rx_agui.errors import (
-    BackpressureTimeout,
-    CircuitOpen,
-    Overflow,
-    Overloaded,
+    BackpressureTimeoutError,
+    BufferOverflowError,
+    CircuitOpenError,
+    OverloadedError,
     StreamError,
     require_one_of,
     require_positive,
@@ -60,9 +60,9 @@ OVERFLOWS: Final = (
 
 #: Why an event is dropped whose sender is told so.
 REASONS: Final[dict[type, str]] = {
-    BackpressureTimeout: "backpressure_timeout",
-    CircuitOpen: "circuit_open",
-    Overloaded: "overloaded",
+    BackpressureTimeoutError: "backpressure_timeout",
+    CircuitOpenError: "circuit_open",
+    OverloadedError: "overloaded",
 }
 
 
@@ -104,7 +104,7 @@ def flow_control(
             is full of what cannot merge: as "wait".
         errors: Told of events that could not be encoded or let in; the stream goes
             on without them. Without it, a ValidationError or Overflow ends the
-            stream behind what was let in, and BackpressureTimeout, CircuitOpen and
+            stream behind what was let in, and BackpressureTimeoutError, CircuitOpenError and
             Overloaded are raised out of `on_next` at whoever sends, who may send again.
         scheduler: Whose time to use. The default is the subscription's.
 
@@ -272,12 +272,12 @@ class WindowedHead(HeadSubscriber):
         try:
             if not self._takes(frame):
                 return
-        except (BackpressureTimeout, CircuitOpen, Overloaded) as error:
+        except (BackpressureTimeoutError, CircuitOpenError, OverloadedError) as error:
             self._lose(REASONS[type(error)], frame, error)
             if self._stage.tell is None:
                 raise
             self._stage.tell(error)
-        except Overflow as error:
+        except BufferOverflowError as error:
             self._lose("refused", frame, error)
             self._stage.answer(error)
         except Exception:
@@ -293,7 +293,7 @@ class WindowedHead(HeadSubscriber):
             return True
         try:
             return self._has_room_for(frame)
-        except Overflow:
+        except BufferOverflowError:
             if not self._conflates or self._may_not_wait():
                 raise
             self.credit.wait(self.timeout, frame)
@@ -399,7 +399,7 @@ class WindowedHead(HeadSubscriber):
         """
         try:
             has_room = self._has_room_for(prepared)
-        except Overflow:
+        except BufferOverflowError:
             if self._conflates:
                 return False
             raise
@@ -450,12 +450,12 @@ class WindowedHead(HeadSubscriber):
             if isinstance(queue, MergingQueue):
                 merged = queue.append(frame, room=not is_full)
                 if merged is None:
-                    raise Overflow(self._limit)
+                    raise BufferOverflowError(self._limit)
                 self._merged += merged
             else:
                 if is_full:
                     if self._overflow in ("wait", "error"):
-                        raise Overflow(self._limit)
+                        raise BufferOverflowError(self._limit)
                     drops_newest = self._overflow == "drop_newest"
                     dropped = frame if drops_newest else queue.popleft()
                 if dropped is not frame:

@@ -25,10 +25,10 @@ from rx_agui.clock import Timer
 from rx_agui.engine import Errors, Operator, Stage, Subscription, lift
 from rx_agui.errors import (
     ConfigError,
-    Corrupt,
-    Duplicate,
-    Gap,
-    Late,
+    CorruptError,
+    DuplicateError,
+    GapError,
+    LateError,
     ProcessingError,
     StreamError,
     require_at_least,
@@ -231,7 +231,9 @@ class _Reorder(Stage):
         if frame.last < self.expected:
             late = any(frame.last in gap for gap in self._gaps)
             self.count_drop("late" if late else "duplicate", frame.events)
-            self.dropped_as(Late(frame.last) if late else Duplicate(frame.last))
+            self.dropped_as(
+                LateError(frame.last) if late else DuplicateError(frame.last)
+            )
         elif frame.first <= self.expected:
             self._send(frame)
             self._send_held()
@@ -256,7 +258,7 @@ class _Reorder(Stage):
             # Two connections cut their batches differently: the longer has all of it.
             if frame.last <= known.frame.last:
                 self.count_drop("duplicate", frame.events)
-                self.dropped_as(Duplicate(frame.last))
+                self.dropped_as(DuplicateError(frame.last))
                 return
             self.count_drop("duplicate", known.frame.events)
             self._take(frame.first)
@@ -284,7 +286,7 @@ class _Reorder(Stage):
             lines, numbers = len(frame.lines()), len(frame.line_numbers())
             if lines != numbers:
                 self.count_drop("invalid", frame.events)
-                self.refuse(Corrupt(f"{lines} events came with {numbers} numbers"))
+                self.refuse(CorruptError(f"{lines} events came with {numbers} numbers"))
                 return
             frame = _behind(frame, self.expected, self)
         self.expected = frame.last + 1
@@ -296,7 +298,7 @@ class _Reorder(Stage):
             frame, since, credit = self._take(first)
             if frame.last < self.expected:  # it came by another way meanwhile
                 self.count_drop("duplicate", frame.events)
-                self.dropped_as(Duplicate(frame.last))
+                self.dropped_as(DuplicateError(frame.last))
                 continue
             held = self.subscription.clock.now() - since
             if self.subscription.watch is not None:
@@ -352,9 +354,9 @@ class _Reorder(Stage):
         else:
             self._send_held()
 
-    def _skip_gap(self) -> Gap:
+    def _skip_gap(self) -> GapError:
         first = min(self._held)
-        gap = Gap(self.expected, first - 1)
+        gap = GapError(self.expected, first - 1)
         self.count("sequence.gaps", 1)
         self.count("errors", 1, type(gap).__qualname__)
         self._gaps.append(range(gap.first, gap.last + 1))

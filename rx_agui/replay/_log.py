@@ -54,8 +54,8 @@ class ReplayLog(Protocol):
         Raises:
             ReplayError: It does not follow on the last one, has no number, or is
                 compressed.
-            StreamClosed: The stream was closed.
-            UnknownStream: Nobody has opened it, or it is too long ago.
+            StreamClosedError: The stream was closed.
+            UnknownStreamError: Nobody has opened it, or it is too long ago.
         """
 
     async def close(self, stream: str) -> None:
@@ -66,7 +66,7 @@ class ReplayLog(Protocol):
 
         For a run that failed before its first event: it was answered with a status of
         its own, and the same request may be made again. Readers of its tail get
-        `UnknownStream`. Nothing happens if nobody knows it.
+        `UnknownStreamError`. Nothing happens if nobody knows it.
         """
 
     async def position(self, stream: str) -> Position | None:
@@ -83,7 +83,7 @@ class ReplayLog(Protocol):
             Trimmed: The log no longer reaches back that far, or not yet that far
                 forward (`after` is of another run of the same name), or a reader was so
                 slow that it was overtaken.
-            UnknownStream: Nobody has opened it, or it is too long ago.
+            UnknownStreamError: Nobody has opened it, or it is too long ago.
         """
 
     async def prelude(self, stream: str) -> Frame:
@@ -96,5 +96,5 @@ class ReplayLog(Protocol):
         and the tail behind it.
 
         Raises:
-            UnknownStream: Nobody has opened it, or it is too long ago.
+            UnknownStreamError: Nobody has opened it, or it is too long ago.
         """

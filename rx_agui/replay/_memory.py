@@ -27,9 +27,9 @@ from types import TracebackType
 from rx_agui.agui.catch_up import prelude_lines
 from rx_agui.agui.reducer import Reducer
 from rx_agui.errors import (
-    StreamClosed,
-    Trimmed,
-    UnknownStream,
+    StreamClosedError,
+    TrimmedError,
+    UnknownStreamError,
     require_positive,
     require_whole,
 )
@@ -63,7 +63,7 @@ class LogStats:
         appended: Events that ever came.
         trimmed: Events that were given up for the bounds of their stream or of the log.
         forgotten: Streams that were dropped as a whole.
-        overtaken: Readers that were told `Trimmed`.
+        overtaken: Readers that were told `TrimmedError`.
     """
 
     streams: int
@@ -164,15 +164,15 @@ class MemoryLog:
         """Keep a numbered payload; see `ReplayLog.append`.
 
         Raises:
-            UnknownStream: Nobody has opened it, or it was closed and is dropped.
-            StreamClosed: It was closed.
+            UnknownStreamError: Nobody has opened it, or it was closed and is dropped.
+            StreamClosedError: It was closed.
             ReplayError: The payload does not follow on the last one, has no number, or
                 is compressed.
         """
         with self._lock:
             kept_here = self._known(stream)
             if kept_here.finished:
-                raise StreamClosed(f"stream {stream!r} was closed")
+                raise StreamClosedError(f"stream {stream!r} was closed")
             payload = to_stored(stream, frame, kept_here.last)
             now = self._clock()
             kept_here.add(payload, now)
@@ -191,7 +191,7 @@ class MemoryLog:
         """No more will come; see `ReplayLog.close`. Twice is once.
 
         Raises:
-            UnknownStream: Nobody has opened it, or it was closed and is dropped.
+            UnknownStreamError: Nobody has opened it, or it was closed and is dropped.
         """
         with self._lock:
             closing = self._known(stream)
@@ -283,7 +283,7 @@ class MemoryLog:
     def _known(self, stream: str) -> _Stream:
         known = self._streams.get(stream)
         if known is None:
-            raise UnknownStream(stream)
+            raise UnknownStreamError(stream)
         return known
 
     def _trim(self, stream: _Stream, now: float) -> None:
@@ -375,7 +375,7 @@ class Tail:
         stream = self._stream
         if stream is None:
             self._done = True
-            raise UnknownStream(self._name)
+            raise UnknownStreamError(self._name)
         while True:
             with self._log._lock:
                 frame = self._next(stream)
@@ -414,7 +414,7 @@ class Tail:
         after = self._after
         if stream.gone:
             self._done = True
-            raise UnknownStream(self._name)
+            raise UnknownStreamError(self._name)
         if self._at < 0:
             if after > stream.last or after < stream.lost:
                 self._overtaken(stream)
@@ -431,7 +431,7 @@ class Tail:
     def _overtaken(self, stream: _Stream) -> None:
         self._done = True
         self._log._overtaken += 1
-        raise Trimmed(self._name, self._after, stream.position().first)
+        raise TrimmedError(self._name, self._after, stream.position().first)
 
 
 class _Stream:

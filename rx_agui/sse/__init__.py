@@ -4,6 +4,7 @@ agui     one AG-UI event object per `data:` line; any AG-UI client reads it
 chunk    compressed or cut payloads under `event: chunk`; our clients read it
 """
 
+from rx_agui.deprecation import aliases
 from rx_agui.sse._format import comment, format_frame, format_sse_chunk, write_sse_chunk
 from rx_agui.sse._parse import Message, Parser, read_chunk
 
@@ -16,3 +17,8 @@ __all__ = [
     "read_chunk",
     "write_sse_chunk",
 ]
+
+__getattr__ = aliases(
+    __name__,
+    {"Finding": "rx_agui.lint:Finding", "lint": "rx_agui.lint:lint"},
+)

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from rx_agui.errors import PayloadTooLarge, WireError, require_positive
+from rx_agui.errors import PayloadTooLargeError, WireError, require_positive
 from rx_agui.frame import StreamChunk
 
 __all__ = ["Message", "Parser", "read_chunk"]
@@ -80,13 +80,13 @@ class Parser:
         self._event = ""
         self._id: str | None = None
         self._retry: int | None = None
-        self._error: PayloadTooLarge | None = None
+        self._error: PayloadTooLargeError | None = None
 
     def feed(self, data: bytes) -> list[Message]:
         """The messages that `data` completes.
 
         Raises:
-            PayloadTooLarge: A block exceeds `max_size`. The parser is spent. Messages
+            PayloadTooLargeError: A block exceeds `max_size`. The parser is spent. Messages
                 that came before the block are handed out first, and this is raised
                 by the next call.
         """
@@ -106,7 +106,7 @@ class Parser:
                 else:
                     self._dispatch(messages)
             self._check_size(self._rest_size)
-        except PayloadTooLarge as error:
+        except PayloadTooLargeError as error:
             self._error = error
             if not messages:
                 raise
@@ -168,7 +168,7 @@ class Parser:
         # What is asked of a whole line is asked of its pieces, so that it does not
         # matter where the network cut.
         if self._data_size + more > self._max_size:
-            raise PayloadTooLarge("an unfinished event", self._max_size)
+            raise PayloadTooLargeError("an unfinished event", self._max_size)
 
     @property
     def is_between_messages(self) -> bool:

@@ -22,7 +22,7 @@ from reactivex.scheduler import CurrentThreadScheduler
 
 from rx_agui.clock import running_loop
 from rx_agui.engine import Attended
-from rx_agui.errors import AlreadySubscribed, ProcessingError, StreamError
+from rx_agui.errors import AlreadySubscribedError, ProcessingError, StreamError
 from rx_agui.flow import NO_PERMIT, Permit
 from rx_agui.frame import StreamChunk
 from rx_agui.stream._outbox import ChunkBuffer
@@ -34,7 +34,7 @@ class Chunks(Attended[StreamChunk]):
     """The chunks of one EventStream, for one reader at a time.
 
     A reader that leaves (`break`, `dispose`, `close`) has had what it took; the next
-    one goes on behind that. A second one at the same time gets AlreadySubscribed.
+    one goes on behind that. A second one at the same time gets AlreadySubscribedError.
     """
 
     def __init__(self, outbox: ChunkBuffer) -> None:
@@ -82,7 +82,7 @@ class Chunks(Attended[StreamChunk]):
         pusher = _Pusher(self._outbox, observer)
         try:
             self._outbox.attach(pusher)
-        except AlreadySubscribed as error:
+        except AlreadySubscribedError as error:
             observer.on_error(error)
             return Disposable()
         # By way of RxPY's trampoline, so that whoever subscribes has something to

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rx_agui.engine import Errors, Operator, Stage, Subscription, lift
-from rx_agui.errors import Overflow
+from rx_agui.errors import BufferOverflowError
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.frame import Frame
 from rx_agui.operators._flow_control import WindowedHead, _FlowControl
@@ -188,7 +188,7 @@ class _Buffered(WindowedHead):
         if not self._may_not_wait():
             self._places.wait(self.timeout, frame)
         elif not self._places.acquire():
-            raise Overflow(self._limit)
+            raise BufferOverflowError(self._limit)
         return True
 
     def admit_many(self, events: list[Any]) -> int:
@@ -196,7 +196,7 @@ class _Buffered(WindowedHead):
 
     def _has_room_for(self, prepared: Any) -> bool:
         if not self._places.acquire():
-            raise Overflow(self._limit)
+            raise BufferOverflowError(self._limit)
         self.admit(prepared)
         return False
 

@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from rx_agui.engine import Operator, Sink, Stage, Subscription, lift
-from rx_agui.errors import AlreadySubscribed, NotSent
+from rx_agui.errors import AlreadySubscribedError, NotSentError
 from rx_agui.flow import AckPermit, Permit
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.probe import OperatorCounters, PayloadTrace, StreamObservation
@@ -139,14 +139,16 @@ class ChunkBuffer(Sink):
         """Somebody begins to read, or goes on.
 
         Raises:
-            AlreadySubscribed: Somebody else does.
+            AlreadySubscribedError: Somebody else does.
         """
         if self._reader is reader:
             return
         self.see_who_left()
         with self._mutex:
             if self._reader not in (None, reader):
-                raise AlreadySubscribed("an EventStream", "use Hub for more viewers")
+                raise AlreadySubscribedError(
+                    "an EventStream", "use Hub for more viewers"
+                )
             self._reader = reader
 
     def detach(self, reader: Reader) -> None:
@@ -237,7 +239,7 @@ class ChunkBuffer(Sink):
             had_no_room, self._was_full = self._was_full, False
             self.tally.count_drop("given_back", sum(map(_events_of, waiting)))
         for chunk in waiting:
-            chunk.permit.release(NotSent("the one before it failed", tried=False))
+            chunk.permit.release(NotSentError("the one before it failed", tried=False))
         if had_no_room:
             self.on_room()
 

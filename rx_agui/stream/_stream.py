@@ -32,15 +32,15 @@ from rx_agui.clock import Clock, Timer, clock_for, running_loop
 from rx_agui.config import StreamConfig
 from rx_agui.engine import Operator
 from rx_agui.errors import (
-    AlreadyStarted,
-    BackpressureTimeout,
+    AlreadyStartedError,
+    BackpressureTimeoutError,
     ConfigError,
-    DrainTimeout,
-    NotStarted,
-    StreamClosed,
+    DrainTimeoutError,
+    NotStartedError,
+    StreamClosedError,
     StreamError,
     ValidationError,
-    WouldBlock,
+    WouldBlockError,
 )
 from rx_agui.flow import Demand, Gate
 from rx_agui.metrics import BufferMetrics, StreamMeter, StreamMetrics
@@ -109,7 +109,7 @@ class EventStream:
 
     Raises:
         ConfigError: `number` is given, and the config does not ask for order.
-        MissingExtra: The algorithm is not installed.
+        MissingExtraError: The algorithm is not installed.
     """
 
     config: StreamConfig
@@ -144,7 +144,7 @@ class EventStream:
         self._is_started = False
         self._is_closing = False
         self._has_given_up = False
-        self._late: DrainTimeout | None = None
+        self._late: DrainTimeoutError | None = None
         self._clock: Clock = clock_for(scheduler)
         self._deadline: Timer | None = None
         self._subscription: DisposableBase | None = None
@@ -237,14 +237,14 @@ class EventStream:
         """Begin. On the event loop that runs here, if one does.
 
         Raises:
-            AlreadyStarted: It was called before.
-            StreamClosed: The stream was closed before it began.
+            AlreadyStartedError: It was called before.
+            StreamClosedError: The stream was closed before it began.
         """
         with self._mutex:
             if self._is_closing:
-                raise StreamClosed("the stream was closed before it began")
+                raise StreamClosedError("the stream was closed before it began")
             if self._is_started:
-                raise AlreadyStarted
+                raise AlreadyStartedError
             self._is_started = True
         self._clock = clock_for(self._scheduler)
         self._subscription = self._pipeline.subscribe(
@@ -276,14 +276,14 @@ class EventStream:
                 the config's `backpressure_timeout`.
 
         Raises:
-            BackpressureTimeout: The reader made no room in time; the event was not let
+            BackpressureTimeoutError: The reader made no room in time; the event was not let
                 in, and may be sent again.
-            CircuitOpen, Overloaded: The reader's writes keep failing, or it is too far
+            CircuitOpenError, Overloaded: The reader's writes keep failing, or it is too far
                 behind; the first says when to try again.
-            WouldBlock: There is no room, and this thread runs the event loop or reads
+            WouldBlockError: There is no room, and this thread runs the event loop or reads
                 this very stream. At once, whatever the timeout.
             ValidationError: The event cannot be encoded.
-            NotStarted, StreamClosed: It has not begun, or has ended.
+            NotStartedError, StreamClosedError: It has not begun, or has ended.
         """
         try:
             self._gate.send(event, timeout)
@@ -302,8 +302,8 @@ class EventStream:
         Cancelling gives back what was granted meanwhile, so `asyncio.timeout` bounds it.
 
         Raises:
-            WouldBlock: There is no room, and this task reads this very stream.
-            ValidationError, NotStarted, StreamClosed: As `send`.
+            WouldBlockError: There is no room, and this task reads this very stream.
+            ValidationError, NotStartedError, StreamClosedError: As `send`.
         """
         try:
             await self._gate.asend(event)
@@ -315,7 +315,7 @@ class EventStream:
         """Let an event in if there is room now. Whether there was.
 
         Raises:
-            ValidationError, NotStarted, StreamClosed: As `send`.
+            ValidationError, NotStartedError, StreamClosedError: As `send`.
         """
         try:
             return self._gate.try_send(event)
@@ -326,14 +326,18 @@ class EventStream:
     def _refusal(self, error: Exception) -> Exception:
         """What to raise at a sender, in the words of a stream."""
         if not self._is_started and not self._is_closing:
-            return NotStarted()
-        if isinstance(error, StreamClosed):
-            return StreamClosed("the stream was closed") if self._is_closing else error
-        if isinstance(error, ValidationError | BackpressureTimeout):
+            return NotStartedError()
+        if isinstance(error, StreamClosedError):
+            return (
+                StreamClosedError("the stream was closed")
+                if self._is_closing
+                else error
+            )
+        if isinstance(error, ValidationError | BackpressureTimeoutError):
             self._log.error(error)
         if isinstance(error, StreamError):
             return error
-        ended = StreamClosed(
+        ended = StreamClosedError(
             f"the stream has ended, since its reader failed: {error!r}"
         )
         ended.__cause__ = error
@@ -347,10 +351,10 @@ class EventStream:
         Before there is a reader, chunks wait, up to `chunk_buffer_size`; then payloads
         do, then events, then senders. So does a reader that is slow make senders slow.
         One that leaves has had what it took, and the next goes on behind that; a second
-        at the same time gets AlreadySubscribed.
+        at the same time gets AlreadySubscribedError.
 
         Errors:
-            What ended the stream; DrainTimeout or StreamClosed if it was closed before
+            What ended the stream; DrainTimeoutError or StreamClosedError if it was closed before
             everything was read.
         """
         return Chunks(self._outbox)
@@ -454,7 +458,7 @@ class EventStream:
             drain: False drops what has not been read, and tells the reader.
 
         Raises:
-            DrainTimeout: The deadline passed; it says how many events were lost. Once.
+            DrainTimeoutError: The deadline passed; it says how many events were lost. Once.
         """
         self._begin_to_close(drain)
         if self._may_wait():
@@ -481,7 +485,7 @@ class EventStream:
         self._outbox.see_who_left()
         if not drain:
             self._give_up(
-                lambda _: StreamClosed("the stream was closed before all was read")
+                lambda _: StreamClosedError("the stream was closed before all was read")
             )
             return
         with self._mutex:
@@ -506,8 +510,8 @@ class EventStream:
         inside = link is not None and link.credit.is_inside(thread)
         return not inside and not self._outbox.is_read_by(thread)
 
-    def _lateness(self, lost: int) -> DrainTimeout:
-        return DrainTimeout(lost, self.config.drain_timeout)
+    def _lateness(self, lost: int) -> DrainTimeoutError:
+        return DrainTimeoutError(lost, self.config.drain_timeout)
 
     def _give_up(self, say: Callable[[int], StreamError]) -> None:
         """Drop what has not been read, and count it."""
@@ -517,7 +521,7 @@ class EventStream:
             self._has_given_up = True
         lost = self._ledger.accepted - self._outbox.freeze() - self._dropped()
         error = say(lost)
-        if isinstance(error, DrainTimeout) and lost:
+        if isinstance(error, DrainTimeoutError) and lost:
             self._late = error
         if lost:
             self._log.say(logging.WARNING, "drain", "%s", error)
@@ -578,7 +582,7 @@ class EventStream:
         """Close. If the block raised, wait only if there is somebody who reads."""
         try:
             self.close(drain=error is None or self._outbox.is_read)
-        except DrainTimeout:
+        except DrainTimeoutError:
             if error is None:
                 raise  # else the log has it, and what the block raised says more
 
@@ -595,7 +599,7 @@ class EventStream:
         """As without `async`."""
         try:
             await self.aclose(drain=error is None or self._outbox.is_read)
-        except DrainTimeout:
+        except DrainTimeoutError:
             if error is None:
                 raise
 
@@ -611,7 +615,7 @@ class _Door(Gate):
 
     async def await_credit(self, link: Demand, prepared: Any) -> None:
         if self._outbox.is_read_by(threading.get_ident()):
-            raise WouldBlock(
+            raise WouldBlockError(
                 "no room, and this task reads the stream: send from another task"
             )
         stall = link.clock.after(self._patience, self._say_stalled)

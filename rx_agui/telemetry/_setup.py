@@ -8,7 +8,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Final, Literal
 
-from rx_agui.errors import MissingExtra, require_one_of, require_positive
+from rx_agui.errors import MissingExtraError, require_one_of, require_positive
 
 __all__ = ["RxAguiInstrumentor", "setup_otlp"]
 
@@ -48,7 +48,7 @@ def setup_otlp(
         nothing.
 
     Raises:
-        MissingExtra: The SDK or the exporter is not installed.
+        MissingExtraError: The SDK or the exporter is not installed.
         ConfigError: The protocol is neither, or the interval is not positive.
     """
     require_positive(metric_interval=metric_interval)
@@ -68,7 +68,7 @@ def setup_otlp(
             signal: _exporter(signal, protocols[signal], endpoint) for signal in ours
         }
     except ImportError as error:
-        raise MissingExtra(
+        raise MissingExtraError(
             "setup_otlp", "opentelemetry-sdk and opentelemetry-exporter-otlp", "otel"
         ) from error
     resource = Resource.create()

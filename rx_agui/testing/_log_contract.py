@@ -21,7 +21,12 @@ from typing import Final
 
 import orjson
 
-from rx_agui.errors import ReplayError, StreamClosed, Trimmed, UnknownStream
+from rx_agui.errors import (
+    ReplayError,
+    StreamClosedError,
+    TrimmedError,
+    UnknownStreamError,
+)
 from rx_agui.flow import Credit, Permit
 from rx_agui.frame import Frame
 from rx_agui.replay import ReplayLog, join
@@ -176,7 +181,7 @@ async def what_was_trimmed_is_told(candidate: LogCandidate) -> None:
         got = await _numbers(log.tail("run", place.first - 1))
         assert got == [*range(place.first, 51)], f"what is kept came as {got}"
         for after in (0, place.first - 2):
-            with suppress(Trimmed):
+            with suppress(TrimmedError):
                 got = await _numbers(log.tail("run", after))
                 raise AssertionError(f"behind {after}, which is gone, came {got}")
 
@@ -193,7 +198,7 @@ async def a_reader_that_is_overtaken_is_told(candidate: LogCandidate) -> None:
             while (frame := await anext(tail, None)) is not None:
                 got.append(frame.last)
             raise AssertionError(f"nobody told it that it got only {got}")
-        except Trimmed:
+        except TrimmedError:
             pass
         assert got == [*range(1, len(got) + 1)], f"it got {got} before it was told"
 
@@ -228,7 +233,7 @@ async def a_cursor_beyond_the_end_is_told(candidate: LogCandidate) -> None:
         await log.close("run")
         try:
             got = await reader
-        except Trimmed:
+        except TrimmedError:
             return
         raise AssertionError(f"behind 7 of 3 came {got}, and what is between is lost")
 
@@ -251,7 +256,7 @@ async def closing_ends_readers_behind_the_last_event(candidate: LogCandidate) ->
         assert place == (1, 3, True), f"its position is {place}"
         try:
             await log.append("run", _payload(4))
-        except StreamClosed:
+        except StreamClosedError:
             return
         raise AssertionError("it took an event behind its end")
 
@@ -269,7 +274,7 @@ async def a_stream_nobody_opened_is_told(candidate: LogCandidate) -> None:
         }
         answers = await asyncio.gather(*asked.values(), return_exceptions=True)
         for name, answer in zip(asked, answers, strict=True):
-            assert isinstance(answer, UnknownStream), f"{name} gave {answer!r}"
+            assert isinstance(answer, UnknownStreamError), f"{name} gave {answer!r}"
 
 
 @_rule
@@ -280,7 +285,7 @@ async def a_forgotten_stream_may_be_opened_again(candidate: LogCandidate) -> Non
         reader = asyncio.create_task(_numbers(log.tail("run")))
         await asyncio.sleep(0)
         await log.forget("run")
-        with suppress(UnknownStream):
+        with suppress(UnknownStreamError):
             got = await reader
             raise AssertionError(f"its reader ended as if that were all: {got}")
         assert await log.position("run") is None, "it is known still"

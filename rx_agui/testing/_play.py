@@ -18,7 +18,7 @@ from reactivex.disposable import Disposable
 from rx_agui import operators
 from rx_agui.agui.encoding import encode
 from rx_agui.backoff import Backoff
-from rx_agui.errors import NotSent, StreamError
+from rx_agui.errors import NotSentError, StreamError
 from rx_agui.flow import Credit, Gate, Permit, from_iterable
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.operators._compress import ALGORITHMS
@@ -388,7 +388,7 @@ _NOTED: Final[dict[str, Callable[[Played], str]]] = {
 }
 
 #: How the sink lets go of what it has.
-_FATES: Final = {"!": None, "#": StreamError("#"), "~": NotSent("~")}
+_FATES: Final = {"!": None, "#": StreamError("#"), "~": NotSentError("~")}
 
 #: What a setting may name.
 _FUNCTIONS: Final[dict[str, object]] = {

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rx_agui.codecs.http import CODINGS, encoder, negotiated, offered
-from rx_agui.errors import ConfigError, MissingExtra
+from rx_agui.errors import ConfigError, MissingExtraError
 from tests.support.by_hand import UNPACK
 
 ALL = tuple(CODINGS)
@@ -146,10 +146,10 @@ def test_what_is_not_installed_is_not_offered_and_not_to_be_had(
 
     assert offered(None) == ("gzip", "deflate")
     with pytest.raises(
-        MissingExtra, match=r'br needs brotli: pip install "rx-agui\[fast\]"'
+        MissingExtraError, match=r'br needs brotli: pip install "rx-agui\[fast\]"'
     ):
         offered(["gzip", "br"])
-    with pytest.raises(MissingExtra, match="zstd needs zstandard"):
+    with pytest.raises(MissingExtraError, match="zstd needs zstandard"):
         offered(["zstd"])
 
 

@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
-from rx_agui.errors import ConfigError, MissingExtra
+from rx_agui.errors import ConfigError, MissingExtraError
 from tests.benchmarks import GROWTHS, Measured, Row, bars, curves, markdown, table
 from tests.benchmarks._rows import figure
 
@@ -110,7 +110,7 @@ def bench(asked: Namespace) -> None:
             print(f"\n{group}")
         try:
             measured = row.measure()
-        except MissingExtra as missing:
+        except MissingExtraError as missing:
             print(f"  {'-':>12}  {row.what}: {missing}")
             continue
         found.append((row, measured))

@@ -24,7 +24,7 @@ from typing import Any
 
 from rx_agui.agui.encoding import encode
 from rx_agui.asgi import SSEResponse
-from rx_agui.errors import MissingExtra
+from rx_agui.errors import MissingExtraError
 from rx_agui.replay import MemoryLog
 from tests.benchmarks._fresh import NotToBeHad, fresh
 from tests.benchmarks._measure import Spread
@@ -51,14 +51,16 @@ def audience(readers: int = 1_000, coding: str = "gzip") -> Spread:
         coding: What they accept. sse-starlette has none.
 
     Raises:
-        MissingExtra: uvicorn or sse-starlette is not installed.
+        MissingExtraError: uvicorn or sse-starlette is not installed.
         NotToBeHad: This system does not allow so many sockets.
     """
     for module, extra in (("uvicorn", "serve"), ("sse_starlette", "bench")):
         try:
             __import__(module)
         except ImportError:
-            raise MissingExtra("this row", module.replace("_", "-"), extra) from None
+            raise MissingExtraError(
+                "this row", module.replace("_", "-"), extra
+            ) from None
     _allow(2 * readers + 100)
     return Spread.of(fresh(_served, readers, coding))
 

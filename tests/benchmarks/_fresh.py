@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import rx_agui
-from rx_agui.errors import MissingExtra
+from rx_agui.errors import MissingExtraError
 
 __all__ = ["NotToBeHad", "fresh", "peak", "resident"]
 
@@ -35,7 +35,7 @@ os._exit(0)
 """
 
 
-class NotToBeHad(MissingExtra):
+class NotToBeHad(MissingExtraError):
     """What a row needs is not on this machine, and is nothing that pip installs."""
 
     def __init__(self, what: str) -> None:

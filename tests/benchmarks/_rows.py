@@ -83,7 +83,7 @@ class Row:
         unit: "×", "µs", "B", "KB" or "MB".
         least, most: What was promised; one of them, or neither where it only informs.
             µs are for an idle core; see _core.
-        measure: Measures it. Raises MissingExtra where somebody else is not installed.
+        measure: Measures it. Raises MissingExtraError where somebody else is not installed.
     """
 
     group: str

@@ -17,7 +17,7 @@ from typing import Any
 from ag_ui.core import TextMessageContentEvent
 from ag_ui.encoder import EventEncoder
 
-from rx_agui.errors import MissingExtra
+from rx_agui.errors import MissingExtraError
 from rx_agui.flow import from_async_iterable
 from rx_agui.operators import batch, flow_control, sequence
 from rx_agui.writer import SSEWriter
@@ -35,7 +35,7 @@ class Server:
         try:
             import uvicorn
         except ImportError:
-            raise MissingExtra("this row", "uvicorn", "serve") from None
+            raise MissingExtraError("this row", "uvicorn", "serve") from None
         self._socket = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(app, log_level="warning", lifespan="off")
         self._server = uvicorn.Server(config)
@@ -94,7 +94,7 @@ def _starlette(events: Events) -> App:
     try:
         from starlette.responses import StreamingResponse
     except ImportError:
-        raise MissingExtra("this row", "starlette", "serve") from None
+        raise MissingExtraError("this row", "starlette", "serve") from None
     encoder = EventEncoder()
 
     async def body() -> AsyncIterator[str]:
@@ -112,7 +112,7 @@ def _sse_starlette(events: Events) -> App:
     try:
         from sse_starlette import EventSourceResponse
     except ImportError:
-        raise MissingExtra("this row", "sse-starlette", "bench") from None
+        raise MissingExtraError("this row", "sse-starlette", "bench") from None
 
     async def body() -> AsyncIterator[dict[str, str]]:
         number = 0
@@ -132,7 +132,7 @@ def _fastapi(events: Events) -> App:
         from fastapi import FastAPI
         from fastapi.sse import EventSourceResponse
     except ImportError:
-        raise MissingExtra("this row", "fastapi>=0.135", "bench") from None
+        raise MissingExtraError("this row", "fastapi>=0.135", "bench") from None
     app = FastAPI()
 
     @app.get("/run", response_class=EventSourceResponse)

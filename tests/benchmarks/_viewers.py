@@ -23,7 +23,7 @@ from typing import Any
 
 from rx_agui.agui.encoding import encode
 from rx_agui.asgi import SSEResponse
-from rx_agui.errors import MissingExtra
+from rx_agui.errors import MissingExtraError
 from rx_agui.replay import MemoryLog
 from tests.benchmarks._fresh import fresh, resident
 from tests.benchmarks._measure import Spread
@@ -100,7 +100,7 @@ def viewers(
             word was a keep-alive has let its compressor go, for the next group to use.
 
     Raises:
-        MissingExtra: Starlette is not installed, or memory is not told on this system.
+        MissingExtraError: Starlette is not installed, or memory is not told on this system.
     """
     resident()
     if kind == "bare":
@@ -210,7 +210,7 @@ def _streaming_response() -> Any:
     try:
         from starlette.responses import StreamingResponse
     except ImportError:
-        raise MissingExtra("this row", "starlette", "serve") from None
+        raise MissingExtraError("this row", "starlette", "serve") from None
     return StreamingResponse
 
 

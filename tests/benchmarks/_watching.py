@@ -13,7 +13,7 @@ from typing import Any
 
 from opentelemetry import trace
 
-from rx_agui.errors import MissingExtra
+from rx_agui.errors import MissingExtraError
 from rx_agui.telemetry import Telemetry
 from tests.benchmarks._measure import Run, Spread, in_turns
 from tests.benchmarks._pipelines import ours
@@ -30,7 +30,9 @@ try:
         SpanExportResult,
     )
 except ImportError:
-    raise MissingExtra("measuring telemetry", "opentelemetry-sdk", "otel") from None
+    raise MissingExtraError(
+        "measuring telemetry", "opentelemetry-sdk", "otel"
+    ) from None
 
 __all__ = ["Added", "Dropping", "Encoding", "metrics", "spans"]
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from rx_agui.errors import MissingExtra
+from rx_agui.errors import MissingExtraError
 from tests.benchmarks import worth_of_two_cores
 from tests.benchmarks.bounds import STRICT
 
@@ -14,7 +14,7 @@ from tests.benchmarks.bounds import STRICT
 def test_two_workers_on_two_cores() -> None:
     try:
         worth = worth_of_two_cores(1_400_000 if STRICT else 200_000)
-    except MissingExtra as missing:
+    except MissingExtraError as missing:
         pytest.skip(str(missing))
 
     print(f"two cores beside one: {worth}")
@@ -28,5 +28,5 @@ def test_two_workers_on_two_cores() -> None:
 def test_who_has_one_core_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
 
-    with pytest.raises(MissingExtra, match="this row needs two cores"):
+    with pytest.raises(MissingExtraError, match="this row needs two cores"):
         worth_of_two_cores()

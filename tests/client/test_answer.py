@@ -16,7 +16,7 @@ import pytest
 from rx_agui import Frame
 from rx_agui.client._answer import Answer, Cursor, split_id
 from rx_agui.codecs.decoders import decoder
-from rx_agui.errors import Corrupt, PayloadTooLarge, WireError
+from rx_agui.errors import CorruptError, PayloadTooLargeError, WireError
 from rx_agui.operators import chunk, compress
 from rx_agui.sse import format_sse_chunk
 
@@ -265,7 +265,9 @@ def test_who_may_come_back_has_an_id_of_a_stream_and_a_number(
 def test_a_prelude_without_an_end_meets_a_limit(answering: Answering) -> None:
     answer = answering(Cursor(), 1000, holds_back=True)
 
-    with pytest.raises(PayloadTooLarge, match="a prelude is larger than max_size=1000"):
+    with pytest.raises(
+        PayloadTooLargeError, match="a prelude is larger than max_size=1000"
+    ):
         list(answer.read(f"{A}\n\n".encode() * 30))
 
 
@@ -283,7 +285,7 @@ def test_a_prelude_in_one_payload_is_as_large_as_its_events(
 def test_a_bomb_in_a_payload_meets_a_limit(answering: Answering) -> None:
     answer = answering(Cursor(), 10_000)
 
-    with pytest.raises(PayloadTooLarge):
+    with pytest.raises(PayloadTooLargeError):
         list(answer.read(enveloped(1, ["a" * 100_000])))
 
 
@@ -291,5 +293,5 @@ def test_a_payload_that_is_not_what_was_sent_is_corrupt(answering: Answering) ->
     whole = enveloped(1, ["a" * 100], cut=10_000)
     spoilt = whole.replace(b'"crc32":', b'"crc32":1')
 
-    with pytest.raises((Corrupt, WireError)):
+    with pytest.raises((CorruptError, WireError)):
         list(answering(Cursor()).read(spoilt))

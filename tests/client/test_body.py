@@ -12,7 +12,7 @@ import pytest
 import zstandard
 
 from rx_agui.codecs.decoders import accepted_encodings, decoder
-from rx_agui.errors import Corrupt, MissingExtra, WireError
+from rx_agui.errors import CorruptError, MissingExtraError, WireError
 
 TEXT = "".join(f"data: {i} é水👩\n\n" for i in range(200)).encode()
 HALF = len(TEXT) // 2
@@ -94,7 +94,7 @@ def test_what_was_flushed_is_there_at_once(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd"])
 def test_what_is_not_in_the_encoding_is_corrupt(name: str) -> None:
-    with pytest.raises(Corrupt, match=f"the body is not {name}"):
+    with pytest.raises(CorruptError, match=f"the body is not {name}"):
         unpacked(
             name, b"data: hello, this is no compressed body at all\n\n" * 9, 1 << 20
         )
@@ -146,7 +146,7 @@ def test_only_what_can_be_read_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "zstandard", None)
     monkeypatch.setitem(sys.modules, "brotli", None)
     assert accepted_encodings() == "gzip, deflate"
-    with pytest.raises(MissingExtra, match=r"br needs brotli: pip install"):
+    with pytest.raises(MissingExtraError, match=r"br needs brotli: pip install"):
         decoder("br")
-    with pytest.raises(MissingExtra, match=r"zstd needs zstandard: pip install"):
+    with pytest.raises(MissingExtraError, match=r"zstd needs zstandard: pip install"):
         decoder("zstd")

@@ -14,14 +14,14 @@ import pytest
 from rx_agui.client import Lost, Opened, Reconnect, connect
 from rx_agui.errors import (
     ConfigError,
-    ConnectionLost,
-    DeadlineExceeded,
-    Gone,
-    PayloadTooLarge,
-    Refused,
+    ConnectionLostError,
+    DeadlineExceededError,
+    GoneError,
+    PayloadTooLargeError,
+    RefusedError,
     StreamError,
     TransportError,
-    Trimmed,
+    TrimmedError,
     WireError,
 )
 from tests.support.scripted import Script, Server, answer, frame, on_virtual_time
@@ -258,7 +258,7 @@ def test_waits_are_drawn_up_to_their_bound() -> None:
 def test_after_too_many_attempts_it_is_lost_and_says_behind_what() -> None:
     server = Server(answer(BEGIN, CUT), *(CUT,) * 3)
     events, error = read_until_error(
-        ConnectionLost, server, reconnect=Reconnect(attempts=3)
+        ConnectionLostError, server, reconnect=Reconnect(attempts=3)
     )
 
     assert events == [STARTED, A]
@@ -271,7 +271,7 @@ def test_after_too_many_attempts_it_is_lost_and_says_behind_what() -> None:
 
 def test_who_does_not_reconnect_is_told_of_the_cut() -> None:
     events, error = read_until_error(
-        ConnectionLost, Server(answer(BEGIN)), reconnect=None
+        ConnectionLostError, Server(answer(BEGIN)), reconnect=None
     )
 
     assert events == [STARTED, A]
@@ -307,7 +307,7 @@ def test_a_wait_that_is_called_off_is_no_end_of_the_run() -> None:
             assert [await anext(events), await anext(events)] == [STARTED, A]
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(anext(events), 5)
-            with pytest.raises(ConnectionLost) as raised:
+            with pytest.raises(ConnectionLostError) as raised:
                 await anext(events)
             assert raised.value.after == "run/2"
             await events.aclose()
@@ -416,7 +416,7 @@ def test_who_has_all_the_time_waits_for_it() -> None:
 @pytest.mark.parametrize(("end", "then"), [(1e6, []), (CUT, [1e6])])
 def test_the_whole_may_have_a_deadline(end: Any, then: list[float]) -> None:
     server = Server(answer(BEGIN, end), *then)
-    events, error = read_until_error(DeadlineExceeded, server, deadline=30)
+    events, error = read_until_error(DeadlineExceededError, server, deadline=30)
 
     assert events == [STARTED, A]
     assert str(error) == "not done within deadline=30 s behind run/2"
@@ -424,7 +424,7 @@ def test_the_whole_may_have_a_deadline(end: Any, then: list[float]) -> None:
 
 def test_the_deadline_holds_between_attempts() -> None:
     server = Server(*(CUT,) * 10)
-    _, error = read_until_error(DeadlineExceeded, server, deadline=5)
+    _, error = read_until_error(DeadlineExceededError, server, deadline=5)
 
     assert len(server.asked) == 4  # at 0, 0.5, 1.5 and 3.5
     assert error.after == ""
@@ -464,7 +464,7 @@ def test_neither_does_one_that_cannot_for_long() -> None:
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 422, 500, 501])
 def test_an_error_of_the_server_is_told_and_not_asked_for_again(status: int) -> None:
     server = Server(answer(b"  no\n such agent", status=status))
-    events, error = read_until_error(Refused, server)
+    events, error = read_until_error(RefusedError, server)
 
     assert events == []
     assert (error.status, error.reason) == (status, "no such agent")
@@ -473,7 +473,7 @@ def test_an_error_of_the_server_is_told_and_not_asked_for_again(status: int) -> 
 
 def test_an_endless_error_page_is_not_read_to_its_end() -> None:
     server = Server(answer(*(b"x" * 1000,) * 1000, status=500))
-    _, error = read_until_error(Refused, server)
+    _, error = read_until_error(RefusedError, server)
 
     assert error.reason == "x" * 500
     assert body(server).taken < 3
@@ -484,7 +484,7 @@ def test_an_error_page_that_never_ends_does_not_hide_the_error(
     read_timeout: float,
 ) -> None:
     server = Server(answer(b"no such agent", 1e6, status=404))
-    _, error = read_until_error(Refused, server, read_timeout=read_timeout)
+    _, error = read_until_error(RefusedError, server, read_timeout=read_timeout)
 
     assert (error.status, error.reason) == (404, "no such agent")
     assert body(server).closed
@@ -492,7 +492,7 @@ def test_an_error_page_that_never_ends_does_not_hide_the_error(
 
 def test_a_stream_that_nobody_knows_any_more_is_gone() -> None:
     server = Server(answer(BEGIN, CUT), answer(b"restarted", status=410))
-    events, error = read_until_error(Gone, server)
+    events, error = read_until_error(GoneError, server)
 
     assert events == [STARTED, A]
     assert error.reason == "restarted"
@@ -501,7 +501,7 @@ def test_a_stream_that_nobody_knows_any_more_is_gone() -> None:
 def test_a_run_that_was_begun_anew_is_no_tail_of_the_one_before() -> None:
     again = run((1, STARTED), (2, C), (3, C), (4, FINISHED))
     server = Server(answer(BEGIN, CUT), answer(again, rx_agui_replay="live"))
-    events, error = read_until_error(Gone, server)
+    events, error = read_until_error(GoneError, server)
 
     assert events == [STARTED, A]
     assert error.reason == "it has begun the run anew"
@@ -516,7 +516,7 @@ def test_the_end_of_a_finished_run_is_no_more_events() -> None:
 @pytest.mark.parametrize("begun", [True, False])
 def test_a_run_is_not_over_because_a_server_says_so(begun: bool) -> None:
     first = [answer(BEGIN, CUT)] if begun else []
-    _, error = read_until_error(Refused, Server(*first, answer(status=204)))
+    _, error = read_until_error(RefusedError, Server(*first, answer(status=204)))
 
     assert "answered 204: it says the run is over" in str(error)
 
@@ -602,7 +602,7 @@ def test_a_circle_of_redirects_ends() -> None:
 
 def test_a_redirect_to_something_else_than_http_is_refused() -> None:
     server = Server(answer(status=307, location="file:///etc/passwd"))
-    _, error = read_until_error(Refused, server)
+    _, error = read_until_error(RefusedError, server)
 
     assert "redirects to file:/etc/passwd" in str(error)
 
@@ -635,7 +635,7 @@ def test_a_request_that_was_not_answered_is_repeated() -> None:
 
 
 def test_a_request_that_would_do_harm_twice_is_not_repeated() -> None:
-    _, error = read_until_error(ConnectionLost, Server(CUT), repeatable=False)
+    _, error = read_until_error(ConnectionLostError, Server(CUT), repeatable=False)
 
     assert "the request is not repeatable, and may have been heard" in str(error)
 
@@ -699,7 +699,7 @@ def test_a_log_that_does_not_reach_back_ends_a_run_that_has_begun(replay: str) -
     server = Server(
         answer(BEGIN, CUT), answer(frame(STARTED), run((9, C)), rx_agui_replay=replay)
     )
-    events, error = read_until_error(Trimmed, server)
+    events, error = read_until_error(TrimmedError, server)
 
     assert events == [STARTED, A]
     assert (error.stream, error.after, error.first) == ("run", 2, 0)
@@ -730,7 +730,7 @@ def test_a_stream_without_ids_of_ours_is_read_and_not_resumed(
 ) -> None:
     body = frame(STARTED, ids[0]) + frame(A, ids[1])
     server = Server(answer(body, CUT))
-    events, error = read_until_error(ConnectionLost, server)
+    events, error = read_until_error(ConnectionLostError, server)
 
     assert events == [STARTED, A]
     assert str(error) == (
@@ -741,7 +741,7 @@ def test_a_stream_without_ids_of_ours_is_read_and_not_resumed(
 
 def test_a_stream_that_just_stops_is_no_success() -> None:
     events, error = read_until_error(
-        ConnectionLost, Server(answer(frame(STARTED) + frame(A)))
+        ConnectionLostError, Server(answer(frame(STARTED) + frame(A)))
     )
 
     assert events == [STARTED, A]
@@ -764,7 +764,7 @@ def test_two_runs_in_one_answer_are_both_read() -> None:
 def test_the_second_of_two_runs_must_end_too() -> None:
     body = frame(STARTED) + frame(FINISHED) + frame(STARTED)
 
-    events, _ = read_until_error(ConnectionLost, Server(answer(body)))
+    events, _ = read_until_error(ConnectionLostError, Server(answer(body)))
     assert events == [STARTED, FINISHED, STARTED]
 
 
@@ -825,7 +825,7 @@ def test_what_is_no_event_ends_it_behind_what_came_before(bad: bytes, why: str) 
 def test_an_event_without_an_end_meets_a_limit() -> None:
     endless = (b"x" * 1000,) * 100
     server = Server(answer(BEGIN, b"data: ", *endless))
-    events, error = read_until_error(PayloadTooLarge, server, max_size=10_000)
+    events, error = read_until_error(PayloadTooLargeError, server, max_size=10_000)
 
     assert events == [STARTED, A]
     assert error.limit == 10_000

@@ -17,7 +17,7 @@ from reactivex import operators as ops
 
 from rx_agui import flow_control, sequence, unbatch
 from rx_agui.client import Reconnect, connect
-from rx_agui.errors import ConnectionLost, MissingExtra
+from rx_agui.errors import ConnectionLostError, MissingExtraError
 from tests.support.logged import Logged, text_run
 from tests.support.serving import served
 
@@ -52,7 +52,7 @@ def test_without_a_loop_it_brings_its_own() -> None:
 
 
 def test_without_a_loop_an_error_reaches_the_subscriber() -> None:
-    with pytest.raises(ConnectionLost, match="after 1 attempts to come back"):
+    with pytest.raises(ConnectionLostError, match="after 1 attempts to come back"):
         connect(
             f"http://127.0.0.1:{closed_port()}/",
             reconnect=Reconnect(attempts=1, base=0.001),
@@ -205,7 +205,7 @@ def test_a_client_of_the_users_is_not_closed() -> None:
 def test_without_httpx_it_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "httpx", None)
 
-    with pytest.raises(MissingExtra, match=r'pip install "rx-agui\[client\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install "rx-agui\[client\]"'):
         connect("http://127.0.0.1/")
 
 

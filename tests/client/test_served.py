@@ -12,7 +12,7 @@ import pytest
 
 from rx_agui.asgi import CONTINUE, SSEResponse
 from rx_agui.client import Reconnect, connect
-from rx_agui.errors import Gone
+from rx_agui.errors import GoneError
 from rx_agui.lint import lint
 from rx_agui.replay import MemoryLog
 from tests.support.cutting import cutting, random_cuts
@@ -137,7 +137,7 @@ def test_a_run_that_nobody_knows_any_more_is_gone() -> None:
 
         async def main() -> None:
             reading = connect(f"{url}/r", json={}, last_event_id="%2Fr/7")
-            with pytest.raises(Gone):
+            with pytest.raises(GoneError):
                 [event async for event in reading]
 
         asyncio.run(main())

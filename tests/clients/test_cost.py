@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from rx_agui import MissingExtra
+from rx_agui import MissingExtraError
 from tests.benchmarks import _client
 from tests.benchmarks._client import (
     NODE_MODULES,
@@ -61,7 +61,7 @@ def test_the_client_is_found_where_the_environment_says(
 
 @pytest.mark.usefixtures("node")
 def test_a_client_that_is_not_installed_says_what_to_type(tmp_path: Path) -> None:
-    with pytest.raises(MissingExtra, match=r"npm install @ag-ui/client$"):
+    with pytest.raises(MissingExtraError, match=r"npm install @ag-ui/client$"):
         costs(flood(10), messages=0, folder=tmp_path)
 
 
@@ -70,7 +70,9 @@ def test_a_machine_without_node_says_what_to_type(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    with pytest.raises(MissingExtra, match=r"Node\.js.*npm install @ag-ui/client$"):
+    with pytest.raises(
+        MissingExtraError, match=r"Node\.js.*npm install @ag-ui/client$"
+    ):
         costs(flood(10), messages=0)
 
 

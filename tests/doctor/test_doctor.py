@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from rx_agui.doctor import Report, examine, probe
-from rx_agui.errors import ConfigError, Refused, TransportError
+from rx_agui.errors import ConfigError, RefusedError, TransportError
 from tests.support.serving import served
 
 Nginx = Callable[..., AbstractContextManager[str]]
@@ -142,7 +142,7 @@ async def refusing(scope: Any, receive: Any, send: Any) -> None:
 
 
 def test_nothing_to_examine_is_an_error() -> None:
-    with served(refusing) as url, pytest.raises(Refused, match="answered 403"):
+    with served(refusing) as url, pytest.raises(RefusedError, match="answered 403"):
         diagnosed(url)
     with pytest.raises(TransportError):
         diagnosed("http://127.0.0.1:1/")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rx_agui import (
-    CircuitOpen,
+    CircuitOpenError,
     Credit,
     Permit,
     StreamError,
@@ -19,7 +19,9 @@ from rx_agui.flow import NO_PERMIT, AckPermit, AdmissionBlock
 
 
 def closed_for(seconds: float, spared: Any = None) -> AdmissionBlock:
-    return AdmissionBlock(lambda: CircuitOpen(seconds), lambda event: event == spared)
+    return AdmissionBlock(
+        lambda: CircuitOpenError(seconds), lambda event: event == spared
+    )
 
 
 # -- a bar ------------------------------------------------------------------------
@@ -47,11 +49,11 @@ def test_who_comes_with_an_event_is_told_why_and_the_spared_one_is_let_in() -> N
     credit = Credit(2)
     credit.bar(closed_for(7, spared="end"))
 
-    with pytest.raises(CircuitOpen, match="try again in 7 s"):
+    with pytest.raises(CircuitOpenError, match="try again in 7 s"):
         credit.wait(1.0, "delta")
-    with pytest.raises(CircuitOpen):
+    with pytest.raises(CircuitOpenError):
         credit.acquire_despite("delta")
-    with pytest.raises(CircuitOpen):
+    with pytest.raises(CircuitOpenError):
         asyncio.run(credit.awaited("delta"))
     credit.wait(1.0, "end")
     assert credit.acquire_despite("end")
@@ -76,7 +78,7 @@ def test_the_spared_who_wait_get_credit_that_comes_home_past_those_who_are_not()
 
     assert woken == ["delta", "end"]
     assert (first.granted, second.granted, third.granted) == (False, True, False)
-    assert isinstance(third.refused, CircuitOpen)
+    assert isinstance(third.refused, CircuitOpenError)
 
 
 def test_who_comes_just_as_a_bar_goes_leaves_the_credit_of_those_who_wait() -> None:
@@ -106,7 +108,7 @@ def test_every_bar_must_be_gone() -> None:
     credit.bar(one)
     credit.bar(other)
 
-    with pytest.raises(CircuitOpen, match="in 1 s"):
+    with pytest.raises(CircuitOpenError, match="in 1 s"):
         credit.wait(1.0, "end")
     credit.unblock(one)
     credit.unblock(one)

@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 import reactivex as rx
 
-from rx_agui import SSEWriter, StreamClosed, flow_control, from_async_iterable, sequence
+from rx_agui import (
+    SSEWriter,
+    StreamClosedError,
+    flow_control,
+    from_async_iterable,
+    sequence,
+)
 from rx_agui.engine import Sink
 
 
@@ -120,7 +126,7 @@ def test_a_disposal_lets_the_write_end_and_closes_the_iterable_behind_it() -> No
         await write.begun.wait()
         (walk,) = {task for task in write.in_task if task}
         subscription.dispose()
-        with pytest.raises(StreamClosed):
+        with pytest.raises(StreamClosedError):
             await writer.done
         assert write.written == []
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from rx_agui import (
-    BackpressureTimeout,
+    BackpressureTimeoutError,
     Credit,
     Gate,
     Permit,
-    StreamClosed,
+    StreamClosedError,
     batch,
     flow_control,
 )
@@ -134,7 +134,7 @@ def test_threads_and_coroutines_share_a_window_and_nobody_starves() -> None:
 def test_a_thread_that_waits_too_long_is_told_and_leaves_the_queue() -> None:
     credit = spent(1)
 
-    with pytest.raises(BackpressureTimeout, match="all 1 credits are in flight"):
+    with pytest.raises(BackpressureTimeoutError, match="all 1 credits are in flight"):
         credit.wait(0.001)
     credit.give(1)
 
@@ -320,9 +320,9 @@ def test_closing_wakes_everyone_who_waits() -> None:
 
         async with asyncio.timeout(SOON):
             for error in await asyncio.gather(*tasks, return_exceptions=True):
-                assert isinstance(error, StreamClosed)
+                assert isinstance(error, StreamClosedError)
         for thread in threads:
-            assert isinstance(thread.exception(SOON), StreamClosed)
+            assert isinstance(thread.exception(SOON), StreamClosedError)
         credit.give(1)
         assert credit.free == 1
 
@@ -370,7 +370,7 @@ def test_abandoning_turns_even_accepted_events_away() -> None:
 
     assert woken == ["accepted"]
     assert not accepted.granted
-    with pytest.raises(StreamClosed):
+    with pytest.raises(StreamClosedError):
         credit.acquire_or(lambda: None, accepted=True)
 
 
@@ -381,7 +381,7 @@ def test_a_grant_that_races_with_closing_comes_home() -> None:
         await asyncio.sleep(0)
         credit.give(1)  # granted, and closed before the task has looked
         credit.close()
-        with pytest.raises(StreamClosed):
+        with pytest.raises(StreamClosedError):
             await task
         assert credit.in_flight == 0
 
@@ -397,7 +397,7 @@ def test_no_credit_is_taken_while_another_thread_closes() -> None:
             try:
                 while credit.acquire():
                     taken[who] += 1
-            except StreamClosed:
+            except StreamClosedError:
                 pass
 
         threads = [in_thread(lambda: take(0)), in_thread(lambda: take(1))]
@@ -458,7 +458,7 @@ def test_without_a_size_nothing_is_counted_and_nobody_waits() -> None:
     assert credit.in_flight == 0
     assert not credit.is_stalled
     credit.close()
-    with pytest.raises(StreamClosed):
+    with pytest.raises(StreamClosedError):
         credit.acquire()
 
 
@@ -639,7 +639,7 @@ class Rounds(RuleBasedStateMachine):
         was_free = credit.free
         try:
             taken = credit.acquire()
-        except StreamClosed:
+        except StreamClosedError:
             assert self.closed
             return
         assert taken is (was_free > 0)
@@ -649,7 +649,7 @@ class Rounds(RuleBasedStateMachine):
     def queue(self, which: int, accepted: bool) -> None:
         try:
             waiter = self.credits[which].acquire_or(lambda: None, accepted=accepted)
-        except StreamClosed:
+        except StreamClosedError:
             assert self.closed
             assert not accepted
             return

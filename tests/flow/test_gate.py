@@ -20,20 +20,20 @@ from reactivex import operators as ops
 from reactivex.subject import Subject
 
 from rx_agui import (
-    AlreadySubscribed,
-    BackpressureTimeout,
+    AlreadySubscribedError,
+    BackpressureTimeoutError,
+    BufferOverflowError,
     Credit,
-    DrainTimeout,
+    DrainTimeoutError,
     Frame,
     Gate,
-    NotSubscribed,
-    Overflow,
+    NotSubscribedError,
     Permit,
     SSEWriter,
-    StreamClosed,
+    StreamClosedError,
     StreamError,
     ValidationError,
-    WouldBlock,
+    WouldBlockError,
     batch,
     chunk,
     clock,
@@ -146,7 +146,9 @@ def test_send_gives_up_after_its_timeout_and_the_event_may_be_sent_again() -> No
     gate.send(event(1))
 
     for timeout in ({}, {"timeout": 0.02}, {"timeout": 0.0}):
-        with pytest.raises(BackpressureTimeout, match="all 1 credits are in flight"):
+        with pytest.raises(
+            BackpressureTimeoutError, match="all 1 credits are in flight"
+        ):
             gate.send(event(2), **timeout)
     assert reader.events == 1
 
@@ -171,7 +173,7 @@ def test_send_never_waits_on_a_running_loop_and_says_what_to_call() -> None:
     async def main() -> None:
         gate, reader = opened(flow_control(1, timeout=60))
         gate.send(event())
-        with pytest.raises(WouldBlock, match=r"await asend\(event\)"):
+        with pytest.raises(WouldBlockError, match=r"await asend\(event\)"):
             gate.send(event())
         assert reader.events == 1
 
@@ -183,7 +185,7 @@ def test_send_never_waits_on_a_loop_for_a_stream_of_threads() -> None:
     gate.send(event())
 
     async def main() -> None:
-        with pytest.raises(WouldBlock, match="asend"):
+        with pytest.raises(WouldBlockError, match="asend"):
             gate.send(event())
 
     run(main())
@@ -196,7 +198,7 @@ def test_send_never_waits_inside_on_next_and_says_what_to_call() -> None:
     def echo(frame: Frame) -> None:
         try:
             gate.send(event("echo"))
-        except WouldBlock as error:
+        except WouldBlockError as error:
             refused.append(error)
 
     gate.pipe(flow_control(1, timeout=60)).subscribe(echo)
@@ -214,9 +216,9 @@ def test_send_never_waits_inside_on_next_even_on_a_timers_thread() -> None:
         try:
             for _ in range(3):  # as long as there is room
                 gate.send(event("echo"))
-        except StreamClosed:
+        except StreamClosedError:
             pass
-        except WouldBlock as error:
+        except WouldBlockError as error:
             gate.close()  # once
             refused.set_result((error, threading.current_thread().name))
 
@@ -234,7 +236,7 @@ def test_send_never_waits_where_only_virtual_time_passes() -> None:
     reader.subscribe(gate.pipe(flow_control(1)), scheduler=MarbleScheduler())
     gate.send(event())
 
-    with pytest.raises(WouldBlock, match="scheduler"):
+    with pytest.raises(WouldBlockError, match="scheduler"):
         gate.send(event())
 
 
@@ -331,7 +333,7 @@ def test_with_a_policy_that_drops_no_sender_ever_waits() -> None:
 def test_before_somebody_subscribes_nobody_can_send() -> None:
     gate = Gate()
     for send in (gate.send, gate.try_send, lambda e: asyncio.run(gate.asend(e))):
-        with pytest.raises(NotSubscribed):
+        with pytest.raises(NotSubscribedError):
             send(event())
 
 
@@ -347,7 +349,7 @@ def test_a_second_subscriber_is_refused_and_the_first_keeps_its_events(
     gate.pipe(*operators).subscribe(on_error=told.append)
     gate.send(event())
 
-    assert [type(error) for error in told] == [AlreadySubscribed]
+    assert [type(error) for error in told] == [AlreadySubscribedError]
     assert len(first) == 1
 
 
@@ -366,7 +368,7 @@ def test_after_closing_everyone_is_refused() -> None:
 
     assert gate.is_closed
     for send in (gate.send, gate.try_send, lambda e: asyncio.run(gate.asend(e))):
-        with pytest.raises(StreamClosed, match="the gate was closed"):
+        with pytest.raises(StreamClosedError, match="the gate was closed"):
             send(event())
 
 
@@ -380,8 +382,10 @@ def test_closing_wakes_those_who_wait_for_room() -> None:
 
         gate.close()
 
-        assert isinstance(await asyncio.to_thread(thread.exception, SOON), StreamClosed)
-        with pytest.raises(StreamClosed):
+        assert isinstance(
+            await asyncio.to_thread(thread.exception, SOON), StreamClosedError
+        )
+        with pytest.raises(StreamClosedError):
             await asyncio.wait_for(task, SOON)
         await auntil(lambda: reader.ended == [None])
         reader.let_go()
@@ -433,9 +437,9 @@ def test_disposal_wakes_those_who_wait() -> None:
     subscription.dispose()
     subscription.dispose()
 
-    assert isinstance(waits.exception(SOON), StreamClosed)
+    assert isinstance(waits.exception(SOON), StreamClosedError)
     assert not reader.ended
-    with pytest.raises(StreamClosed):
+    with pytest.raises(StreamClosedError):
         gate.send(event())
 
 
@@ -636,7 +640,7 @@ def test_closing_never_loses_what_was_accepted() -> None:
                 for n in range(10_000):
                     gate.send(event([who, n]), timeout=None)
                     accepted[who].append([who, n])
-            except StreamClosed:
+            except StreamClosedError:
                 pass
 
         senders = [in_thread(lambda who=who, run=run: run(who)) for who in range(3)]  # type: ignore[misc]
@@ -676,7 +680,7 @@ def test_acclosing_never_loses_what_was_accepted_on_a_loop(overflow: str) -> Non
                     for n in range(1000):
                         await gate.asend(event(who * 1000 + n))
                         accepted.append(who * 1000 + n)
-                except (StreamClosed, Overflow):
+                except (StreamClosedError, BufferOverflowError):
                     pass
 
             senders = [asyncio.create_task(run(who)) for who in range(3)]
@@ -731,7 +735,7 @@ def test_at_the_deadline_what_was_not_written_is_counted_exactly() -> None:
         gate.send(event())
     reader.let_go()  # four are written; four, and one that is flushed, are not
 
-    with pytest.raises(DrainTimeout, match="5 accepted events") as late:
+    with pytest.raises(DrainTimeoutError, match="5 accepted events") as late:
         gate.close(0.01)
 
     assert (late.value.lost, late.value.timeout) == (5, 0.01)
@@ -745,7 +749,7 @@ def test_events_that_queued_are_lost_too() -> None:
     for _ in range(9):
         gate.send(event())
 
-    with pytest.raises(DrainTimeout) as late:
+    with pytest.raises(DrainTimeoutError) as late:
         gate.close(0.01)
     assert late.value.lost == 5
 
@@ -756,7 +760,7 @@ def test_aclose_has_a_deadline_as_well() -> None:
         for _ in range(9):
             await gate.asend(event())
         reader.let_go()
-        with pytest.raises(DrainTimeout) as late:
+        with pytest.raises(DrainTimeoutError) as late:
             await gate.aclose(0.01)
         assert late.value.lost == 5
         await gate.aclose(0.01)
@@ -776,7 +780,7 @@ def test_a_close_that_returned_at_once_still_has_its_deadline() -> None:
         line: Any = gate._link
         await auntil(lambda: credit_of(gate).abandoned)
         gate.close()
-        with pytest.raises(DrainTimeout) as late:
+        with pytest.raises(DrainTimeoutError) as late:
             await gate.aclose(SOON)
         assert late.value.lost == 1
         assert line.line.disposed
@@ -801,7 +805,7 @@ def test_what_was_given_up_is_not_written_after_all() -> None:
         await auntil(lambda: written)
         for value in (1, 2, 3):
             await gate.asend(event(value))
-        with pytest.raises(DrainTimeout) as late:
+        with pytest.raises(DrainTimeoutError) as late:
             await gate.aclose(0.01)
         assert late.value.lost == 4
 
@@ -826,7 +830,7 @@ def test_a_deadline_holds_even_if_the_streams_loop_stands_still() -> None:
 
     loop.run_until_complete(main())  # and it never runs again
     start = time.monotonic()
-    with pytest.raises(DrainTimeout) as late:
+    with pytest.raises(DrainTimeoutError) as late:
         gate.close(0.01)
     assert late.value.lost == 1
     assert time.monotonic() - start < SOON
@@ -842,7 +846,7 @@ def test_a_second_close_has_a_deadline_of_its_own() -> None:
         return gate, reader
 
     gate, reader = asyncio.run(main())
-    with pytest.raises(DrainTimeout) as late:
+    with pytest.raises(DrainTimeoutError) as late:
         in_thread(lambda: gate.close(0.01)).result(SOON)
     assert (late.value.lost, late.value.timeout) == (1, 0.01)
     reader.let_go()
@@ -855,7 +859,7 @@ def test_only_one_of_many_who_close_is_told_what_was_lost() -> None:
             gate.send(event())
         told = [in_thread(lambda gate=gate: gate.close(0.005)) for _ in range(4)]  # type: ignore[misc]
         errors = [each.exception(SOON) for each in told]
-        assert [e.lost for e in errors if isinstance(e, DrainTimeout)] == [3]
+        assert [e.lost for e in errors if isinstance(e, DrainTimeoutError)] == [3]
         reader.let_go(3)
 
 
@@ -886,7 +890,7 @@ def test_who_is_woken_while_a_gate_gives_up_is_told_what_was_lost() -> None:
             super().set()
             try:
                 gate._report()  # as whoever waits does at once
-            except DrainTimeout as late:
+            except DrainTimeoutError as late:
                 told.append(late.lost)
 
     gate, reader = opened(flow_control())
@@ -934,7 +938,7 @@ def test_who_closes_while_another_thread_gives_up_waits_for_what_was_lost(
     closes: Callable[[], None] = (
         (lambda: asyncio.run(close())) if on_a_loop else (lambda: gate.close(3600))
     )
-    with pytest.raises(DrainTimeout) as late:
+    with pytest.raises(DrainTimeoutError) as late:
         closes()
 
     assert late.value.lost == 1
@@ -999,7 +1003,7 @@ def test_a_foreign_source_that_waited_too_long_is_told_and_the_stream_lives_on()
     reader.subscribe(source.pipe(flow_control(1, timeout=0.001)))
     source.on_next(event())
 
-    with pytest.raises(BackpressureTimeout):
+    with pytest.raises(BackpressureTimeoutError):
         source.on_next(event())
     reader.let_go()
     source.on_next(event())
@@ -1018,7 +1022,10 @@ def test_whoever_listens_to_errors_is_told_instead() -> None:
     source.on_next(event())
     source.on_next(object())
 
-    assert [type(error) for error in told] == [BackpressureTimeout, ValidationError]
+    assert [type(error) for error in told] == [
+        BackpressureTimeoutError,
+        ValidationError,
+    ]
     reader.let_go()
     source.on_next(event())
     assert reader.events == 2
@@ -1029,11 +1036,11 @@ def test_what_a_sink_raises_is_not_taken_for_our_own() -> None:
     told: list[StreamError] = []
 
     def forward(frame: Frame) -> None:
-        raise BackpressureTimeout(1.0)  # of another stream, which it sends to
+        raise BackpressureTimeoutError(1.0)  # of another stream, which it sends to
 
     source.pipe(flow_control(errors=told.append)).subscribe(forward)
 
-    with pytest.raises(BackpressureTimeout):
+    with pytest.raises(BackpressureTimeoutError):
         source.on_next(event())
     assert not told
 
@@ -1066,7 +1073,7 @@ def test_on_a_loop_a_foreign_source_queues_and_then_the_policy_acts() -> None:
             source.on_next(event(value))
 
         assert reader.events == 2
-        assert [type(error) for error in told] == [Overflow] * 2
+        assert [type(error) for error in told] == [BufferOverflowError] * 2
         reader.let_go(2)
         assert reader.events == 4
         source.on_completed()

@@ -22,10 +22,10 @@ from reactivex.subject import Subject
 
 from rx_agui import (
     ConfigError,
-    Corrupt,
+    CorruptError,
     Frame,
-    Incomplete,
-    PayloadTooLarge,
+    IncompleteError,
+    PayloadTooLargeError,
     StreamChunk,
     StreamError,
     ValidationError,
@@ -269,7 +269,7 @@ def test_what_is_whole_or_was_given_up_is_not_begun_again() -> None:
 
     played = Played(timeout=5.0).push(*whole, *given_up[:-1])
     played.clock.play()
-    assert [type(error) for error in played.told] == [Incomplete]
+    assert [type(error) for error in played.told] == [IncompleteError]
     played.push(*whole, *given_up).complete()
 
     assert len(played.heard) == 1
@@ -287,7 +287,7 @@ def test_a_payload_that_grows_too_large_is_given_up_and_its_room_is_free_again()
 
     assert [json.loads(f.data) for f in played.heard] == [event("b" * 60)]
     (error,) = played.told
-    assert isinstance(error, PayloadTooLarge)
+    assert isinstance(error, PayloadTooLargeError)
     assert error.limit == 120
     assert played.tally.dropped == {"too_large": 1}
 
@@ -342,7 +342,7 @@ def test_one_timer_gives_up_each_payload_in_its_time() -> None:
     told: list[tuple[float, int]] = []
 
     def tell(error: StreamError) -> None:
-        assert isinstance(error, Incomplete)
+        assert isinstance(error, IncompleteError)
         told.append((clock.seconds, error.number))
 
     source.pipe(reassemble(timeout=5.0, errors=tell)).subscribe(scheduler=clock)
@@ -369,7 +369,7 @@ def test_pieces_that_contradict_each_other_are_no_payload(
 
     played = Played().push(*pieces, *cut(event())).complete()
 
-    assert [type(error) for error in played.told] == [Corrupt]
+    assert [type(error) for error in played.told] == [CorruptError]
     assert str(played.told[0]) == "payload 1: its pieces contradict each other"
     assert len(played.heard) == 1
 

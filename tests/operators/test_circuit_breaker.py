@@ -19,19 +19,19 @@ import reactivex as rx
 from reactivex import Observable
 
 from rx_agui import (
-    CircuitOpen,
+    CircuitOpenError,
     ConfigError,
     Frame,
     Gate,
-    Lost,
-    NotSent,
+    LostError,
+    NotSentError,
     Permit,
     ProcessingError,
     SSEWriter,
     StreamChunk,
     StreamError,
     StreamMeter,
-    WouldBlock,
+    WouldBlockError,
     batch,
     chunk,
     circuit_breaker,
@@ -93,7 +93,7 @@ class Rig:
         return [
             number
             for error in self.told
-            if isinstance(error, Lost)
+            if isinstance(error, LostError)
             for number in range(error.first, error.last + 1)
         ]
 
@@ -154,7 +154,7 @@ def test_a_setting_that_makes_no_sense_is_refused_where_it_is_written(
 # -- a sink that dies, recovers, and dies again ------------------------------------
 
 
-@pytest.mark.parametrize("kind", [OSError, NotSent])
+@pytest.mark.parametrize("kind", [OSError, NotSentError])
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.05])
 def test_every_event_is_delivered_once_or_told_once_however_often_the_sink_fails(
     share: float, kind: type[Exception]
@@ -176,7 +176,7 @@ def test_every_event_is_delivered_once_or_told_once_however_often_the_sink_fails
         try:
             rig.gate.send(event(n))
             accepted.append(n)
-        except (CircuitOpen, WouldBlock):
+        except (CircuitOpenError, WouldBlockError):
             refused.append(n)
     rig.gate.close()
     rig.clock.play()
@@ -210,7 +210,9 @@ def test_a_sink_that_dies_opens_the_breaker_within_its_window() -> None:
         rig.gate.send(event(sent))
 
     assert sent == 6  # 3 of 6 failed
-    with pytest.raises(CircuitOpen, match="sink keeps failing: try again in") as told:
+    with pytest.raises(
+        CircuitOpenError, match="sink keeps failing: try again in"
+    ) as told:
         rig.gate.send(event(7))
     assert 0 < told.value.retry_in <= 1
     assert not rig.gate.try_send(event(7))
@@ -250,7 +252,7 @@ def test_a_thread_that_waits_for_credit_is_refused_when_the_breaker_opens() -> N
     held.pop().release(OSError("gone"))
     sender.join(10)
 
-    assert [type(error) for error in heard] == [CircuitOpen]
+    assert [type(error) for error in heard] == [CircuitOpenError]
     assert link.credit.free == 1
     subscription.dispose()
 
@@ -273,14 +275,14 @@ def test_a_coroutine_that_waits_is_refused_and_goes_on_when_the_wait_is_over() -
             ),
         ).subscribe(writer)
         await gate.asend(event(1))
-        with pytest.raises(CircuitOpen) as told:
+        with pytest.raises(CircuitOpenError) as told:
             await gate.asend(event(2))
         sink.fails = lambda: None
         while True:
             try:
                 await gate.asend(event(3))
                 break
-            except CircuitOpen as again:
+            except CircuitOpenError as again:
                 await asyncio.sleep(again.retry_in)
         await gate.aclose()
         await writer.done
@@ -294,7 +296,7 @@ def test_what_waits_behind_a_write_that_failed_is_written_once_and_in_order() ->
     async def run() -> tuple[list[int], list[list[int]], list[str]]:
         sink = Sink()
         go = asyncio.Event()
-        errors = iter([OSError("reset"), None, NotSent("busy")])
+        errors = iter([OSError("reset"), None, NotSentError("busy")])
         sink.fails = lambda: next(errors, None)
 
         async def write(data: bytes) -> None:
@@ -337,7 +339,7 @@ def test_a_writer_that_has_ended_is_not_taken_for_one_that_writes() -> None:
 
     source.on_next(event(2))
 
-    assert [type(error) for error in told] == [Lost]
+    assert [type(error) for error in told] == [LostError]
 
 
 def test_the_reader_gets_a_payload_in_pieces_whole_or_not_at_all() -> None:
@@ -359,7 +361,7 @@ def test_the_reader_gets_a_payload_in_pieces_whole_or_not_at_all() -> None:
 def test_what_a_writer_gave_back_and_was_sent_again_is_not_counted_as_dropped() -> None:
     meter = StreamMeter()
     sink = Sink()
-    errors = iter([NotSent("busy")])
+    errors = iter([NotSentError("busy")])
     sink.fails = lambda: next(errors, None)
     clock = MarbleScheduler()
     with watching(meter):
@@ -391,7 +393,7 @@ def opened(**settings: Any) -> tuple[Any, list[StreamError], Callable[[int], Non
     chain: Observable[Any] = source.pipe(breaker)
     subscription = chain.subscribe(fail)
     source.on_next(event(0))
-    assert [type(error) for error in told] == [Lost]
+    assert [type(error) for error in told] == [LostError]
     told.clear()
     return subscription, told, lambda n: source.on_next(event(n))
 
@@ -424,7 +426,7 @@ def test_a_fallback_that_raises_is_told_and_costs_its_payload_alone() -> None:
 def test_a_fallback_gets_what_was_certainly_not_sent_and_was_tried_enough() -> None:
     heard: list[Frame] = []
     rig = Rig(attempts=1, fallback=heard.append)
-    rig.sink.fails = lambda: NotSent("full")
+    rig.sink.fails = lambda: NotSentError("full")
 
     rig.gate.send(event(1))
 

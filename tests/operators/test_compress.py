@@ -33,11 +33,11 @@ from reactivex.subject import Subject
 from rx_agui import (
     CompressionError,
     ConfigError,
-    Corrupt,
+    CorruptError,
     Credit,
     Frame,
-    MissingExtra,
-    PayloadTooLarge,
+    MissingExtraError,
+    PayloadTooLargeError,
     Permit,
     StreamError,
     WireError,
@@ -232,7 +232,7 @@ def test_without_zstandard_one_is_told_what_to_type(
     monkeypatch.setitem(sys.modules, "zstandard", None)
     says = 'zstd needs zstandard: pip install "rx-agui[fast]"'
 
-    with pytest.raises(MissingExtra) as refused:
+    with pytest.raises(MissingExtraError) as refused:
         compress("zstd")
     assert str(refused.value) == says
 
@@ -496,7 +496,7 @@ def test_of_a_bomb_no_more_is_made_than_max_size(bomb: str) -> None:
 
     assert heard == []
     (error,) = told
-    assert isinstance(error, PayloadTooLarge)
+    assert isinstance(error, PayloadTooLargeError)
     assert error.limit == 1 << 20
     assert "larger than max_size=1048576 bytes" in str(error)
     assert peak < (1 << 23) + len(frame.data), f"{peak} bytes were made"
@@ -510,7 +510,7 @@ def test_max_size_is_what_a_payload_may_just_have(algorithm: str, beyond: int) -
     (heard,) = passed(decompress(max_size=3000 - beyond), zipped)
 
     if beyond > 0:
-        assert isinstance(heard, PayloadTooLarge)
+        assert isinstance(heard, PayloadTooLargeError)
     else:
         assert heard.data == payload(3000).data
 
@@ -537,7 +537,7 @@ def test_damage_is_noticed_without_a_crc(
 
     (error,) = passed(decompress(), packed(algorithm, data))
 
-    assert type(error) is Corrupt
+    assert type(error) is CorruptError
     start = f"{len(data)} bytes do not decompress as {algorithm}: "
     assert str(error).startswith(start)
     assert len(str(error)) > len(start), "it says why"
@@ -565,7 +565,7 @@ def test_no_flipped_bit_goes_by_a_crc(
     if isinstance(heard, Frame):
         assert heard.data == payload().data  # it was in a byte that says nothing
     else:
-        assert isinstance(heard, Corrupt | PayloadTooLarge)
+        assert isinstance(heard, CorruptError | PayloadTooLargeError)
 
 
 @pytest.mark.parametrize("algorithm", ["identity", *REAL])
@@ -582,7 +582,7 @@ def test_a_payload_must_be_what_is_written_on_it(algorithm: str) -> None:
         frame.events = events
         frame.numbers = numbers
         (error,) = passed(decompress(), frame)
-        assert type(error) is Corrupt
+        assert type(error) is CorruptError
         return str(error)
 
     assert refused(2, 77) == f"crc32 is {crc32:08x}, 0000004d was sent"
@@ -609,7 +609,7 @@ def test_what_is_damaged_costs_itself_alone() -> None:
     heard = passed(decompress(errors=told.append), *bad, good)
 
     assert [f.last for f in heard] == [3]
-    assert [type(error) for error in told] == [Corrupt, WireError, Corrupt]
+    assert [type(error) for error in told] == [CorruptError, WireError, CorruptError]
 
 
 def test_a_caller_keeps_the_frame_that_was_given() -> None:

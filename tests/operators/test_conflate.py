@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from reactivex.subject import Subject
 
 from rx_agui import (
-    BackpressureTimeout,
+    BackpressureTimeoutError,
     ConfigError,
     Credit,
     Frame,
     Gate,
     Permit,
-    WouldBlock,
+    WouldBlockError,
     batch,
     compress,
     conflate,
@@ -460,7 +460,7 @@ def test_in_a_full_queue_a_thread_waits_no_longer_than_it_may() -> None:
     source.on_next(text("queued"))
     source.on_next(text(", and more"))  # merges, so it need not wait
 
-    with pytest.raises(BackpressureTimeout):
+    with pytest.raises(BackpressureTimeoutError):
         source.on_next(custom("one too many"))
 
     reader.let_go()
@@ -474,7 +474,7 @@ def test_a_gate_sends_into_the_queue_and_waits_only_when_it_is_full() -> None:
     for delta in "abc":
         gate.send(text(delta))
     assert not gate.try_send(custom("full"))
-    with pytest.raises(BackpressureTimeout):
+    with pytest.raises(BackpressureTimeoutError):
         gate.send(custom("full"), timeout=0.01)
     sender = threading.Thread(target=gate.send, args=(custom("in time"),))
     sender.start()
@@ -492,7 +492,7 @@ async def one_that_awaits() -> None:
     gate.pipe(flow_control(1, buffer_size=1, overflow="conflate")).subscribe(reader)
     for delta in "abc":
         await gate.asend(text(delta))
-    with pytest.raises(WouldBlock):
+    with pytest.raises(WouldBlockError):
         gate.send(custom("full"))
     sending = asyncio.ensure_future(gate.asend(custom("in time")))
     await asyncio.sleep(0)

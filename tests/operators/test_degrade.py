@@ -22,7 +22,7 @@ from rx_agui import (
     ConfigError,
     Frame,
     Gate,
-    Overloaded,
+    OverloadedError,
     Permit,
     batch,
     compress,
@@ -264,7 +264,7 @@ def test_a_gate_raises_overloaded_and_lets_in_what_must_pass() -> None:
     rig.gate.send(DELTA)
     rig.until(9)
 
-    with pytest.raises(Overloaded, match="the reader is 8 s behind") as told:
+    with pytest.raises(OverloadedError, match="the reader is 8 s behind") as told:
         rig.gate.send(DELTA)
     assert not rig.gate.try_send(DELTA)
     assert rig.gate.try_send(END)
@@ -295,7 +295,7 @@ def test_a_thread_that_waits_for_credit_is_refused_when_the_level_is_reached() -
     for sender in senders:
         sender.start()
     senders[0].join(20)
-    assert [type(error) for error in heard] == [Overloaded]
+    assert [type(error) for error in heard] == [OverloadedError]
 
     kept.pop().release()  # and the one whose event must pass gets the credit
     senders[1].join(20)

@@ -21,7 +21,7 @@ from rx_agui import (
     ConfigError,
     Credit,
     Frame,
-    Gap,
+    GapError,
     Permit,
     ProcessingError,
     StreamError,
@@ -247,7 +247,7 @@ def test_connections_that_overlap_in_any_way_give_every_event_once(
 
 
 def given_up_by(gap: StreamError) -> range:
-    assert isinstance(gap, Gap)
+    assert isinstance(gap, GapError)
     assert gap.first <= gap.last
     return range(gap.first, gap.last + 1)
 
@@ -291,7 +291,7 @@ def test_a_gap_is_told_once_and_where_nobody_is_told_it_is_covered_all_the_same(
         assert [tuple(f.line_numbers()) for f in played.heard] == [(1,), (4, 5), (9,)]
 
     assert [
-        (str(gap), gap.first, gap.last) for gap in told if isinstance(gap, Gap)
+        (str(gap), gap.first, gap.last) for gap in told if isinstance(gap, GapError)
     ] == [
         ("numbers 2 to 3 never came and were given up", 2, 3),
         ("numbers 6 to 8 never came and were given up", 6, 8),
@@ -316,7 +316,7 @@ def test_on_gap_error_ends_with_the_gap_and_counts_what_was_behind_it(
 
     assert lines(played.heard) == [b'{"n":1}']
     (gap,) = played.ends
-    assert isinstance(gap, Gap)
+    assert isinstance(gap, GapError)
     assert (gap.first, gap.last) == (2, 2)
     assert played.dropped == {"behind_gap": 3}
     assert told == []

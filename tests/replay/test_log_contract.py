@@ -12,7 +12,12 @@ from typing import Any
 
 import pytest
 
-from rx_agui.errors import ReplayError, StreamClosed, Trimmed, UnknownStream
+from rx_agui.errors import (
+    ReplayError,
+    StreamClosedError,
+    TrimmedError,
+    UnknownStreamError,
+)
 from rx_agui.frame import Frame
 from rx_agui.replay import MemoryLog, Position, ReplayLog
 from rx_agui.testing import LOG_RULES, LogCandidate, LogRule
@@ -57,7 +62,7 @@ class JoinsLate(MemoryLog):
     async def tail(self, stream: str, after: int = 0) -> AsyncIterator[Frame]:  # type: ignore[override]
         there = await self.position(stream)
         if there is None:
-            raise UnknownStream(stream)
+            raise UnknownStreamError(stream)
         async for frame in super().tail(stream, after):
             yield frame
             if frame.last >= there.last:
@@ -93,14 +98,14 @@ class SkipsWhatIsGone(MemoryLog):
     async def tail(self, stream: str, after: int = 0) -> AsyncIterator[Frame]:  # type: ignore[override]
         there = await self.position(stream)
         if there is None:
-            raise UnknownStream(stream)
+            raise UnknownStreamError(stream)
         while True:
             try:
                 async for frame in super().tail(stream, after):
                     after = frame.last
                     yield frame
                 return
-            except Trimmed as error:
+            except TrimmedError as error:
                 after = error.first - 1
 
 
@@ -108,7 +113,7 @@ class NeverWaits(MemoryLog):
     async def tail(self, stream: str, after: int = 0) -> AsyncIterator[Frame]:  # type: ignore[override]
         there = await self.position(stream)
         if there is None:
-            raise UnknownStream(stream)
+            raise UnknownStreamError(stream)
         if there.last <= after:
             return
         async for frame in super().tail(stream, after):
@@ -125,7 +130,7 @@ class WaitsForTheCursor(MemoryLog):
 
 class TakesMoreWhenClosed(MemoryLog):
     async def append(self, stream: str, frame: Frame) -> None:
-        with suppress(StreamClosed):
+        with suppress(StreamClosedError):
             await super().append(stream, frame)
 
 
@@ -179,7 +184,7 @@ class TellsWhatIsKept(MemoryLog):
     async def prelude(self, stream: str) -> Frame:
         there = await self.position(stream)
         if there is None:
-            raise UnknownStream(stream)
+            raise UnknownStreamError(stream)
         lines = []
         async for frame in self.tail(stream, there.first - 1):
             lines += frame.lines()

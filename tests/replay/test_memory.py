@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rx_agui.errors import ConfigError, Trimmed, UnknownStream
+from rx_agui.errors import ConfigError, TrimmedError, UnknownStreamError
 from rx_agui.frame import Frame
 from rx_agui.replay import MemoryLog
 
@@ -285,7 +285,10 @@ async def test_a_tail_that_is_closed_gives_nothing_more() -> None:
 async def test_a_tail_that_has_raised_is_over() -> None:
     log = MemoryLog(max_events=2)
     await filled(log, "a", 1, 9)
-    for tail, error in (log.tail("a"), Trimmed), (log.tail("nobody"), UnknownStream):
+    for tail, error in (
+        (log.tail("a"), TrimmedError),
+        (log.tail("nobody"), UnknownStreamError),
+    ):
         with pytest.raises(error):
             await anext(tail)
         assert [frame async for frame in tail] == []

@@ -23,15 +23,15 @@ import orjson
 import pytest
 
 from rx_agui import (
-    BackpressureTimeout,
-    CircuitOpen,
+    BackpressureTimeoutError,
+    CircuitOpenError,
     CompressionError,
-    Duplicate,
+    DuplicateError,
     EventStream,
-    Gap,
-    Late,
-    Lost,
-    NotSent,
+    GapError,
+    LateError,
+    LostError,
+    NotSentError,
     ProcessingError,
     StreamChunk,
     StreamConfig,
@@ -145,7 +145,7 @@ class FaultyReader(Sink):
             return OSError("a hiccup")
         if chance < 0.004:
             self.not_begun += 1
-            return NotSent("not now")
+            return NotSentError("not now")
         self._payloads += 1
         if self._payloads % 1500 == 0:
             self._down = 20  # enough to open the breaker
@@ -200,12 +200,12 @@ def test_with_faults_in_every_stage_each_event_is_delivered_once_or_told_of_once
     def hear(error: StreamError) -> None:
         told[type(error)] = told.get(type(error), 0) + 1
         match error:
-            case Gap():
+            case GapError():
                 for n in range(error.first, error.last + 1):
                     seen[n] += GAVE_UP
-            case Lost():
+            case LostError():
                 # One that was not sent is lost too if the next has overtaken it meanwhile.
-                lost.append(not isinstance(error.__cause__, NotSent))
+                lost.append(not isinstance(error.__cause__, NotSentError))
                 for n in range(error.first, error.last + 1):
                     if not seen[n] & GAVE_UP:
                         seen[n] += LOST
@@ -245,11 +245,11 @@ def test_with_faults_in_every_stage_each_event_is_delivered_once_or_told_of_once
                 stream.send(each, 0.00001 if sent % 1000 == 0 else 30.0)
             except ValidationError:
                 invalid += 1
-            except CircuitOpen as error:
+            except CircuitOpenError as error:
                 refused += 1
                 time.sleep(min(error.retry_in, 0.001))
                 continue
-            except BackpressureTimeout:
+            except BackpressureTimeoutError:
                 waited_too_long += 1
                 continue
             break
@@ -264,8 +264,8 @@ def test_with_faults_in_every_stage_each_event_is_delivered_once_or_told_of_once
         + ", ".join(
             f"{kind.__name__} {n:,}" for kind, n in sorted(told.items(), key=str)
         )
-        + f"; at the sender: {invalid:,} invalid, {refused:,} CircuitOpen, "
-        f"{waited_too_long:,} BackpressureTimeout; "
+        + f"; at the sender: {invalid:,} invalid, {refused:,} CircuitOpenError, "
+        f"{waited_too_long:,} BackpressureTimeoutError; "
         f"resident {[m // 1024 // 1024 for m in memory]} MiB"
     )
     outcomes = {outcome: seen[1:].count(outcome) for outcome in set(seen[1:])}
@@ -273,10 +273,10 @@ def test_with_faults_in_every_stage_each_event_is_delivered_once_or_told_of_once
     assert outcomes[DELIVERED] == reader.events
     assert invalid == story.invalid
     assert told[ProcessingError] == story.nameless
-    assert told[Duplicate] + told[Late] == story.double + story.late
+    assert told[DuplicateError] + told[LateError] == story.double + story.late
     assert told[CompressionError] == codec_failures > 0
     assert sum(lost) == reader.failures > 0
-    assert told[Lost] - sum(lost) <= reader.not_begun
+    assert told[LostError] - sum(lost) <= reader.not_begun
     assert reader.not_begun > 0
     assert refused > 0
     assert metrics is not None

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rx_agui.errors import ConfigError, PayloadTooLarge, WireError
+from rx_agui.errors import ConfigError, PayloadTooLargeError, WireError
 from rx_agui.frame import StreamChunk
 from rx_agui.sse import Message, Parser, format_sse_chunk, read_chunk
 
@@ -418,7 +418,7 @@ def test_a_block_over_max_size_is_refused_wherever_it_is_cut(
 ) -> None:
     parser = Parser(max_size=15)
 
-    with pytest.raises(PayloadTooLarge, match="larger than max_size=15 bytes"):
+    with pytest.raises(PayloadTooLargeError, match="larger than max_size=15 bytes"):
         feed(parser, *pieces(stream, slice_size))
 
 
@@ -450,7 +450,7 @@ def test_where_a_block_becomes_too_large_does_not_depend_on_the_cut(
         try:
             for part in [*parts, b""]:
                 messages += parser.feed(part)
-        except PayloadTooLarge:
+        except PayloadTooLargeError:
             return messages, True
         return messages, False
 
@@ -465,9 +465,9 @@ def test_what_came_before_a_block_that_is_too_large_is_handed_out_first() -> Non
     assert parser.feed(b"id: 1\ndata: a\n\ndata: 1234567890\n\n") == [
         Message(b"a", id="1", own_id=True)
     ]
-    with pytest.raises(PayloadTooLarge):
+    with pytest.raises(PayloadTooLargeError):
         parser.feed(b"")
-    with pytest.raises(PayloadTooLarge):
+    with pytest.raises(PayloadTooLargeError):
         parser.feed(b"data: b\n\n")
     assert not parser.is_between_messages
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from rx_agui import (
-    AlreadyStarted,
-    DrainTimeout,
+    AlreadyStartedError,
+    DrainTimeoutError,
     EventStream,
-    NotStarted,
+    NotStartedError,
     SSEWriter,
     StreamChunk,
-    StreamClosed,
+    StreamClosedError,
     StreamConfig,
 )
 from rx_agui.clock import ThreadClock
@@ -56,7 +56,7 @@ class Load:
 
     def _send(self, which: int) -> None:
         mine = self.sent[which]
-        with suppress(StreamClosed):
+        with suppress(StreamClosedError):
             for n in range(which, 1_000_000, 2):
                 self._stream.send(event(n, text="a" * (n % 90)))
                 mine.append(n)
@@ -161,7 +161,7 @@ def test_the_same_on_a_loop_and_no_task_is_left() -> None:
             async def send(
                 stream: EventStream = stream, sent: list[int] = sent
             ) -> None:
-                with suppress(StreamClosed):
+                with suppress(StreamClosedError):
                     for n in range(1_000_000):
                         await stream.asend(event(n, text="a" * (n % 90)))
                         sent.append(n)
@@ -232,11 +232,11 @@ def test_at_the_deadline_what_is_left_is_counted_and_reported(
         pass
     accepted = stream._ledger.accepted
 
-    with pytest.raises(DrainTimeout) as late:
+    with pytest.raises(DrainTimeoutError) as late:
         stream.close()
 
     assert late.value.lost == accepted >= 20
-    with pytest.raises(DrainTimeout):
+    with pytest.raises(DrainTimeoutError):
         list(stream.receive_chunks())
     stream.close()  # it was said once
 
@@ -256,7 +256,7 @@ def test_who_is_woken_as_the_deadline_passes_is_told_what_was_lost() -> None:
     chunk = stream._outbox.take()
     assert chunk is not None
     in_hand = [chunk.permit]
-    told: list[DrainTimeout | None] = []
+    told: list[DrainTimeoutError | None] = []
     stream._outbox.done.add_done_callback(lambda _: told.append(stream._late))
     stream.complete()
     stream._give_up(stream._lateness)
@@ -275,12 +275,12 @@ def test_what_a_reader_took_before_the_deadline_is_not_lost(
     chunks = stream.receive_chunks()
     taken = len(values([next(chunks), next(chunks)]))
 
-    elsewhere: list[DrainTimeout] = []
+    elsewhere: list[DrainTimeoutError] = []
 
     def close() -> None:
         try:
             stream.close()
-        except DrainTimeout as late:
+        except DrainTimeoutError as late:
             elsewhere.append(late)
 
     closing = threading.Thread(target=close)
@@ -298,7 +298,7 @@ def test_on_a_loop_the_deadline_holds_though_nobody_waits(
         stream.start()
         await stream.asend(event(1))
         stream.close()
-        with pytest.raises(DrainTimeout, match="1 accepted events"):
+        with pytest.raises(DrainTimeoutError, match="1 accepted events"):
             await stream.aclose()
 
     asyncio.run(main())
@@ -313,7 +313,7 @@ def test_closing_without_draining_tells_the_reader_and_waits_for_nobody() -> Non
     next(chunks)
     stream.close(drain=False)
 
-    with pytest.raises(StreamClosed, match="before all was read"):
+    with pytest.raises(StreamClosedError, match="before all was read"):
         next(chunks)
 
 
@@ -333,7 +333,7 @@ def test_a_writer_that_is_stuck_is_given_up_at_the_deadline() -> None:
     for n in range(1, 6):
         stream.send(event(n))
     begun = time.monotonic()
-    with pytest.raises(DrainTimeout):
+    with pytest.raises(DrainTimeoutError):
         stream.close()
     assert time.monotonic() - begun < SOON
     stuck.set()
@@ -358,14 +358,14 @@ def test_a_reader_that_left_with_a_chunk_in_its_hands_holds_nobody_up() -> None:
 def test_start_twice_send_before_start_and_after_close_say_so() -> None:
     stream = EventStream()
     for send in (stream.send, stream.send_event, stream.try_send):
-        with pytest.raises(NotStarted, match="call start"):
+        with pytest.raises(NotStartedError, match="call start"):
             send(event(1))
     stream.start()
-    with pytest.raises(AlreadyStarted, match="begins once"):
+    with pytest.raises(AlreadyStartedError, match="begins once"):
         stream.start()
     stream.close()
     for send in (stream.send, stream.send_event, stream.try_send):
-        with pytest.raises(StreamClosed, match="the stream was closed"):
+        with pytest.raises(StreamClosedError, match="the stream was closed"):
             send(event(1))
     assert stream.is_closed
 
@@ -373,7 +373,7 @@ def test_start_twice_send_before_start_and_after_close_say_so() -> None:
 def test_a_stream_that_is_closed_before_it_began_never_begins() -> None:
     stream = EventStream()
     stream.close()
-    with pytest.raises(StreamClosed, match="before it began"):
+    with pytest.raises(StreamClosedError, match="before it began"):
         stream.start()
     assert list(stream.receive_chunks()) == []
 
@@ -381,13 +381,13 @@ def test_a_stream_that_is_closed_before_it_began_never_begins() -> None:
 def test_the_same_with_await() -> None:
     async def main() -> None:
         stream = EventStream()
-        with pytest.raises(NotStarted):
+        with pytest.raises(NotStartedError):
             await stream.asend(event(1))
         async with stream:
             await stream.asend(event(1))
             stream.complete()
             assert values([chunk async for chunk in stream.receive_chunks()]) == [1]
-        with pytest.raises(StreamClosed, match="the stream was closed"):
+        with pytest.raises(StreamClosedError, match="the stream was closed"):
             await stream.asend(event(2))
 
     asyncio.run(main())
@@ -402,7 +402,7 @@ def test_leaving_the_block_by_an_exception_waits_only_for_somebody_who_reads() -
     unread, read = EventStream(), EventStream()
     with pytest.raises(ZeroDivisionError):
         leave(unread)  # half a minute would bring nobody
-    with pytest.raises(StreamClosed):
+    with pytest.raises(StreamClosedError):
         next(unread.receive_chunks())
 
     reading = Reading(read)

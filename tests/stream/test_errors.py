@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 
 from rx_agui import (
-    BackpressureTimeout,
-    CircuitOpen,
+    BackpressureTimeoutError,
+    CircuitOpenError,
     CompressionError,
     ConfigError,
-    Duplicate,
+    DuplicateError,
     EventStream,
     FlowControlError,
-    Gap,
-    Late,
-    Lost,
-    NotSent,
+    GapError,
+    LateError,
+    LostError,
+    NotSentError,
     ProcessingError,
     SequencingError,
     SSEWriter,
@@ -124,9 +124,9 @@ def test_sequencing_gaps_and_numbers_that_are_late_or_double_are_told_of() -> No
 
     assert values(stream.receive_chunks()) == [1, 3, 4, 5, 6]
     assert [(type(error), error.number) for error in told] == [
-        (Gap, 2),
-        (Late, 2),
-        (Duplicate, 5),
+        (GapError, 2),
+        (LateError, 2),
+        (DuplicateError, 5),
     ]
     assert all(isinstance(error, SequencingError) for error in told)
     assert counted(stream).sequencing_errors == 3
@@ -145,7 +145,7 @@ def test_flow_control_a_sender_that_waited_too_long_is_told_and_counted() -> Non
     opened(stream)
     while stream.try_send(event(1)):
         pass
-    with pytest.raises(BackpressureTimeout, match=r"within 0\.01 s") as refused:
+    with pytest.raises(BackpressureTimeoutError, match=r"within 0\.01 s") as refused:
         stream.send(event(2))
 
     assert isinstance(refused.value, FlowControlError)
@@ -209,7 +209,7 @@ def test_a_listener_that_is_stuck_holds_nothing_up_and_misses_some() -> None:
     assert inside.wait(SOON)
     before = stream._faults.missed
     for _ in range(1100):  # it has said that 1000 may wait
-        stream._faults.tell(Gap(1, 1))
+        stream._faults.tell(GapError(1, 1))
 
     assert stream._faults.missed - before == 100
     stuck.set()
@@ -247,12 +247,12 @@ def test_after_a_dead_reader_has_recovered_everything_flows_and_nothing_comes_tw
     told = opened(stream)
     stream.receive_chunks().subscribe(SSEWriter(write))
     accepted: list[int] = []
-    refusals: list[CircuitOpen] = []
+    refusals: list[CircuitOpenError] = []
 
     def send(n: int) -> None:
         try:
             stream.send(event(n))
-        except CircuitOpen as error:
+        except CircuitOpenError as error:
             refusals.append(error)
         else:
             accepted.append(n)
@@ -277,7 +277,7 @@ def test_after_a_dead_reader_has_recovered_everything_flows_and_nothing_comes_tw
     stream.close()
 
     came = [int(part.split(b'"value":')[1].split(b"}")[0]) for part in written]
-    lost = [error for error in told if isinstance(error, Lost)]
+    lost = [error for error in told if isinstance(error, LostError)]
     assert len(came) == len(set(came))
     assert len(lost) == 10  # half of the last 20: it opened within its window
     numbers = {n + 1: v for n, v in enumerate(accepted)}
@@ -286,7 +286,7 @@ def test_after_a_dead_reader_has_recovered_everything_flows_and_nothing_comes_tw
 
 def test_what_was_not_sent_is_tried_again_with_patience_and_comes_once() -> None:
     written: list[bytes] = []
-    failures = [NotSent("not yet"), NotSent("not yet")]
+    failures = [NotSentError("not yet"), NotSentError("not yet")]
 
     def write(data: bytes) -> None:
         if failures:
@@ -322,4 +322,4 @@ def test_what_a_reader_raises_costs_one_chunk_where_there_is_a_breaker() -> None
         stream.send(event(2))
 
     assert reading.all() == [2]
-    assert [(type(error), error.number) for error in told] == [(Lost, 1)]
+    assert [(type(error), error.number) for error in told] == [(LostError, 1)]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from rx_agui import (
-    BackpressureTimeout,
-    DrainTimeout,
+    BackpressureTimeoutError,
+    DrainTimeoutError,
     EventStream,
     StreamConfig,
     ValidationError,
@@ -119,7 +119,7 @@ def test_a_sender_that_gave_up_and_one_that_is_stuck_are_said(
     stream.start()
     while stream.try_send(event(1)):
         pass
-    with pytest.raises(BackpressureTimeout):
+    with pytest.raises(BackpressureTimeoutError):
         stream.send(event(2))
     stream.close(drain=False)
 
@@ -135,7 +135,7 @@ def test_how_it_ended_is_said_with_what_became_of_every_event(
     for n in range(3):
         stream.send(event(n))
     next(stream.receive_chunks())
-    with pytest.raises(DrainTimeout):
+    with pytest.raises(DrainTimeoutError):
         stream.close()
 
     assert lines(said, "drain", "ends") == [

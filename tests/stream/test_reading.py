@@ -13,15 +13,15 @@ import pytest
 from reactivex import operators as ops
 
 from rx_agui import (
-    AlreadySubscribed,
-    BackpressureTimeout,
+    AlreadySubscribedError,
+    BackpressureTimeoutError,
     EventStream,
     SSEWriter,
     StreamChunk,
-    StreamClosed,
+    StreamClosedError,
     StreamConfig,
     StreamError,
-    WouldBlock,
+    WouldBlockError,
     batch,
 )
 from rx_agui.stream._outbox import ChunkBuffer
@@ -124,18 +124,18 @@ def test_a_thread_waits_for_what_comes_from_a_loop_and_the_other_way_round() -> 
 
 def test_a_second_reader_at_the_same_time_gets_a_typed_error() -> None:
     async def second_async(stream: EventStream) -> None:
-        with pytest.raises(AlreadySubscribed):
+        with pytest.raises(AlreadySubscribedError):
             await anext(stream.receive_chunks())
 
     with EventStream(SINGLE) as stream:
         stream.send(event(1))
         first = stream.receive_chunks()
         next(first)
-        with pytest.raises(AlreadySubscribed, match="Hub"):
+        with pytest.raises(AlreadySubscribedError, match="Hub"):
             next(stream.receive_chunks())
         failed: list[Exception] = []
         stream.receive_chunks().subscribe(on_error=failed.append)
-        assert [type(error) for error in failed] == [AlreadySubscribed]
+        assert [type(error) for error in failed] == [AlreadySubscribedError]
         asyncio.run(second_async(stream))
         first.close()
 
@@ -205,7 +205,7 @@ def fill(stream: EventStream) -> int:
 def test_without_a_reader_events_wait_and_nothing_is_lost() -> None:
     with EventStream(NARROW) as stream:
         went_in = fill(stream)
-        with pytest.raises(BackpressureTimeout):
+        with pytest.raises(BackpressureTimeoutError):
             stream.send(event(99))
         stream.complete()
         assert values(stream.receive_chunks()) == list(range(went_in))
@@ -316,9 +316,9 @@ def test_to_send_while_one_reads_oneself_is_refused_at_once() -> None:
             fill(stream)
             async for _ in stream.receive_chunks():
                 fill(stream)
-                with pytest.raises(WouldBlock, match="reads the stream"):
+                with pytest.raises(WouldBlockError, match="reads the stream"):
                     await stream.asend(event(1))
-                with pytest.raises(WouldBlock, match="await asend"):
+                with pytest.raises(WouldBlockError, match="await asend"):
                     stream.send(event(1))
                 break
             await stream.aclose(drain=False)
@@ -328,7 +328,7 @@ def test_to_send_while_one_reads_oneself_is_refused_at_once() -> None:
         fill(stream)
         for _ in stream.receive_chunks():
             fill(stream)
-            with pytest.raises(WouldBlock):
+            with pytest.raises(WouldBlockError):
                 stream.send(event(1), timeout=SOON)
             break
         stream.close(drain=False)
@@ -397,7 +397,7 @@ def test_a_write_that_fails_ends_the_stream_and_senders_get_a_typed_error() -> N
     writer = SSEWriter(write)
     stream.receive_chunks().subscribe(writer)
     stream.send(event(1))
-    with pytest.raises(StreamClosed, match="broken pipe") as refused:
+    with pytest.raises(StreamClosedError, match="broken pipe") as refused:
         stream.send(event(2))
     assert isinstance(refused.value.__cause__, OSError)
     stream.close()

@@ -813,7 +813,7 @@ def test_a_wait_for_credit_is_told_with_how_it_ended(
     _, total, _ = numbers.histogram("flow_control.wait.duration")
     assert numbers.value("flow_control.wait.time") == pytest.approx(total)
     assert numbers.value("operator.dropped.events", reason="backpressure_timeout") == 1
-    assert numbers.value("operator.errors", error="BackpressureTimeout") == 1
+    assert numbers.value("operator.errors", error="BackpressureTimeoutError") == 1
 
 
 def test_a_coroutine_that_gives_up_waiting_is_told_as_cancelled(told: Told) -> None:

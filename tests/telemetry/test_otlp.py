@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rx_agui import ConfigError, MissingExtra, probe
+from rx_agui import ConfigError, MissingExtraError, probe
 from rx_agui.telemetry import Telemetry, setup_otlp
 from rx_agui.telemetry._instruments import HISTOGRAMS, OBSERVABLES
 from rx_agui.telemetry._scope import SCOPE, VERSION
@@ -294,7 +294,7 @@ first()
 def test_a_missing_sdk_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
 
-    with pytest.raises(MissingExtra, match=r'pip install "rx-agui\[otel\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install "rx-agui\[otel\]"'):
         setup_otlp()
 
 
@@ -302,7 +302,7 @@ def test_a_missing_exporter_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -
     exporter = "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
     monkeypatch.setitem(sys.modules, exporter, None)
 
-    with pytest.raises(MissingExtra, match=r"needs .*opentelemetry-exporter-otlp"):
+    with pytest.raises(MissingExtraError, match=r"needs .*opentelemetry-exporter-otlp"):
         setup_otlp()
 
 

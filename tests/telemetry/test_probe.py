@@ -151,7 +151,7 @@ def test_without_an_sdk_everything_works_and_nothing_is_told() -> None:
         print(meter.metrics().events_processed == len(events))
         try:
             setup_otlp()
-        except MissingExtra as error:
+        except MissingExtraError as error:
             print(error)
     """
 

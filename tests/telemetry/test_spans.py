@@ -23,7 +23,7 @@ from reactivex.subject import BehaviorSubject, Subject
 from rx_agui import (
     Frame,
     Gate,
-    NotSent,
+    NotSentError,
     SSEWriter,
     batch,
     chunk,
@@ -170,7 +170,7 @@ def test_a_span_says_what_its_operator_did(told: Told) -> None:
 def test_a_payload_that_was_sent_again_went_well_and_one_given_up_did_not(
     told: Told,
 ) -> None:
-    errors = iter([NotSent("busy"), None, OSError("gone")])
+    errors = iter([NotSentError("busy"), None, OSError("gone")])
 
     def write(data: bytes) -> None:
         error = next(errors, None)

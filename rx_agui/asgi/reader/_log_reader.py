@@ -31,7 +31,7 @@ from rx_agui.asgi.run._request_run import outgoing
 from rx_agui.asgi.run._run import Run
 from rx_agui.asgi.run._terminal import RunState
 from rx_agui.asgi.run._window import Reader
-from rx_agui.errors import StreamError, Trimmed
+from rx_agui.errors import StreamError, TrimmedError
 from rx_agui.flow._pull import FromAsyncIterable
 from rx_agui.frame import Frame
 from rx_agui.operators import flow_control
@@ -174,7 +174,7 @@ class LogReader:
                 if not self.course.over:
                     raise _CutShort(f"the log has no end of it behind number {after}")
                 return
-            except Trimmed:
+            except TrimmedError:
                 if after or wants_prelude:
                     raise  # within a run there is no way on without coming back
                 wants_prelude = True  # it was promised everything, and has nothing yet

@@ -25,7 +25,7 @@ from rx_agui.asgi._request import Receive
 from rx_agui.asgi._settings import Settings
 from rx_agui.asgi.reader._fan_out import Subscriber
 from rx_agui.asgi.run._terminal import RunState
-from rx_agui.errors import Trimmed
+from rx_agui.errors import TrimmedError
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.probe import Probe, StreamObservation
 from rx_agui.sse import format_frame
@@ -119,7 +119,7 @@ class Session:
         error = None if written.cancelled() else written.exception()
         if error is None:
             outcome = COMPLETED
-        elif isinstance(error, Trimmed):
+        elif isinstance(error, TrimmedError):
             told = "The connection was closed: it was read too slowly."
             outcome = Outcome("timeout", str(error), "READER_TOO_SLOW", told)
         else:

@@ -1,0 +1,41 @@
+"""Names and paths of 0.1 still work, and say what to write instead."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from rx_agui import errors
+
+OLD_PATHS = {
+    "rx_agui.codec": ("encode", "rx_agui.agui.encoding"),
+    "rx_agui.patch": ("apply_patch", "rx_agui.agui.json_patch"),
+    "rx_agui.sse": ("lint", "rx_agui.lint"),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), errors._RENAMED.items())
+@pytest.mark.parametrize("module", ["rx_agui", "rx_agui.errors"])
+def test_an_old_error_name_is_the_new_class_and_warns(
+    module: str, old: str, new: str
+) -> None:
+    with pytest.warns(DeprecationWarning, match=rf"{old} is now rx_agui\S*\.{new}"):
+        found = getattr(importlib.import_module(module), old)
+
+    assert found is getattr(errors, new)
+
+
+@pytest.mark.parametrize("path", OLD_PATHS)
+def test_an_old_import_path_gives_the_same_object_and_warns(path: str) -> None:
+    name, new = OLD_PATHS[path]
+
+    with pytest.warns(DeprecationWarning, match=f"{path}.{name} is now {new}.{name}"):
+        found = getattr(importlib.import_module(path), name)
+
+    assert found is getattr(importlib.import_module(new), name)
+
+
+def test_a_name_that_never_was_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Gapp'"):
+        errors.Gapp  # noqa: B018
