@@ -78,6 +78,7 @@ from rx_agui.operators import (
 from rx_agui.pipeline import pipeline
 from rx_agui.sse import format_sse_chunk, write_sse_chunk
 from rx_agui.stream import EventStream
+from rx_agui.types import Event, Item, Operator
 from rx_agui.writer import SSEWriter
 
 __all__ = [
@@ -97,6 +98,7 @@ __all__ = [
     "DeliveryError",
     "DrainTimeoutError",
     "DuplicateError",
+    "Event",
     "EventStream",
     "FlowControlError",
     "FlowMetrics",
@@ -105,12 +107,14 @@ __all__ = [
     "Gate",
     "GoneError",
     "IncompleteError",
+    "Item",
     "LateError",
     "LostError",
     "MissingExtraError",
     "NotSentError",
     "NotStartedError",
     "NotSubscribedError",
+    "Operator",
     "OverloadedError",
     "PayloadError",
     "PayloadTooLargeError",

@@ -22,10 +22,10 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, Literal, get_origin, get_type_hints
 
 from rx_agui.errors import (
     ConfigError,
@@ -34,6 +34,7 @@ from rx_agui.errors import (
     require_positive,
     require_whole,
 )
+from rx_agui.types import AlgorithmName
 
 __all__ = ["PREFIX", "StreamConfig"]
 
@@ -164,7 +165,7 @@ class StreamConfig:
     max_batch_bytes: int = 1024 * 1024
 
     compression_enabled: bool = True
-    compression_type: str = "gzip"
+    compression_type: AlgorithmName = "gzip"
     compression_level: int = 6
     min_compression_size: int = 1024
 
@@ -364,6 +365,6 @@ def _nearest(name: str) -> str:
 _MAY_BE_ZERO: Final = ("min_compression_size", "compression_level")
 
 _KINDS: Final[dict[str, type]] = {
-    field.name: get_type_hints(StreamConfig)[field.name]
-    for field in fields(StreamConfig)
+    name: str if get_origin(kind) is Literal else kind
+    for name, kind in get_type_hints(StreamConfig).items()
 }

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rx_agui import ConfigError, StreamConfig
 from rx_agui.config import PREFIX
 from rx_agui.operators._compress import ALGORITHMS
+from rx_agui.types import AlgorithmName
 
 OPTIONS = [field.name for field in dataclasses.fields(StreamConfig)]
 
@@ -102,7 +103,7 @@ def test_options_that_contradict_each_other_are_refused() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_the_levels_are_those_of_the_codecs(algorithm: str) -> None:
+def test_the_levels_are_those_of_the_codecs(algorithm: AlgorithmName) -> None:
     for level in ALGORITHMS[algorithm].levels:
         StreamConfig(compression_type=algorithm, compression_level=level)
     with pytest.raises(ConfigError, match=f"for {algorithm}"):

@@ -43,6 +43,7 @@ from rx_agui.operators._compress import ALGORITHMS
 from rx_agui.probe import OperatorCounters, Probe, watching
 from rx_agui.sse import Parser, read_chunk
 from rx_agui.testing import MarbleScheduler
+from rx_agui.types import AlgorithmName
 
 Operator = Callable[[Observable[Any]], Observable[Any]]
 Source = Callable[[Iterable[Any]], Observable[Any]]
@@ -188,7 +189,7 @@ def test_resequence_undoes_any_disorder(
 @laws
 @given(EVENTS, CODECS, st.sampled_from([0, 1, 100, 1024]))
 def test_decompress_undoes_compress(
-    events: list[Event], codec: tuple[str, int], min_size: int
+    events: list[Event], codec: tuple[AlgorithmName, int], min_size: int
 ) -> None:
     frames = passed(events, sequence(), batch(4))
 
@@ -214,7 +215,10 @@ def test_reassemble_undoes_chunk_in_any_order_with_pieces_that_come_twice(
     EVENTS, CODECS, st.lists(st.integers(0, 9), max_size=12), st.sampled_from([1, 2, 5])
 )
 def test_resequence_undoes_what_workers_overtook(
-    events: list[Event], codec: tuple[str, int], work: list[float], workers: int
+    events: list[Event],
+    codec: tuple[AlgorithmName, int],
+    work: list[float],
+    workers: int,
 ) -> None:
     squeezed = compress(*codec, min_size=1, workers=workers, ordered=False)
 
@@ -249,7 +253,7 @@ def test_the_inverses_undo_the_whole_pipe(
     fusion: bool,
     events: list[Event],
     size: int,
-    codec: tuple[str, int],
+    codec: tuple[AlgorithmName, int],
     min_size: int,
     chunk_size: int,
     window: int,
@@ -395,7 +399,7 @@ def test_a_payload_about_as_large_as_a_piece_comes_back(
 @pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
 @pytest.mark.parametrize("beyond", [-1, 0, 1])
 def test_a_payload_about_as_large_as_min_size_comes_back(
-    algorithm: str, beyond: int
+    algorithm: AlgorithmName, beyond: int
 ) -> None:
     event = {"type": "X", "delta": "a" * 500}
     min_size = len(encode(event)) - beyond

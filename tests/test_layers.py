@@ -13,7 +13,8 @@ import rx_agui
 from rx_agui import errors, operators
 
 #: Top to bottom. A module may import from any line below its own. `frame` stands above
-#: `flow`, since a frame carries its permit; a permit knows nothing of frames.
+#: `flow`, since a frame carries its permit; a permit knows nothing of frames. `types` names
+#: what signatures name, Frame too, but imports it for type checkers only.
 LAYERS = """
     cli
     demo doctor
@@ -35,7 +36,7 @@ LAYERS = """
     workers
     backoff
     errors probe codec patch
-    deprecation
+    deprecation types
 """
 
 DEPTH = {
@@ -59,7 +60,10 @@ PUBLIC.append(rx_agui)
 
 def imported_rooms(path: Path) -> set[str]:
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    tree = ast.parse(path.read_text("utf-8"))
+    if room(path) == "types":
+        tree.body = [node for node in tree.body if not isinstance(node, ast.If)]
+    for node in ast.walk(tree):
         match node:
             case ast.ImportFrom(module="rx_agui", names=names):
                 found |= {name.name for name in names}

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, get_args
 
 import orjson
 
@@ -48,12 +48,13 @@ from rx_agui.agui.groups import (
     Text,
 )
 from rx_agui.agui.known_state import KnownState
+from rx_agui.types import Patches, RawEvent
 
 __all__ = ["MAX_EVENT_SIZE", "PATCHES", "RAW_EVENTS", "Group", "Merger"]
 
 #: What becomes of `rawEvent` where events merge; which patches do.
-RAW_EVENTS: Final = ("strip", "keep_last", "barrier")
-PATCHES: Final = ("proven", "all")
+RAW_EVENTS: Final = get_args(RawEvent)
+PATCHES: Final = get_args(Patches)
 
 #: What `split` would cut again.
 MAX_EVENT_SIZE: Final = 1024 * 1024
@@ -83,8 +84,8 @@ class Merger:
 
     def __init__(
         self,
-        raw_event: str = "strip",
-        patches: str = "proven",
+        raw_event: RawEvent = "strip",
+        patches: Patches = "proven",
         max_event_size: int = MAX_EVENT_SIZE,
         known: KnownState | None = None,
     ) -> None:

@@ -65,7 +65,7 @@ def _stages(asked: Namespace) -> list[Operator]:
     _refuse_what_means_nothing(asked)
     # Room for a batch that is being written and for one that fills meanwhile.
     window = max(100, 2 * asked.batch_size)
-    stages = [
+    stages: list[Operator] = [
         flow_control(window),
         sequence(),
         batch(asked.batch_size, asked.batch_timeout),

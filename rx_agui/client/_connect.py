@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 import orjson
 from pydantic import BaseModel
@@ -28,10 +28,11 @@ from rx_agui.flow import Demand, PullSource, from_async_iterable
 
 if TYPE_CHECKING:
     import httpx
+from rx_agui.types import OnTrimmed
 
 __all__ = ["Connection", "connect"]
 
-ON_TRIMMED: Final = ("error", "prelude")
+ON_TRIMMED: Final = get_args(OnTrimmed)
 
 _RECONNECT = Reconnect()
 
@@ -53,7 +54,7 @@ def connect(
     read_timeout: float | None = 60.0,
     deadline: float | None = None,
     max_size: int = 16 * 1024 * 1024,
-    on_trimmed: str = "error",
+    on_trimmed: OnTrimmed = "error",
     watch: Callable[[Opened | Lost], object] | None = None,
     loop: asyncio.AbstractEventLoop | None = None,
 ) -> Connection:

@@ -20,6 +20,7 @@ from rx_agui import probe
 from rx_agui.engine._head import HeadSubscriber
 from rx_agui.engine._subscription import Subscription
 from rx_agui.flow import Credit, PullSource
+from rx_agui.types import Operator
 
 if TYPE_CHECKING:
     from rx_agui.engine._stage import Stage
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Attended", "Operator", "Sink", "lift"]
 
 T = TypeVar("T")
-
-Operator = Callable[[Observable[Any]], Observable[Any]]
 
 
 def lift(

@@ -39,6 +39,7 @@ from rx_agui.errors import (
 )
 from rx_agui.flow._credit import Credit
 from rx_agui.flow._pull import Demand, PullSource
+from rx_agui.types import Item
 
 __all__ = ["Gate"]
 
@@ -85,7 +86,7 @@ class Gate(PullSource):
 
     # -- sending ------------------------------------------------------------
 
-    def send(self, event: Any, timeout: float | None = _AS_CONFIGURED) -> None:
+    def send(self, event: Item, timeout: float | None = _AS_CONFIGURED) -> None:
         """Let an event in, blocking this thread while the reader is behind.
 
         Args:
@@ -121,7 +122,7 @@ class Gate(PullSource):
         finally:
             self._leave()
 
-    async def asend(self, event: Any) -> None:
+    async def asend(self, event: Item) -> None:
         """Let an event in, awaiting while the reader is behind.
 
         Cancelling gives back what was granted meanwhile, so `asyncio.timeout` bounds
@@ -149,7 +150,7 @@ class Gate(PullSource):
         """There is none just now: await one."""
         await link.credit.awaited(prepared)
 
-    def try_send(self, event: Any) -> bool:
+    def try_send(self, event: Item) -> bool:
         """Let an event in if there is room now, and nothing refuses it. Whether it was.
 
         Raises:

@@ -26,7 +26,7 @@ from contextlib import suppress
 from itertools import islice
 from math import inf
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
@@ -37,6 +37,8 @@ from rx_agui.clock import Clock, clock_for, running_loop
 from rx_agui.errors import ConfigError, StreamError
 from rx_agui.flow._credit import Credit, Waiter
 from rx_agui.serial import SerialExecutor
+
+T = TypeVar("T")
 
 __all__ = ["Demand", "PullSource", "from_async_iterable", "from_iterable"]
 
@@ -114,8 +116,8 @@ class PullSource(Observable[Any]):
 
 
 def from_iterable(
-    source: Iterable[Any] | Callable[[], Iterable[Any]],
-) -> Observable[Any]:
+    source: Iterable[T] | Callable[[], Iterable[T]],
+) -> Observable[T]:
     """The events of an iterable, taken one by one as the reader has room.
 
     >>> from reactivex import operators as ops
@@ -136,10 +138,10 @@ def from_iterable(
 
 
 def from_async_iterable(
-    source: AsyncIterable[Any] | Callable[[], AsyncIterable[Any]],
+    source: AsyncIterable[T] | Callable[[], AsyncIterable[T]],
     *,
     loop: asyncio.AbstractEventLoop | None = None,
-) -> Observable[Any]:
+) -> Observable[T]:
     """The events of an async iterable, such as an agent's async generator.
 
     >>> async def agent():

@@ -25,7 +25,7 @@ from __future__ import annotations
 from math import inf
 from threading import get_ident
 from time import time_ns
-from typing import cast
+from typing import Any, cast
 
 from reactivex.abc import SchedulerBase
 
@@ -35,7 +35,6 @@ from rx_agui.engine import (
     BatchSink,
     Errors,
     HeadSubscriber,
-    Operator,
     Stage,
     Subscription,
     lift,
@@ -45,6 +44,7 @@ from rx_agui.flow import NO_PERMIT, AckPermit, Credit, Permit
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.operators._rate import LINGER, RateEstimator
 from rx_agui.probe import PayloadTrace, StreamObservation
+from rx_agui.types import Item, Operator
 
 __all__ = ["batch", "unbatch"]
 
@@ -62,7 +62,7 @@ def batch(
     adaptive: bool = False,
     errors: Errors = None,
     scheduler: SchedulerBase | None = None,
-) -> Operator:
+) -> Operator[Item, Frame]:
     """Gather events into payloads of at most `batch_size` events.
 
     Large batches compress better and cost the reader less; a long wait fills them and
@@ -115,7 +115,7 @@ def batch(
     )
 
 
-def unbatch(*, errors: Errors = None) -> Operator:
+def unbatch(*, errors: Errors = None) -> Operator[Item, dict[str, Any]]:
     """Give back the events of each payload, in order, as mappings.
 
     The inverse of `batch`, for readers. Single events come through as well.

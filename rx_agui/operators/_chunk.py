@@ -20,7 +20,7 @@ from reactivex.abc import SchedulerBase
 
 from rx_agui.clock import Timer
 from rx_agui.codecs.payload import crc32
-from rx_agui.engine import Errors, Operator, Stage, Subscription, as_frame, lift
+from rx_agui.engine import Errors, Stage, Subscription, as_frame, lift
 from rx_agui.errors import (
     CorruptError,
     IncompleteError,
@@ -32,6 +32,7 @@ from rx_agui.errors import (
 )
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.probe import PayloadTrace
+from rx_agui.types import Item, Operator
 
 __all__ = ["Carried", "chunk", "reassemble"]
 
@@ -39,7 +40,9 @@ __all__ = ["Carried", "chunk", "reassemble"]
 _REMEMBERED = 1024
 
 
-def chunk(max_chunk_size: int = 65536, *, errors: Errors = None) -> Operator:
+def chunk(
+    max_chunk_size: int = 65536, *, errors: Errors = None
+) -> Operator[Item, StreamChunk]:
     """Cut payloads into StreamChunks of at most `max_chunk_size` bytes of data.
 
     Works without `sequence`: payloads of events that have no numbers are numbered
@@ -73,7 +76,7 @@ def reassemble(
     max_partials: int = 64,
     errors: Errors = None,
     scheduler: SchedulerBase | None = None,
-) -> Operator:
+) -> Operator[Item | StreamChunk, Frame]:
     """Put the pieces of payloads together again: the inverse of `chunk`, for readers.
 
     Pieces may come twice and out of order. Frames and whole payloads pass.

@@ -28,13 +28,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from time import time_ns
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from reactivex.abc import ObserverBase, SchedulerBase
 
 from rx_agui.backoff import Backoff, as_backoff
 from rx_agui.clock import Timer
-from rx_agui.engine import Errors, Operator, Stage, Subscription, lift
+from rx_agui.engine import Errors, Stage, Subscription, lift
 from rx_agui.errors import (
     CircuitOpenError,
     ConfigError,
@@ -51,6 +51,7 @@ from rx_agui.frame import Frame, StreamChunk
 from rx_agui.operators._chunk import Carried
 from rx_agui.operators._circuit import CLOSED, OPEN, STATES, Circuit, Rules
 from rx_agui.probe import PayloadTrace
+from rx_agui.types import Item, Operator, SlidingWindow, WhenOpen
 
 __all__ = ["circuit_breaker"]
 
@@ -72,12 +73,12 @@ def circuit_breaker(
     failure_rate_threshold: float = 0.5,
     slow_call_rate_threshold: float = 1.0,
     slow_call_duration: float = 60.0,
-    sliding_window: str = "count",
+    sliding_window: SlidingWindow = "count",
     sliding_window_size: int = 20,
     minimum_number_of_calls: int = 5,
     wait_in_open: float | Backoff = WAIT_IN_OPEN,
     permitted_calls_in_half_open: int = 3,
-    when_open: str = "refuse",
+    when_open: WhenOpen = "refuse",
     fallback: Fallback = None,
     attempts: int = 3,
     backoff: float | Backoff = BETWEEN_ATTEMPTS,
@@ -86,7 +87,7 @@ def circuit_breaker(
     name: str = "sink",
     errors: Errors = None,
     scheduler: SchedulerBase | None = None,
-) -> Operator:
+) -> Operator[Item | StreamChunk, Frame | StreamChunk]:
     """Stand last, before the sink, and keep the stream alive while that fails.
 
     >>> from rx_agui import Gate, SSEWriter, flow_control
@@ -165,8 +166,8 @@ def circuit_breaker(
     for setting, share in shares.items():
         if share > 1:
             raise ConfigError(setting, share, must="a share, from 0 to 1")
-    require_one_of(("count", "time"), sliding_window=sliding_window)
-    require_one_of(("refuse", "wait"), when_open=when_open)
+    require_one_of(get_args(SlidingWindow), sliding_window=sliding_window)
+    require_one_of(get_args(WhenOpen), when_open=when_open)
     rules = Rules(
         failure_rate_threshold,
         slow_call_rate_threshold,

@@ -19,7 +19,7 @@ from typing import Final
 
 from rx_agui.clock import running_loop
 from rx_agui.codecs.payload import ALGORITHMS, Pack, crc32
-from rx_agui.engine import Errors, Operator, Stage, Subscription, lift
+from rx_agui.engine import Errors, Stage, Subscription, lift
 from rx_agui.errors import (
     CompressionError,
     ConfigError,
@@ -34,6 +34,7 @@ from rx_agui.errors import (
 )
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.probe import PayloadTrace
+from rx_agui.types import AlgorithmName, Item, Operator
 
 __all__ = ["ALGORITHMS", "compress", "decompress"]
 
@@ -42,14 +43,14 @@ _LARGE = 32 * 1024
 
 
 def compress(
-    algorithm: str = "gzip",
+    algorithm: AlgorithmName = "gzip",
     level: int | None = None,
     *,
     min_size: int = 1024,
     workers: int = 1,
     ordered: bool = True,
     errors: Errors = None,
-) -> Operator:
+) -> Operator[Item, Frame]:
     """Compress each payload by itself, for readers who decompress.
 
     This is the chunk profile's compression, payload by payload, which may be cut,
@@ -94,7 +95,9 @@ def compress(
     return lift(_Compress, algorithm, packs, min_size, workers, ordered, errors)
 
 
-def decompress(*, max_size: int = 16 * 1024 * 1024, errors: Errors = None) -> Operator:
+def decompress(
+    *, max_size: int = 16 * 1024 * 1024, errors: Errors = None
+) -> Operator[Item, Frame]:
     """Give back payloads as they were before `compress`, whatever they are encoded in.
 
     >>> from rx_agui import from_iterable

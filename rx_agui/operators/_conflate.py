@@ -25,22 +25,23 @@ from rx_agui.agui.merge import (
     Group,
     Merger,
 )
-from rx_agui.engine import Errors, Operator, Stage, Subscription, lift
+from rx_agui.engine import Errors, Stage, Subscription, lift
 from rx_agui.errors import require_one_of, require_positive, require_whole
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.probe import PayloadTrace
+from rx_agui.types import Item, Operator, Patches, RawEvent
 
 __all__ = ["MergingQueue", "conflate", "conflate_lines"]
 
 
 def conflate(
     *,
-    raw_event: str = "strip",
-    patches: str = "proven",
+    raw_event: RawEvent = "strip",
+    patches: Patches = "proven",
     max_event_size: int = MAX_EVENT_SIZE,
     errors: Errors = None,
-) -> Operator:
+) -> Operator[Item, Frame]:
     """Merge the events of each payload that a reader need not get one by one.
 
     >>> from rx_agui import batch, from_iterable, unbatch
@@ -96,8 +97,8 @@ def conflate_lines(
     lines: Sequence[bytes],
     numbers: Sequence[int] = (),
     *,
-    raw_event: str = "strip",
-    patches: str = "proven",
+    raw_event: RawEvent = "strip",
+    patches: Patches = "proven",
     max_event_size: int = MAX_EVENT_SIZE,
     known: KnownState | None = None,
 ) -> tuple[list[bytes], list[int]]:
@@ -133,8 +134,8 @@ class _Conflate(Stage):
     def __init__(
         self,
         subscription: Subscription,
-        raw_event: str,
-        patches: str,
+        raw_event: RawEvent,
+        patches: Patches,
         max_event_size: int,
         errors: Errors,
     ) -> None:

@@ -29,13 +29,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol, cast, runtime_checkable
+from typing import Final, Protocol, cast, get_args, runtime_checkable
 
 from reactivex.abc import SchedulerBase
 
 from rx_agui.agui.priority import must_pass, without_raw
 from rx_agui.clock import Timer
-from rx_agui.engine import BatchSink, Errors, Operator, Stage, Subscription, lift
+from rx_agui.engine import BatchSink, Errors, Stage, Subscription, lift
 from rx_agui.errors import (
     ConfigError,
     OverloadedError,
@@ -44,13 +44,14 @@ from rx_agui.errors import (
 from rx_agui.flow import AdmissionBlock, Credit
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.operators._flow_control import WindowedHead
+from rx_agui.types import Item, Operator, Step
 
 __all__ = ["STEPS", "Eases", "degrade"]
 
 _log = logging.getLogger("rx_agui")
 
 #: Every step, in the order in which a reader would miss what is taken away.
-STEPS: Final = ("compress", "batch", "conflate", "shed", "refuse")
+STEPS: Final[tuple[Step, ...]] = get_args(Step)
 
 #: Looks at the pressure in the time that it must last.
 _LOOKS: Final = 4
@@ -67,7 +68,7 @@ class Eases(Protocol):
 
 
 def degrade(
-    steps: tuple[str, ...] = STEPS,
+    steps: tuple[Step, ...] = STEPS,
     *,
     max_age: float = 1.0,
     relief: float = 0.5,
@@ -75,7 +76,7 @@ def degrade(
     on_level: Callable[[int, str], object] | None = None,
     errors: Errors = None,
     scheduler: SchedulerBase | None = None,
-) -> Operator:
+) -> Operator[Item, Frame]:
     """Send less while the reader cannot keep up.
 
     >>> from rx_agui import batch, compress, flow_control, from_iterable, sequence, unbatch

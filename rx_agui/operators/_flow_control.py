@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from threading import Lock, get_ident
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_args
 
 from reactivex.abc import SchedulerBase
 
@@ -25,7 +25,6 @@ from rx_agui.engine import (
     BatchSink,
     Errors,
     HeadSubscriber,
-    Operator,
     Stage,
     Subscription,
     lift,
@@ -45,18 +44,12 @@ from rx_agui.flow._credit import Waiter
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.operators._conflate import MergingQueue
 from rx_agui.probe import PayloadTrace
+from rx_agui.types import Item, Operator, Overflow
 
 __all__ = ["REASONS", "WindowedHead", "flow_control"]
 
 #: What to do with an event for which there is neither credit nor a place to wait.
-OVERFLOWS: Final = (
-    "wait",
-    "error",
-    "drop_oldest",
-    "drop_newest",
-    "latest",
-    "conflate",
-)
+OVERFLOWS: Final = get_args(Overflow)
 
 #: Why an event is dropped whose sender is told so.
 REASONS: Final[dict[type, str]] = {
@@ -71,10 +64,10 @@ def flow_control(
     *,
     buffer_size: int = 1000,
     timeout: float | None = 5.0,
-    overflow: str = "wait",
+    overflow: Overflow = "wait",
     errors: Errors = None,
     scheduler: SchedulerBase | None = None,
-) -> Operator:
+) -> Operator[Item, Frame]:
     """Let in as many events as the reader has written, and no more.
 
     >>> from rx_agui import from_iterable, unbatch

@@ -16,13 +16,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from math import inf
 from time import time_ns
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_args
 
 from reactivex.abc import SchedulerBase
 
 from rx_agui.agui.encoding import decode
 from rx_agui.clock import Timer
-from rx_agui.engine import Errors, Operator, Stage, Subscription, lift
+from rx_agui.engine import Errors, Stage, Subscription, lift
 from rx_agui.errors import (
     ConfigError,
     CorruptError,
@@ -39,12 +39,13 @@ from rx_agui.errors import (
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.probe import PayloadTrace
+from rx_agui.types import Item, OnGap, Operator
 
 __all__ = ["resequence", "sequence"]
 
 Number = Callable[[Mapping[str, Any]], int]
 
-ON_GAP: Final = ("skip", "error")
+ON_GAP: Final = get_args(OnGap)
 
 
 def sequence(
@@ -54,10 +55,10 @@ def sequence(
     out_of_order_buffer: int = 1000,
     out_of_order_bytes: int | None = None,
     gap_timeout: float = 5.0,
-    on_gap: str = "skip",
+    on_gap: OnGap = "skip",
     errors: Errors = None,
     scheduler: SchedulerBase | None = None,
-) -> Operator:
+) -> Operator[Item, Frame]:
     """Number events 1, 2, 3; or put them in the order of their own numbers.
 
     >>> from rx_agui import from_iterable
@@ -117,10 +118,10 @@ def resequence(
     start: int = 1,
     out_of_order_buffer: int = 1000,
     gap_timeout: float = 5.0,
-    on_gap: str = "skip",
+    on_gap: OnGap = "skip",
     errors: Errors = None,
     scheduler: SchedulerBase | None = None,
-) -> Operator:
+) -> Operator[Item, Frame]:
     """Put numbered payloads back in order and drop what came twice.
 
     >>> import reactivex as rx

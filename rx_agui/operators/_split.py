@@ -18,7 +18,6 @@ from rx_agui.agui.pieces import Uncuttable, pieces_of
 from rx_agui.engine import (
     BatchSink,
     Errors,
-    Operator,
     Stage,
     Subscription,
     lift,
@@ -27,13 +26,16 @@ from rx_agui.errors import StreamError, require_positive, require_whole
 from rx_agui.flow import Credit, Permit
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.probe import PayloadTrace
+from rx_agui.types import Item, Operator
 
 __all__ = ["split"]
 
 _log = logging.getLogger("rx_agui")
 
 
-def split(max_event_size: int = 1024 * 1024, *, errors: Errors = None) -> Operator:
+def split(
+    max_event_size: int = 1024 * 1024, *, errors: Errors = None
+) -> Operator[Item, Frame]:
     """Cut events that are larger than `max_event_size` into several that are not.
 
     >>> from rx_agui import from_iterable, unbatch

@@ -19,9 +19,10 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic import ValidationError as PydanticError
 
 from rx_agui.agui.encoding import encode
-from rx_agui.engine import Errors, Operator, Stage, lift
+from rx_agui.engine import Errors, Stage, lift
 from rx_agui.errors import ValidationError
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
+from rx_agui.types import Item, Operator
 
 __all__ = ["validate"]
 
@@ -35,7 +36,7 @@ _MODELS: Final = frozenset(
 ) - {core.BaseEvent}
 
 
-def validate(*, errors: Errors = None) -> Operator:
+def validate(*, errors: Errors = None) -> Operator[Item, Frame]:
     """Let through what an AG-UI client accepts; refuse the rest with ValidationError.
 
     >>> from rx_agui import from_iterable, unbatch

@@ -61,6 +61,7 @@ from rx_agui.stream._faults import ErrorSubject
 from rx_agui.stream._intake import Ledger, intake
 from rx_agui.stream._log import StreamLog, Witness
 from rx_agui.stream._outbox import ChunkBuffer, reserve
+from rx_agui.types import Item
 
 __all__ = ["EventStream"]
 
@@ -156,7 +157,9 @@ class EventStream:
     ) -> list[Operator]:
         """The pipeline, as the config wants it."""
         config = self.config
-        steps = [validate(errors=self._fault)] if config.validation_enabled else []
+        steps: list[Operator] = []
+        if config.validation_enabled:
+            steps.append(validate(errors=self._fault))
         steps.append(
             intake(
                 config.max_concurrent_events,
@@ -267,11 +270,11 @@ class EventStream:
 
     # -- sending ------------------------------------------------------------------------
 
-    def send(self, event: Any, timeout: float | None = _AS_CONFIGURED) -> None:
+    def send(self, event: Item, timeout: float | None = _AS_CONFIGURED) -> None:
         """Let an event in. Waits only when the event buffer is full.
 
         Args:
-            event: Anything `rx_agui.agui.encoding.encode` takes.
+            event: Itemthing `rx_agui.agui.encoding.encode` takes.
             timeout: Seconds to wait at most; None: as long as it takes. The default is
                 the config's `backpressure_timeout`.
 
@@ -291,11 +294,11 @@ class EventStream:
             refusal = self._refusal(error)
             raise refusal from refusal.__cause__
 
-    def send_event(self, event: Any, timeout: float | None = _AS_CONFIGURED) -> None:
+    def send_event(self, event: Item, timeout: float | None = _AS_CONFIGURED) -> None:
         """As `send`, by the name that readers of the Go SDK look for."""
         self.send(event, timeout)
 
-    async def asend(self, event: Any) -> None:
+    async def asend(self, event: Item) -> None:
         """Let an event in, awaiting while the event buffer is full.
 
         However long that takes: a reader may pause, and the agent pauses with it.
@@ -311,7 +314,7 @@ class EventStream:
             refusal = self._refusal(error)
             raise refusal from refusal.__cause__
 
-    def try_send(self, event: Any) -> bool:
+    def try_send(self, event: Item) -> bool:
         """Let an event in if there is room now. Whether there was.
 
         Raises:

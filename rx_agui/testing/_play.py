@@ -264,7 +264,7 @@ class _Hot(Observable[Any]):
 # -- letters to values and back -----------------------------------------------
 
 
-def _value(drawing: Drawing, letter: str) -> object:
+def _value(drawing: Drawing, letter: str) -> Any:
     """What a letter stands for where it goes in."""
     meaning = drawing.meanings.get(letter)
     return drawing.event(letter) if meaning is None else _made(drawing, meaning)

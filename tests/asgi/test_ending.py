@@ -26,6 +26,7 @@ from rx_agui.asgi import Shutdown, SSEResponse
 from rx_agui.asgi.run._terminal import RunState, ending
 from rx_agui.frame import StreamChunk
 from rx_agui.replay import MemoryLog
+from rx_agui.types import AlgorithmName
 from tests.support.by_hand import (
     FINISHED,
     STARTED,
@@ -252,7 +253,9 @@ def test_an_end_within_a_batch_is_the_end_of_the_batch(size: int) -> None:
 
 @pytest.mark.parametrize("size", [50, 10_000])
 @pytest.mark.parametrize("algorithm", ["gzip", "lz4", "none"])
-def test_an_end_within_compressed_chunks_is_seen(algorithm: str, size: int) -> None:
+def test_an_end_within_compressed_chunks_is_seen(
+    algorithm: AlgorithmName, size: int
+) -> None:
     late = [STARTED, *(step(f"{n:050}") for n in range(30)), FINISHED, step("late")]
     through = (
         flow_control(),

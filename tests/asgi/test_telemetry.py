@@ -14,6 +14,7 @@ from rx_agui.flow import from_iterable
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.probe import PayloadTrace, Probe, Reading, StreamObservation
 from rx_agui.replay import MemoryLog
+from rx_agui.types import Operator
 from tests.support.by_hand import (
     FINISHED,
     STARTED,
@@ -96,7 +97,7 @@ def test_chunks_of_a_stream_that_has_ended_are_written_in_the_response_s_own(
 ) -> None:
     chunks: list[StreamChunk] = []
     run = [STARTED, step("x" * 300), FINISHED]
-    whole = batch(2), compress(min_size=1), chunk(60)
+    whole: tuple[Operator, ...] = batch(2), compress(min_size=1), chunk(60)
     from_iterable(run).pipe(pipeline("ended", sequence(), *whole)).subscribe(
         chunks.append
     )

@@ -23,6 +23,7 @@ from rx_agui.flow import from_iterable
 from rx_agui.operators import batch, chunk, compress, flow_control, sequence
 from rx_agui.pipeline import pipeline
 from rx_agui.probe import Probe
+from rx_agui.types import AlgorithmName
 from rx_agui.writer import SSEWriter
 
 __all__ = ["bare", "ours", "rxpys"]
@@ -42,7 +43,7 @@ def ours(
     write: Write,
     *,
     size: int = 100,
-    algorithm: str = "gzip",
+    algorithm: AlgorithmName = "gzip",
     level: int | None = None,
     telemetry: Probe | None = None,
 ) -> None:
@@ -67,7 +68,7 @@ def bare(
     write: Write,
     *,
     size: int = 100,
-    algorithm: str = "gzip",
+    algorithm: AlgorithmName = "gzip",
     level: int = 1,
 ) -> None:
     """What a loop would do, with the same codec: no more than this can be saved."""

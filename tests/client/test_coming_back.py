@@ -846,7 +846,10 @@ def test_an_event_without_an_end_meets_a_limit() -> None:
         (lambda: connect(URL, connect_timeout=-1), "connect_timeout must be positive"),
         (lambda: connect(URL, deadline=0), "deadline must be positive"),
         (lambda: connect(URL, max_size=0), "max_size must be positive"),
-        (lambda: connect(URL, on_trimmed="x"), "on_trimmed must be"),
+        (
+            lambda: connect(URL, on_trimmed="x"),  # type: ignore[arg-type]
+            "on_trimmed must be",
+        ),
         (lambda: Reconnect(attempts=0), "attempts must be at least 1"),
         (lambda: Reconnect(base=0), "base must be positive"),
         (lambda: Reconnect(longest=0), "longest must be positive"),

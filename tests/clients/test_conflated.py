@@ -16,18 +16,19 @@ from rx_agui import Frame, Permit, batch, conflate, flow_control
 from rx_agui.agui.known_state import KnownState
 from rx_agui.operators._conflate import conflate_lines
 from rx_agui.testing import MarbleScheduler
+from rx_agui.types import RawEvent
 from tests.support.reducer import Lines, batches, differing, random_lines
 
 SAMPLES = sorted((Path(__file__).parents[1] / "samples").glob("*_run.jsonl"))
 MIB = 1024 * 1024
-RAW_EVENTS = ["strip", "keep_last", "barrier"]
+RAW_EVENTS: list[RawEvent] = ["strip", "keep_last", "barrier"]
 
 
 def conflated(
     lines: Lines, chance: Random, *, numbered: bool = False
 ) -> tuple[Lines, list[int]]:
     """The stream in batches of any size, each conflated."""
-    rule = chance.choice(RAW_EVENTS)
+    rule: RawEvent = chance.choice(RAW_EVENTS)
     known = chance.choice([None, KnownState(MIB), KnownState(MIB), KnownState(200)])
     made, covered = [], []
     for first, part in batches(lines, chance):

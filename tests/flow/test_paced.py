@@ -473,7 +473,7 @@ def test_a_factory_that_fails_is_an_error_of_the_stream() -> None:
 def test_what_cannot_be_encoded_costs_no_credit() -> None:
     reader, watcher = Reader(), Watcher()
     told: list[StreamError] = []
-    bad = [EVENT, object(), None, EVENT, 3]
+    bad: list[Any] = [EVENT, object(), None, EVENT, 3]
     with watching(watcher):
         reader.subscribe(from_iterable(bad).pipe(flow_control(2, errors=told.append)))
 
@@ -565,9 +565,11 @@ def test_a_source_of_nothing_but_errors_lets_others_run(kind: str) -> None:
         while True:
             yield None
 
+    unencodable: Any = object()
+
     async def main() -> None:
         stream = (
-            from_iterable(lambda: itertools.repeat(object()))
+            from_iterable(lambda: itertools.repeat(unencodable))
             if kind == "sync"
             else from_async_iterable(arun)
         )

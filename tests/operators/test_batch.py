@@ -34,11 +34,16 @@ from rx_agui import (
 from rx_agui.engine import _stage
 from rx_agui.probe import OperatorCounters, watching
 from rx_agui.testing import MarbleScheduler
+from rx_agui.types import Item
 
 Event = dict[str, Any]
 Schedule = list[float]
 
 laws = settings(deadline=None, max_examples=60)
+
+
+def _of(*items: Item) -> rx.Observable[Item]:
+    return rx.from_iterable(items)
 
 
 def event(n: int) -> Event:
@@ -281,7 +286,7 @@ def test_a_payload_that_is_compressed_passes_alone_and_in_order() -> None:
     x, y, z = [compressed() for _ in range(3)]
     plain = [event(1), event(2)]
 
-    rx.of(*plain, x, *plain, y, z).pipe(batch(9)).subscribe(heard.append)
+    _of(*plain, x, *plain, y, z).pipe(batch(9)).subscribe(heard.append)
 
     said = [(frame.encoding, frame.events) for frame in heard]
     pair, alone = ("identity", 2), ("gzip", 1)
@@ -295,7 +300,7 @@ def test_a_payload_that_says_in_its_own_words_that_it_is_plain_is_plain() -> Non
     )  # as it comes from a wire: equal, not the same
     heard: list[Frame] = []
 
-    rx.of(event(1), frame, event(2)).pipe(batch(3)).subscribe(heard.append)
+    _of(event(1), frame, event(2)).pipe(batch(3)).subscribe(heard.append)
 
     assert [f.events for f in heard] == [3]
 
@@ -489,7 +494,7 @@ def test_without_anybody_to_tell_unbatch_ends_behind_the_others_of_the_payload()
     heard: list[Any] = []
     payload = Frame(b'{"n":1}\nnot json\n{"n":2}', events=3)
 
-    rx.of(payload, event(3)).pipe(unbatch()).subscribe(heard.append, heard.append)
+    _of(payload, event(3)).pipe(unbatch()).subscribe(heard.append, heard.append)
 
     assert heard[:2] == [{"n": 1}, {"n": 2}]
     assert [type(error) for error in heard[2:]] == [WireError]

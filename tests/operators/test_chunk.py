@@ -41,6 +41,7 @@ from rx_agui import (
 )
 from rx_agui.probe import OperatorCounters, Probe, StreamObservation, watching
 from rx_agui.testing import MarbleScheduler
+from rx_agui.types import AlgorithmName
 
 Operator = Callable[[Observable[Any]], Observable[Any]]
 
@@ -165,7 +166,7 @@ def test_no_piece_is_too_large_and_none_splits_a_character(
 @laws
 @given(st.integers(4, 70), st.sampled_from(["gzip", "lz4"]))
 def test_what_is_compressed_is_cut_anywhere_and_evenly(
-    size: int, algorithm: str
+    size: int, algorithm: AlgorithmName
 ) -> None:
     pieces: list[StreamChunk] = []
     rx.just(event("ab" * 1000)).pipe(compress(algorithm), chunk(size)).subscribe(

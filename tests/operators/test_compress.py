@@ -47,6 +47,7 @@ from rx_agui import (
 )
 from rx_agui.operators._compress import ALGORITHMS
 from rx_agui.testing import MarbleScheduler
+from rx_agui.types import AlgorithmName
 
 Operator = Callable[[Observable[Any]], Observable[Any]]
 
@@ -78,7 +79,7 @@ def passed(operator: Operator, *frames: Any) -> list[Any]:
     return heard
 
 
-def compressed(algorithm: str, frame: Frame) -> Frame:
+def compressed(algorithm: AlgorithmName, frame: Frame) -> Frame:
     (result,) = passed(compress(algorithm, min_size=1), frame)
     assert result.encoding == algorithm
     return result  # type: ignore[no-any-return]
@@ -142,7 +143,7 @@ def test_what_no_payload_can_be_is_no_max_size(value: Any) -> None:
     [("gzip", 0, 9), ("deflate", 0, 9), ("lz4", 0, 16), ("zstd", 1, 22)],
 )
 def test_a_level_is_on_the_scale_of_its_algorithm(
-    algorithm: str, low: int, high: int
+    algorithm: AlgorithmName, low: int, high: int
 ) -> None:
     for level in (low, high, None):
         (frame,) = passed(compress(algorithm, level), payload())
@@ -159,7 +160,7 @@ def test_a_level_is_on_the_scale_of_its_algorithm(
 
 
 @every_codec
-def test_what_would_not_get_smaller_passes_as_it_is(algorithm: str) -> None:
+def test_what_would_not_get_smaller_passes_as_it_is(algorithm: AlgorithmName) -> None:
     noise = Frame(Random(0).randbytes(5000))
 
     (frame,) = passed(compress(algorithm, min_size=1), noise)
@@ -196,7 +197,7 @@ def test_min_size_is_the_smallest_that_is_compressed(size: int) -> None:
 
 
 @every_codec
-def test_what_is_written_on_a_payload_stays_right(algorithm: str) -> None:
+def test_what_is_written_on_a_payload_stays_right(algorithm: AlgorithmName) -> None:
     frame = Frame(b"\n".join([payload(500).data] * 3), events=3, first=4, last=9)
     frame.numbers = (5, 6, 9)
     frame.trigger = "timeout"
@@ -504,7 +505,9 @@ def test_of_a_bomb_no_more_is_made_than_max_size(bomb: str) -> None:
 
 @every_codec
 @pytest.mark.parametrize("beyond", [-1, 0, 1])
-def test_max_size_is_what_a_payload_may_just_have(algorithm: str, beyond: int) -> None:
+def test_max_size_is_what_a_payload_may_just_have(
+    algorithm: AlgorithmName, beyond: int
+) -> None:
     zipped = compressed(algorithm, payload(3000))
 
     (heard,) = passed(decompress(max_size=3000 - beyond), zipped)
@@ -531,7 +534,7 @@ def test_max_size_is_what_a_payload_may_just_have(algorithm: str, beyond: int) -
     ],
 )
 def test_damage_is_noticed_without_a_crc(
-    algorithm: str, damage: Callable[[bytes], bytes]
+    algorithm: AlgorithmName, damage: Callable[[bytes], bytes]
 ) -> None:
     data = damage(compressed(algorithm, payload()).data)
 
@@ -551,7 +554,7 @@ def test_damage_is_noticed_without_a_crc(
     ),
 )
 def test_no_flipped_bit_goes_by_a_crc(
-    algorithm: str, flips: list[tuple[int, int]]
+    algorithm: AlgorithmName, flips: list[tuple[int, int]]
 ) -> None:
     zipped = compressed(algorithm, payload())
     data = bytearray(zipped.data)
@@ -569,7 +572,7 @@ def test_no_flipped_bit_goes_by_a_crc(
 
 
 @pytest.mark.parametrize("algorithm", ["identity", *REAL])
-def test_a_payload_must_be_what_is_written_on_it(algorithm: str) -> None:
+def test_a_payload_must_be_what_is_written_on_it(algorithm: AlgorithmName) -> None:
     data = b'{"n":1}\n{"n":2}'
     crc32 = zlib.crc32(data)
     packer = ALGORITHMS.get(algorithm)

@@ -35,6 +35,7 @@ from rx_agui.agui.priority import must_pass, type_of, without_raw
 from rx_agui.operators._degrade import STEPS
 from rx_agui.probe import OperatorCounters, Probe, StreamObservation, watching
 from rx_agui.testing import MarbleScheduler
+from rx_agui.types import Step
 
 Event = dict[str, Any]
 
@@ -328,7 +329,7 @@ def test_each_level_is_told_and_logged(caplog: pytest.LogCaptureFixture) -> None
         if step == "shed":
             raise KeyError("who listens is broken")
 
-    steps = ("batch", "shed")
+    steps: tuple[Step, ...] = ("batch", "shed")
     with caplog.at_level(logging.INFO, "rx_agui"):
         rig = Rig(compose(flow_control(9), degrade(steps, dwell=4, on_level=tell)))
         rig.gate.send(DELTA)

@@ -13,26 +13,28 @@ import pytest
 from rx_agui import EventStream, StreamConfig
 from rx_agui.codecs import payload as payload_codecs
 from rx_agui.operators import _compress
+from rx_agui.types import AlgorithmName
 from rx_agui.workers import COMPUTE
 from tests.support.patience import SOON
 from tests.support.readers import Reading, event, value, values
 
+CODECS: tuple[AlgorithmName | None, ...] = ("gzip", "deflate", "lz4", None)
 MODES = {
-    f"{batched}, {order}, {codec}": StreamConfig(
+    f"{batched}, {order}, {codec or 'not compressed'}": StreamConfig(
         batch_enabled=batched != "single",
         batch_size=7,
         batch_timeout=0.005,
         sequence_enabled=order != "no numbers",
         ordering_required=order == "ordered",
-        compression_enabled=codec != "not compressed",
-        compression_type="gzip" if codec == "not compressed" else codec,
+        compression_enabled=codec is not None,
+        compression_type=codec or "gzip",
         min_compression_size=1,
         adaptive_batching=batched == "adaptive",
         worker_count=4,
     )
     for batched in ("batched", "single", "adaptive")
     for order in ("no numbers", "unordered", "ordered")
-    for codec in ("gzip", "deflate", "lz4", "not compressed")
+    for codec in CODECS
 }
 
 

@@ -48,6 +48,7 @@ from rx_agui.probe import OperatorCounters, Probe, StreamObservation, watching
 from rx_agui.telemetry import Telemetry
 from rx_agui.telemetry._metrics import Meters
 from rx_agui.testing import MarbleScheduler, simulated_deltas, simulated_run
+from rx_agui.types import OnGap, Overflow
 from tests.support.patience import until
 from tests.support.told import Told
 from tests.support.waits import Clock, who_wait
@@ -470,10 +471,10 @@ def test_what_came_in_is_accounted_for_whatever_happens(
     steps: list[Step],
     fusion: bool,
     window: int,
-    overflow: str,
+    overflow: Overflow,
     buffer_size: int,
     own_numbers: bool,
-    on_gap: str,
+    on_gap: OnGap,
     buffer: int,
     size: int,
     max_bytes: int | None,
