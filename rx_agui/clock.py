@@ -6,7 +6,7 @@ A stream keeps the clock it was subscribed with:
     else the running event loop      asyncio's; signals stay on the loop
     else one timer thread            shared by all streams; it ends when idle
 
-The timer thread only marks what is due and hands it to `workers.HANDS`: user
+The timer thread only marks what is due and hands it to `workers.CALLBACK_POOL`: user
 code never runs on it, so a sink that blocks cannot make another stream late.
 RxPY's own default, TimeoutScheduler, starts a thread for every timer (920 µs;
 this costs 5): 200 idle connections are 200 threads.

@@ -52,7 +52,7 @@ class Thing:
 def hands(monkeypatch: pytest.MonkeyPatch) -> Workers:
     """Hands of one's own, so that a stuck one troubles this test alone."""
     hands = Workers("test-hand", limit=2, patience=0.005, idle=0.01)
-    monkeypatch.setattr(clock_module, "HANDS", hands)
+    monkeypatch.setattr(clock_module, "CALLBACK_POOL", hands)
     return hands
 
 

@@ -128,11 +128,11 @@ class Message:
 class Reducer:
     """Events in, one after the other; what they have come to is there to be read.
 
-    >>> fold = Fold()
-    >>> fold.add(b'{"type":"RUN_STARTED","threadId":"t","runId":"r"}')
-    >>> fold.add(b'{"type":"TEXT_MESSAGE_START","messageId":"m","role":"assistant"}')
-    >>> fold.add(b'{"type":"TEXT_MESSAGE_CONTENT","messageId":"m","delta":"Hello"}')
-    >>> [(message.body["id"], str(message.text)) for message in fold.messages]
+    >>> reducer = Reducer()
+    >>> reducer.add(b'{"type":"RUN_STARTED","threadId":"t","runId":"r"}')
+    >>> reducer.add(b'{"type":"TEXT_MESSAGE_START","messageId":"m","role":"assistant"}')
+    >>> reducer.add(b'{"type":"TEXT_MESSAGE_CONTENT","messageId":"m","delta":"Hello"}')
+    >>> [(message.body["id"], str(message.text)) for message in reducer.messages]
     [('m', 'Hello')]
 
     Attributes:

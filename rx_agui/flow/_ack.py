@@ -19,7 +19,7 @@ __all__ = ["AckPermit"]
 class AckPermit(Permit):
     """Tells once, when the last who holds it lets go; then lets go of the permit above.
 
-    >>> receipt = Receipt(Permit(Credit(1)), print)
+    >>> receipt = AckPermit(Permit(Credit(1)), print)
     >>> receipt.release(OSError("the reader has left"))
     the reader has left
 

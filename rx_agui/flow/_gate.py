@@ -67,7 +67,7 @@ class Gate(PullSource):
     >>> gate.send({"type": "STEP_FINISHED", "stepName": "think"})
     Traceback (most recent call last):
     ...
-    rx_agui.errors.StreamClosed: the gate was closed
+    rx_agui.errors.StreamClosedError: the gate was closed
     """
 
     def __init__(self) -> None:

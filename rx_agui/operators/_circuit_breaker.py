@@ -104,7 +104,7 @@ def circuit_breaker(
     >>> gate.send({"type": "RAW", "event": 3})
     Traceback (most recent call last):
     ...
-    rx_agui.errors.CircuitOpen: sink keeps failing: try again in ... s
+    rx_agui.errors.CircuitOpenError: sink keeps failing: try again in ... s
     >>> gate.close()
 
     The sink is one that holds permits, as SSEWriter does. One that raises out of

@@ -35,7 +35,7 @@ _MEMORY = 2.0
 class RateEstimator:
     """Remembers how fast events came, and says how many to wait for.
 
-    >>> pace = Pace(most=500, timeout=0.05, begun=0.0)
+    >>> pace = RateEstimator(most=500, timeout=0.05, begun=0.0)
     >>> pace.aim(now=0.0)
     1
     >>> for ms in range(1, 1001):  # ten thousand a second

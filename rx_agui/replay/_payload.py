@@ -41,7 +41,7 @@ def bare(frame: Frame) -> Frame:
 def slice_after(frame: Frame, after: int) -> Frame:
     r"""What of a payload lies behind number `after`.
 
-    >>> behind(Frame(b'{"a":1}\n{"a":2}\n{"a":3}', events=3, first=7, last=9), 7)
+    >>> slice_after(Frame(b'{"a":1}\n{"a":2}\n{"a":3}', events=3, first=7, last=9), 7)
     Frame(2 events, 15 bytes, 8..9, identity)
     """
     if frame.first > after:

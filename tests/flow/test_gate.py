@@ -785,7 +785,7 @@ def test_a_close_that_returned_at_once_still_has_its_deadline() -> None:
         with pytest.raises(DrainTimeoutError) as late:
             await gate.aclose(SOON)
         assert late.value.lost == 1
-        assert line.line.disposed
+        assert line.subscription.disposed
         reader.let_go()
 
     run(main())
@@ -1118,7 +1118,7 @@ def test_a_sink_that_is_stuck_costs_bounded_memory(overflow: Overflow) -> None:
         subscription = line.subscribe(block)
     first = in_thread(lambda: source.on_next(event(0)))
     assert stuck.wait(SOON)
-    turn = tallies[0].line.turn
+    turn = tallies[0].subscription.turn
 
     for value in range(1, 2001):
         source.on_next(event(value))
