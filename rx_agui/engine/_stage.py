@@ -62,7 +62,15 @@ class Stage(probe.OperatorCounters):
         folded_into: The stage further down that does our work for a whole batch.
     """
 
-    __slots__ = ("_down", "_ended", "emit", "fused_into", "subscription", "tell")
+    __slots__ = (
+        "_down",
+        "_ended",
+        "_failure",
+        "emit",
+        "fused_into",
+        "subscription",
+        "tell",
+    )
 
     #: What comes out: Frame, StreamChunk or object (events).
     emits: ClassVar[type] = Frame
@@ -81,6 +89,8 @@ class Stage(probe.OperatorCounters):
         )
         self._down: Stage | TerminalSignal | None = None
         self._ended = False
+        #: The first error that `errors` was not there for: how the stream has to end.
+        self._failure: Exception | None = None
         self.fused_into: Stage | None = None
 
     # -- what an operator says ----------------------------------------------------
@@ -135,7 +145,16 @@ class Stage(probe.OperatorCounters):
     # -- what it may do -------------------------------------------------------------
 
     def end(self, error: Exception | None) -> None:
-        """Send the terminal signal down: completed, or `error`."""
+        """Send the terminal signal down: completed, or `error`.
+
+        A refusal of this stage comes first: where the stream would have completed, the
+        refusal is how it ends; an error that ends it anyway carries it as a note.
+        """
+        refusal, self._failure = self._failure, None
+        if error is None:
+            error = refusal
+        elif refusal is not None and refusal is not error:
+            error.add_note(f"refused before that: {refusal!r}")
         down, self._down = self._down, None
         self.emit = _ignore
         if down is not None:
@@ -151,7 +170,15 @@ class Stage(probe.OperatorCounters):
         if self.tell is not None:
             self.tell(error)
         else:
-            self.subscription.post(self._fail, error)
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """End the stream with `error`, behind what this stage let through.
+
+        Noted at once: a completion that is on its way must not overtake the error.
+        """
+        self._failure = self._failure or error
+        self.subscription.post(self._fail, error)
 
     def after(self, seconds: float, action: Callable[[Any], object]) -> Timer:
         """Do `action(None)` in turn, in `seconds`."""
@@ -180,6 +207,7 @@ class Stage(probe.OperatorCounters):
     def cut(self) -> None:
         """Nothing that is still held here goes any further."""
         self._ended = True
+        self._failure = None
         self.emit, self._down = _ignore, None  # keep nothing of who listened
         self.drop()
 

@@ -42,6 +42,7 @@ __all__ = [
     "Credit",
     "ForwardedPermit",
     "Permit",
+    "joint_permit",
 ]
 
 Wake = Callable[[], object]
@@ -750,6 +751,18 @@ class _NoPermit(Permit):
 
 #: The permit of a frame that nobody counts: there was no flow_control.
 NO_PERMIT: Final[Permit] = _NoPermit()
+
+
+def joint_permit(permits: Sequence[Permit]) -> Permit:
+    """One permit for several; their credits come home when it is released.
+
+    Each of `permits` was held for it.
+    """
+    if not permits:
+        return NO_PERMIT
+    if len(permits) == 1:
+        return permits[0]
+    return Permit(permits[0].credit or Credit(), 0, permits)
 
 
 def _is_nowhere(thread: int) -> bool:

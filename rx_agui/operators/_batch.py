@@ -25,7 +25,7 @@ from __future__ import annotations
 from math import inf
 from threading import get_ident
 from time import time_ns
-from typing import Any, cast
+from typing import Any
 
 from reactivex.abc import SchedulerBase
 
@@ -41,6 +41,7 @@ from rx_agui.engine import (
 )
 from rx_agui.errors import StreamError, WireError, require_positive, require_whole
 from rx_agui.flow import NO_PERMIT, AckPermit, Credit, Permit
+from rx_agui.flow._credit import joint_permit
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.operators._rate import LINGER, RateEstimator
 from rx_agui.probe import PayloadTrace, StreamObservation
@@ -414,11 +415,7 @@ class _Batch(Stage):
         if loans:
             entrance: HeadSubscriber = self.subscription.entrance  # type: ignore[assignment]
             return Permit(entrance.credit, loans, self._permits)
-        if len(self._permits) == 1:
-            return self._permits[0]
-        if self._permits:
-            return Permit(cast(Credit, self._permits[0].credit), 0, self._permits)
-        return NO_PERMIT
+        return joint_permit(self._permits)
 
     def finish(self, error: Exception | None) -> None:
         self._leave("completed" if error is None else "error")

@@ -27,7 +27,8 @@ from rx_agui.agui.merge import (
 )
 from rx_agui.engine import Errors, Stage, Subscription, lift
 from rx_agui.errors import require_one_of, require_positive, require_whole
-from rx_agui.flow import NO_PERMIT, Credit, Permit
+from rx_agui.flow import NO_PERMIT
+from rx_agui.flow._credit import joint_permit
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.probe import PayloadTrace
 from rx_agui.types import Item, Operator, Patches, RawEvent
@@ -293,10 +294,8 @@ class _Waiting:
             frame.first, frame.last = self.first, group.number
             if frame.first != frame.last:
                 frame.numbers = (frame.last,)
-        if len(self.permits) == 1:
-            frame.permit = self.permits[0]
-        elif self.permits:
-            frame.permit = Permit(cast(Credit, self.permits[0].credit), 0, self.permits)
+        if self.permits:
+            frame.permit = joint_permit(self.permits)
         return frame
 
 

@@ -272,7 +272,10 @@ class WindowedHead(HeadSubscriber):
             self._stage.tell(error)
         except BufferOverflowError as error:
             self._lose("refused", frame, error)
-            self._stage.answer(error)
+            if self._stage.tell is not None:
+                self._stage.tell(error)
+            else:
+                self.subscription.post(self._end_behind_queue, error)
         except Exception:
             if not self.credit.closed:
                 raise  # else it came too late, and whoever ended the stream said why
@@ -560,6 +563,11 @@ class WindowedHead(HeadSubscriber):
             self._let_in_queue()
         elif self._ending is None:
             self.top.on_end(error)
+
+    def _end_behind_queue(self, error: Exception) -> None:
+        """End with `error`, behind what was accepted, wherever flow_control stands."""
+        self.subscription.dispose_upstream()
+        self._finish(error)
 
     def _write_failed(self, error: Exception) -> None:
         self.subscription.at_home(self._stop, error)

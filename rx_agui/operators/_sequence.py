@@ -351,7 +351,7 @@ class _Reorder(Stage):
         gap = self._skip_gap()
         if self._rule.on_gap == "error":
             self._drop_held("behind_gap")
-            self.subscription.post(self._fail, gap)
+            self.fail(gap)
         else:
             self._send_held()
 

@@ -35,9 +35,12 @@ from rx_agui import (
     validate,
 )
 from rx_agui.engine import as_frame
+from rx_agui.errors import StreamError
 from rx_agui.stream._intake import intake
 from rx_agui.testing import RULES, Candidate, Rule
+from rx_agui.testing import _company_contract as company
 from rx_agui.testing import _contract as rules
+from rx_agui.testing._rig import custom_events
 
 Operator = Callable[[Observable[Any]], Observable[Any]]
 
@@ -55,7 +58,7 @@ def made_by(*operators: Operator) -> Callable[[int], list[Any]]:
 
     def inputs(n: int) -> list[Any]:
         made: list[Any] = []
-        rx.of(*rules._events(n)).pipe(*operators).subscribe(made.append)
+        rx.of(*custom_events(n)).pipe(*operators).subscribe(made.append)
         return made
 
     return inputs
@@ -334,6 +337,32 @@ class LosesInARace(Raw):
         down.on_completed()
 
 
+class Forgives(Raw):
+    """Takes an error for the end of the stream, and says so to no one."""
+
+    def error(self, down: ObserverBase[Any], error: Exception) -> None:
+        down.on_completed()
+
+
+class TellsAfterTheEnd(Raw):
+    """Lets the end overtake what it has to tell."""
+
+    def __init__(self, tell: Callable[[Any], object] = print) -> None:
+        self.tell = tell
+        self.errors: list[Any] = []
+
+    def next(self, down: ObserverBase[Any], item: Any) -> None:
+        try:
+            super().next(down, item)
+        except StreamError as error:
+            self.errors.append(error)
+
+    def complete(self, down: ObserverBase[Any]) -> None:
+        down.on_completed()
+        for error in self.errors:
+            self.tell(error)
+
+
 BROKEN: dict[Rule, Callable[[], Operator]] = {
     rules.what_came_before_the_end_is_delivered_before_it: KeepsAtCompletion,
     rules.what_came_before_an_error_is_delivered_before_it: KeepsAtError,
@@ -357,13 +386,16 @@ BROKEN: dict[Rule, Callable[[], Operator]] = {
     rules.an_event_that_cannot_be_encoded_costs_itself_alone: DropsTheUnencodable,
     rules.without_anybody_to_tell_it_ends_the_stream_behind_the_others: DropsTheUnencodable,
     rules.timers_and_events_race_without_loss: LosesInARace,
+    company.what_was_not_delivered_was_told_before_the_end: Forgives,
+    company.what_is_told_is_told_before_the_end: TellsAfterTheEnd,
 }
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_a_rule_can_tell_an_operator_that_breaks_it(rule: Rule) -> None:
     make = BROKEN[rule]
-    operator = Candidate("broken", make, failing=make, telling=lambda _: make())
+    telling = make if make is TellsAfterTheEnd else lambda _: make()
+    operator = Candidate("broken", make, failing=make, telling=telling)
 
     with pytest.raises(AssertionError):
         rule(operator)
