@@ -10,22 +10,21 @@ more into one: RxPY types `pipe` up to seven.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from reactivex import Observable, compose
-from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
-
-from rx_agui.engine import Attended
 from rx_agui.errors import ConfigError
-from rx_agui.frame import StreamChunk
-from rx_agui.operators import batch, chunk, compress, flow_control, sequence
-from rx_agui.probe import Probe, named
+from rx_agui.probe import Probe
+
+if TYPE_CHECKING:
+    from reactivex import Observable
+
+    from rx_agui.frame import StreamChunk
 
 __all__ = ["pipeline"]
 
 T = TypeVar("T")
 
-Operator = Callable[[Observable[Any]], Observable[Any]]
+Operator = Callable[["Observable[Any]"], "Observable[Any]"]
 
 
 @overload
@@ -68,22 +67,12 @@ def pipeline(
     """
     if not name:
         raise ConfigError("name", name, must="not empty")
+    # Here, since `import rx_agui` imports this module: operators take 0.2 s more.
+    from reactivex import compose
+
+    from rx_agui.engine import NamedPipeline
+    from rx_agui.operators import batch, chunk, compress, flow_control, sequence
+
     steps = operators or (flow_control(), sequence(), batch(), compress(), chunk())
     probes = () if telemetry is None else (telemetry,)
-    return lambda source: _Named(compose(*steps)(source), name, probes)
-
-
-class _Named(Attended[Any]):
-    def __init__(
-        self, inner: Observable[Any], name: str, probes: tuple[Probe, ...]
-    ) -> None:
-        super().__init__()
-        self._inner = inner
-        self._name = name
-        self._probes = probes
-
-    def _subscribe_core(
-        self, observer: ObserverBase[Any], scheduler: SchedulerBase | None = None
-    ) -> DisposableBase:
-        with named(self._name, self._probes):
-            return self._inner._subscribe_core(observer, scheduler)
+    return lambda source: NamedPipeline(compose(*steps)(source), name, probes)

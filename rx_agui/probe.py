@@ -27,6 +27,7 @@ __all__ = [
     "Reading",
     "Step",
     "StreamObservation",
+    "deferred",
     "listeners",
     "named",
     "subscribing",
@@ -428,6 +429,10 @@ class Probe:
 #: Every probe that watches, asked when a stream is subscribed.
 listeners: list[Probe] = []
 
+#: Called whenever a stream is subscribed, until it returns True: each may add a listener
+#: once there is something to listen for. So telemetry need not be imported before.
+deferred: list[Callable[[], bool]] = []
+
 
 class _Name(NamedTuple):
     """What was said of the next stream."""
@@ -503,6 +508,9 @@ def watch_here() -> StreamObservation | None:
         if not here.is_owned_by(get_ident()):
             return here.watch
         here = None  # a source sent at once, and who heard it subscribes something else
+    for install in deferred.copy():
+        if install():
+            deferred.remove(install)
     if not listeners and here is None:
         return None
     name, own = here or ("default", ())

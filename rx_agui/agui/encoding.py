@@ -22,15 +22,16 @@ import dataclasses
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import orjson
-from pydantic import BaseModel
-from pydantic_core import to_json, to_jsonable_python
 
 from rx_agui.errors import ValidationError, WireError
 
-__all__ = ["decode", "encode", "encode_many"]
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = ["decode", "encode", "encode_many", "is_model"]
 
 #: Of each field its attribute, its name on the wire, and whether it is left out when
 #: None; and all the names a field goes by.
@@ -148,7 +149,7 @@ def _encode_model(event: BaseModel, plan: Plan) -> bytes:
 
 def _encode_other(event: Any) -> bytes:
     match event:
-        case BaseModel():
+        case _ if is_model(event):
             plan = _plan_of(type(event))
             if plan is None:
                 return _slowly(event, _model_to_json)
@@ -178,6 +179,8 @@ def _slowly(event: Any, dump: Callable[[Any], bytes]) -> bytes:
 
 
 def _to_json(event: Any) -> bytes:
+    from pydantic_core import to_json
+
     return to_json(event, by_alias=True, inf_nan_mode="null", fallback=_nested)
 
 
@@ -260,7 +263,7 @@ def _present(model: BaseModel, plan: Plan) -> dict[str, Any]:
 
 def _nested(value: Any) -> Any:
     """What an encoder asks about when it meets something inside an event."""
-    if isinstance(value, BaseModel):
+    if is_model(value):
         plan = _plan_of(type(value))
         if plan is not None:
             return _present(value, plan)
@@ -275,9 +278,17 @@ def _nested(value: Any) -> Any:
 
 def _in_struct(value: Any) -> Any:
     """What msgspec asks about, which has no second encoder to fall back to."""
+    from pydantic_core import to_jsonable_python
+
     return to_jsonable_python(
         value, by_alias=True, inf_nan_mode="null", fallback=_nested
     )
+
+
+def is_model(value: object) -> TypeGuard[BaseModel]:
+    """Return True for a pydantic model. Pydantic is not imported for that (0.1 s)."""
+    main = sys.modules.get("pydantic.main")  # imported by the first model's class
+    return main is not None and isinstance(value, main.BaseModel)
 
 
 def _is_struct(value: Any) -> bool:

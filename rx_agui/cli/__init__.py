@@ -12,8 +12,8 @@ _arguments                             what may be typed, and what each option i
 _encode, _decode, _tail, _lint         the commands
 _doctor, _demo, _marbles
 _asking                                how a URL is asked: headers, method, body
-_pipes                                 standard input and output, and who waits
-_progress                              the line that says how far it is
+_pipes                                 standard input and output
+_progress                              a progress line on standard error
 """
 
 from __future__ import annotations
@@ -21,16 +21,10 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from rx_agui.cli._arguments import as_typed, parser
-from rx_agui.cli._decode import decode
-from rx_agui.cli._demo import demo
-from rx_agui.cli._doctor import doctor
-from rx_agui.cli._encode import encode
-from rx_agui.cli._lint import lint
-from rx_agui.cli._marbles import marbles
 from rx_agui.cli._pipes import UsageError
-from rx_agui.cli._tail import tail
 from rx_agui.errors import (
     ConfigError,
     ReplayError,
@@ -41,30 +35,14 @@ from rx_agui.errors import (
 __all__ = ["main"]
 
 
-def _bench(_: Namespace) -> None:
-    raise UsageError(
-        "the benchmark left the package; from a checkout of the repository: "
-        "python -m tests.benchmarks"
-    )
-
-
-_COMMANDS: dict[str, Callable[[Namespace], int | None]] = {
-    "encode": encode,
-    "decode": decode,
-    "tail": tail,
-    "lint": lint,
-    "doctor": doctor,
-    "demo": demo,
-    "marbles": marbles,
-    "bench": _bench,
-}
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what was typed, and say how it went.
+    """Run the command that was typed.
+
+    Args:
+        argv: The arguments; the default is `sys.argv[1:]`.
 
     Returns:
-        The exit status a shell expects.
+        The exit status.
 
             0    done
             1    refused: a full disk, a port in use; a server that cannot be
@@ -73,15 +51,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             3    the answer is no: a run that ended with RUN_ERROR (tail), a stream
                  that clients fail at (lint), something in the way (doctor)
             130  interrupted (Ctrl-C)
-            141  nobody reads on (`| head -1`)
+            141  the reader of standard output is gone (`| head -1`)
     """
-    arguments = parser()
-    asked = arguments.parse_args(argv)
+    typed = sys.argv[1:] if argv is None else list(argv)
+    arguments = parser(typed)
+    asked = arguments.parse_args(typed)
     if asked.command is None:
         arguments.print_help()
         return 0
     try:
-        return _COMMANDS[asked.command](asked) or 0
+        return _command(asked.command)(asked) or 0
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -94,6 +73,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(asked.command, str(error), 2)
     except OSError as error:
         return _complain(asked.command, error.strerror or str(error), 1)
+
+
+def _command(name: str) -> Callable[[Namespace], int | None]:
+    """Import one command: `rx-agui --help` needs none of them."""
+    if name == "bench":
+        raise UsageError(
+            "the benchmark left the package; from a checkout of the repository: "
+            "python -m tests.benchmarks"
+        )
+    command: Callable[[Namespace], int | None]
+    command = getattr(import_module(f"rx_agui.cli._{name}"), name)
+    return command
 
 
 def _complain(command: str, why: str, status: int) -> int:

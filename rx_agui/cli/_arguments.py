@@ -1,9 +1,9 @@
-"""What may be typed, and what a user feels when turning each option."""
+"""The argument parser: the commands, and what each option changes for the user."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import Any
 
@@ -17,17 +17,21 @@ from rx_agui.cli._asking import (
     tail_options,
 )
 from rx_agui.errors import ConfigError
-from rx_agui.operators import batch, chunk, compress
 
 __all__ = ["as_typed", "parser"]
 
 
-def parser() -> ArgumentParser:
-    """The whole command line.
+def parser(typed: Sequence[str] = ()) -> ArgumentParser:
+    """Return the parser of the command line.
 
-    `parse_args` gives the `command`; its settings, by the names operators know them
-    by; and `options`, the names a user knows them by.
+    `parse_args` gives the `command`; its settings, under the names that the operators
+    use; and `options`, the names that the user types.
+
+    Args:
+        typed: The arguments that it will parse. Only the command that they name gets
+            its options, since some defaults are the operators' (0.3 s to import).
     """
+    chosen = next((word for word in typed if not word.startswith("-")), "")
     root = ArgumentParser(
         prog="rx-agui",
         description="Streams of AG-UI events, from an agent to a browser.",
@@ -53,8 +57,9 @@ def parser() -> ArgumentParser:
             description=description,
             formatter_class=RawDescriptionHelpFormatter,
         )
-        add_options(command)
-        # argparse offers no public way to ask what was added.
+        if name == chosen:
+            add_options(command)
+        # argparse has no public way to list the options that were added.
         options = {
             a.dest: a.option_strings[-1] for a in command._actions if a.option_strings
         }
@@ -67,10 +72,18 @@ def _marbles_options(command: ArgumentParser) -> None:
     command.add_argument(
         "--svg", metavar="DIR", help="draw each as a picture in this folder"
     )
+    command.add_argument(
+        "--operators",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module of yours whose public functions are operators that the drawings "
+        "may name, such as my.module; may be given more than once",
+    )
 
 
 def as_typed(error: ConfigError, asked: Namespace) -> str:
-    """The error in the words of the command line: batch_size is --batch there."""
+    """Return the error's text with the option's name: `batch_size` is `--batch` here."""
     option = asked.options.get(error.name, error.name)
     return f"{option}{str(error).removeprefix(error.name)}"
 
@@ -86,10 +99,11 @@ Blank lines are ignored. A line that is not a JSON object ends it (status 2),
 behind all that came before."""
 
 _MARBLES = """\
-Plays marble drawings on virtual time, against rx_agui's operators, and shows those
-that are not true beside what happened (status 2):
+Plays marble drawings on virtual time, against rx_agui's operators or your own, and
+shows those that are not true beside what happened (status 2):
 
-    rx-agui marbles marbles/*.marble --svg pictures"""
+    rx-agui marbles marbles/*.marble --svg pictures
+    rx-agui marbles mine.marble --operators my.module"""
 
 _BENCH = """\
 The benchmark is no longer part of the package. It runs from a checkout of the
@@ -103,7 +117,8 @@ event a line on standard output, as they come:
 
     curl -sN 'http://127.0.0.1:8000/run?profile=chunk' | rx-agui decode
 
-A stream that was cut ends it (status 2), behind all that came whole."""
+A stream that was cut, or that is no stream of events, ends it (status 2), behind all
+that came whole."""
 
 _DEMO = """\
 Serves a simulated agent run over HTTP, to see a stream without having an agent:
@@ -115,6 +130,8 @@ Needs the extra `serve`: pip install "rx-agui[serve]"."""
 
 
 def _encode_options(command: ArgumentParser) -> None:
+    from rx_agui.operators import batch, chunk, compress
+
     command.add_argument(
         "--batch",
         dest="batch_size",
@@ -136,7 +153,7 @@ def _encode_options(command: ArgumentParser) -> None:
         "--profile",
         choices=("agui", "chunk"),
         default="chunk",
-        help="who shall read it. agui: every AG-UI client. chunk: clients of rx_agui, "
+        help="the wire format. agui: for every AG-UI client. chunk: clients of rx_agui, "
         "in less bytes; the next four options are for this one (default: %(default)s)",
     )
     command.add_argument(

@@ -18,13 +18,19 @@ from rx_agui.sse import Parser, read_chunk
 
 __all__ = ["decode"]
 
-#: Seconds a payload may lack pieces. A pipe may pause as long as it likes; only its
-#: end says that they will never come.
+#: Seconds that a payload may lack pieces. A pipe may pause for any time; only its end
+#: means that they will never come.
 _PATIENCE = 86400.0
+
+#: What stands before the first colon of a line; a comment has nothing there.
+_FIELDS = b"", b"data", b"event", b"id", b"retry"
+
+#: Bytes without an event that are kept to tell a quiet stream from another format.
+_ENOUGH = 65536
 
 
 def decode(_: Namespace) -> None:
-    """Do it. What came whole is written, also where the stream was cut."""
+    """Run the command. What came whole is written, also where the stream was cut."""
     pipes = Pipes()
     done: Future[None] = Future()
     events = from_iterable(lambda: _chunks(pipes)).pipe(
@@ -46,9 +52,25 @@ def decode(_: Namespace) -> None:
 
 def _chunks(pipes: Pipes) -> Iterator[StreamChunk]:
     parser = Parser()
+    start = bytearray()  # what came before the first message
+    is_stream = False
     for piece in pipes.pieces():
+        if not is_stream and len(start) < _ENOUGH:
+            start += piece
         for message in parser.feed(piece):
+            is_stream = True
             yield read_chunk(message)
-    parser.feed(b"")  # says so if the last block was too large
+    parser.feed(b"")  # raises if the last block was too large
+    if not (is_stream or _may_be_stream(bytes(start))):
+        shown = start[:60].decode("utf-8", "replace")
+        raise WireError(f"not Server-Sent Events: {shown!r}")
     if not parser.is_between_messages:
         raise WireError("the stream was cut inside an event")
+
+
+def _may_be_stream(start: bytes) -> bool:
+    """Return True if a line is a field or a comment, or there is no line at all."""
+    text = start.removeprefix(b"\xef\xbb\xbf").strip()
+    return not text or any(
+        line.partition(b":")[0] in _FIELDS for line in text.splitlines()
+    )

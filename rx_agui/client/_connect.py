@@ -9,11 +9,10 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 import orjson
-from pydantic import BaseModel
 from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
 
-from rx_agui.agui.encoding import encode
+from rx_agui.agui.encoding import encode, is_model
 from rx_agui.client._reading import Lost, Opened, Reading, Settings
 from rx_agui.client._reconnect import Reconnect
 from rx_agui.client._request import Request, require_httpx
@@ -177,7 +176,7 @@ def _body_of(
         return content.encode() if isinstance(content, str) else content, {}
     if content is not None:
         raise ConfigError("content", content, must="left out where json is given")
-    is_object = isinstance(json, BaseModel | Mapping)
+    is_object = is_model(json) or isinstance(json, Mapping)
     body = encode(json) if is_object else orjson.dumps(json)
     return body, {"content-type": "application/json"}
 

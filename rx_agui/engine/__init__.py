@@ -26,6 +26,7 @@ An operator of your own is a `Stage` and a function that lifts it:
 
 from rx_agui.engine._head import HeadSubscriber
 from rx_agui.engine._lift import Attended, Lifted, Operator, Sink, lift
+from rx_agui.engine._named import NamedPipeline
 from rx_agui.engine._stage import Errors, Stage, as_frame
 from rx_agui.engine._subscription import (
     BatchSink,
@@ -40,6 +41,7 @@ __all__ = [
     "Errors",
     "HeadSubscriber",
     "Lifted",
+    "NamedPipeline",
     "Operator",
     "Sink",
     "Stage",

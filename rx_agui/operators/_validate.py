@@ -11,12 +11,9 @@ with `"name": null` costs the reader all that would have followed. Here it costs
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-import orjson
-from ag_ui import core
-from pydantic import BaseModel, TypeAdapter
-from pydantic import ValidationError as PydanticError
+from functools import cache
+from types import ModuleType
+from typing import Any
 
 from rx_agui.agui.encoding import encode
 from rx_agui.engine import Errors, Stage, lift
@@ -25,15 +22,6 @@ from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.types import Item, Operator
 
 __all__ = ["validate"]
-
-_EVENT: Final = TypeAdapter[core.BaseEvent](core.Event)
-
-#: The models of events; an instance of one was checked when it was made.
-_MODELS: Final = frozenset(
-    model
-    for model in vars(core).values()
-    if isinstance(model, type) and issubclass(model, core.BaseEvent)
-) - {core.BaseEvent}
 
 
 def validate(*, errors: Errors = None) -> Operator[Item, Frame]:
@@ -85,8 +73,9 @@ class _Validate(Stage):
     def encode(self, event: Any) -> bytes:
         """The event's JSON, if it is AG-UI. On any thread."""
         line = encode(event)
-        if type(event) not in _MODELS:
-            judge(event, line)
+        rules = _rules()
+        if type(event) not in rules.MODELS:
+            rules.judge(event, line)
         return line
 
     def frame_of(self, item: Any) -> Any:
@@ -120,6 +109,7 @@ def _sifted(frame: Frame) -> tuple[Frame | None, list[ValidationError]]:
     """What is AG-UI of a payload, and why the rest is not. Compressed, it passes."""
     if frame.encoding != IDENTITY:
         return frame, []
+    judge = _rules().judge
     errors = []
     kept = []
     for line, number in zip(frame.lines(), frame.line_numbers(), strict=True):
@@ -141,87 +131,9 @@ def _sifted(frame: Frame) -> tuple[Frame | None, list[ValidationError]]:
     return rest, errors
 
 
-def judge(event: Any, line: bytes) -> None:
-    """Look at what goes on the wire for an event.
+@cache
+def _rules() -> ModuleType:
+    """Return `rx_agui.agui.validation`, which imports the models of ag_ui.core (0.1 s)."""
+    from rx_agui.agui import validation
 
-    Raises:
-        ValidationError: A stock client would not take it.
-    """
-    if len(line) > _SMALL:
-        line = _without_bulk(event, line)
-    try:
-        made = _EVENT.validate_json(line, strict=True, by_alias=True, by_name=False)
-    except PydanticError as error:
-        raise ValidationError(event, _reason(error)) from None
-    if b"null" in line or type(made) in _LENIENT:
-        wrong = _wrong_in(made)
-        if wrong:
-            raise ValidationError(event, wrong)
-
-
-def _without_bulk(event: Any, line: bytes) -> bytes:
-    """The same event for a judge, who need not see what may be any JSON."""
-    fields = event if type(event) is dict else orjson.loads(line)
-    return encode(
-        {
-            name: True if name in _ANYTHING and value is not None else value
-            for name, value in fields.items()
-        }
-    )
-
-
-def _reason(error: PydanticError) -> str:
-    """The first thing pydantic found, and where."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    if first["type"] == "union_tag_invalid":
-        return "unknown type"
-    # The first of the path is the type of the event, which is shown anyway.
-    where = ".".join([str(step) for step in first["loc"][1:]])
-    return f"{where}: {first['msg']}" if where else first["msg"]
-
-
-def _wrong_in(model: BaseModel, path: str = "") -> str:
-    """What pydantic lets through and a client does not, and where.
-
-    The models have a default where the wire must have a value, and None for what the
-    wire must leave out.
-    """
-    fields = type(model).model_fields
-    for name, field in fields.items():
-        where = f"{path}{field.alias or name}"
-        if name not in model.model_fields_set:
-            if field.default is not None:
-                return f"{where}: Field required"
-            continue
-        value = getattr(model, name)
-        if value is None and not field.is_required() and name != _MAY_BE_NULL:
-            return f"{where}: null, where a field without a value is left out"
-        for i, part in enumerate(value if isinstance(value, list) else [value]):
-            if isinstance(part, BaseModel):
-                inside = f"{where}.{i}." if isinstance(value, list) else f"{where}."
-                if wrong := _wrong_in(part, inside):
-                    return wrong
-    return ""
-
-
-def _is_lenient(model: type[BaseModel]) -> bool:
-    """Whether a model of an event has defaults, or models inside that may have some."""
-    return any(
-        "ag_ui" in str(field.annotation) or field.default is not None
-        for name, field in model.model_fields.items()
-        if name != "type" and not field.is_required()
-    ) or model in (core.MessagesSnapshotEvent, core.RunStartedEvent)
-
-
-#: Fields that may be any JSON, in whichever event they are.
-_ANYTHING: Final = frozenset(
-    field.alias or name
-    for model in _MODELS
-    for name, field in model.model_fields.items()
-    if field.annotation in (Any, Any | None)
-)
-#: Bytes from which it is cheaper not to show them.
-_SMALL: Final = 1024
-#: Of a run's input: what the agent has to remember may be nothing, and be said so.
-_MAY_BE_NULL: Final = "state"
-_LENIENT: Final = frozenset(model for model in _MODELS if _is_lenient(model))
+    return validation

@@ -20,7 +20,35 @@ made afterwards, from timestamps, and never are current: a context that is attac
 across `on_next`, a scheduler or an `await` shows up under somebody else's events.
 """
 
-from rx_agui.telemetry._probe import Telemetry
-from rx_agui.telemetry._setup import setup_otlp
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from rx_agui.deprecation import lazy
+from rx_agui.probe import deferred
+
+if TYPE_CHECKING:
+    from rx_agui.telemetry._probe import Telemetry
+    from rx_agui.telemetry._setup import setup_otlp
 
 __all__ = ["Telemetry", "setup_otlp"]
+
+__getattr__ = lazy(__name__, {"_probe": ["Telemetry"], "_setup": ["setup_otlp"]})
+
+#: A provider is set by a function of one of these, or by the environment.
+_API = {"opentelemetry.trace", "opentelemetry.metrics"}
+_ENVIRONMENT = {"OTEL_PYTHON_TRACER_PROVIDER", "OTEL_PYTHON_METER_PROVIDER"}
+
+
+def _install_if_used() -> bool:
+    """Watch streams once OpenTelemetry's API is imported; importing it takes 0.1 s."""
+    if _API.isdisjoint(sys.modules) and _ENVIRONMENT.isdisjoint(os.environ):
+        return False
+    from rx_agui.telemetry import _probe  # installs itself, the first time
+
+    return _probe is not None
+
+
+deferred.append(_install_if_used)

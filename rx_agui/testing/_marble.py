@@ -140,7 +140,13 @@ def read(path: Path) -> Iterator[Drawing]:
         MarbleError: A drawing cannot be read.
     """
     prose, drawing = path.stem, None
-    for row, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise MarbleError(
+            f"{path.name}: not a text in UTF-8 ({error.reason})"
+        ) from None
+    for row, line in enumerate(text.splitlines(), start=1):
         if line.startswith("    "):
             if drawing is None:
                 drawing = Drawing(name=prose, file=path.name)

@@ -38,7 +38,7 @@ def test_every_command_shows_how_it_is_used(command: str) -> None:
 
 @pytest.mark.parametrize("command", ["encode", "demo"])
 def test_every_option_has_a_help_that_ends_with_its_default(command: str) -> None:
-    asked = parser().parse_args([command])
+    asked = parser([command]).parse_args([command])
     options = [o for o in asked.options.values() if o != "--help"]
     text = shown(f"{command} --help")
 

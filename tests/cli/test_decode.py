@@ -171,3 +171,18 @@ def test_a_missing_extra_answers_with_what_to_type(
 
     why = 'rx-agui decode: zstd needs zstandard: pip install "rx-agui[fast]"\n'
     assert answer == (2, b"", why)
+
+
+@pytest.mark.parametrize("text", [b"hi\n", b"<html>\n<p>404</p>", b'{"type": "RAW"}\n'])
+def test_what_is_no_stream_of_events_is_an_error(text: bytes) -> None:
+    answer = rx_agui("decode", text)
+
+    assert (answer.status, answer.out) == (2, b"")
+    assert answer.err.startswith("rx-agui decode: not Server-Sent Events: ")
+
+
+@pytest.mark.parametrize("text", [b"", b"\n\n", b": keep-alive\n", b"retry: 5\n\n"])
+def test_a_stream_without_events_is_one(text: bytes) -> None:
+    answer = rx_agui("decode", text)
+
+    assert (answer.status, answer.out, answer.err) == (0, b"", "")

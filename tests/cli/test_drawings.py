@@ -32,7 +32,7 @@ def test_drawings_that_are_true_are_counted(
     path = written(tmp_path, TRUE)
 
     assert main(["marbles", str(path)]) == 0
-    assert capsys.readouterr().out == "case.marble: 1 drawings\n"
+    assert capsys.readouterr().out == "case.marble: 1 drawing\n"
 
 
 def test_a_drawing_that_is_not_true_is_shown_beside_what_happened(
@@ -44,7 +44,7 @@ def test_a_drawing_that_is_not_true_is_shown_beside_what_happened(
     heard = capsys.readouterr()
     assert "out      --X   drawn" in heard.out
     assert "         -X|   played" in heard.out
-    assert heard.err == "rx-agui marbles: 1 drawings are not true\n"
+    assert heard.err == "rx-agui marbles: 1 drawing is not true\n"
 
 
 def test_a_drawing_that_cannot_be_read_is_named(
@@ -78,3 +78,30 @@ def test_a_picture_shows_every_mark_of_every_lane(tmp_path: Path) -> None:
             ]
             for sign in set(signs) - {"|", "#"}:
                 assert shown.count(sign) >= signs.count(sign)
+
+
+@pytest.mark.parametrize("junk", [b"junk", b"", b"\xff\xfe\x00"])
+def test_a_file_without_a_drawing_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], junk: bytes
+) -> None:
+    path = tmp_path / "junk"
+    path.write_bytes(junk)
+
+    assert main(["marbles", str(path)]) == 2
+    assert "junk: no" in capsys.readouterr().err
+
+
+def test_drawings_may_name_operators_of_a_module_of_yours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_operators.py").write_text(
+        "from rx_agui import batch\ndef pairs():\n    return batch(2, 5)\n", "utf-8"
+    )
+    path = written(tmp_path, TRUE.replace("batch(2, 5)", "pairs()"))
+    monkeypatch.syspath_prepend(tmp_path)
+
+    assert main(["marbles", str(path)]) == 2
+    assert "no operator is called pairs" in capsys.readouterr().err
+    assert main(["marbles", str(path), "--operators", "my_operators"]) == 0
+    assert main(["marbles", str(path), "--operators", "not.there"]) == 2
+    assert "--operators not.there: No module named" in capsys.readouterr().err

@@ -30,8 +30,8 @@ from rx_agui import (
     unbatch,
     validate,
 )
-from rx_agui.operators import _validate
-from rx_agui.operators._validate import judge
+from rx_agui.agui import validation
+from rx_agui.agui.validation import judge
 
 Event = dict[str, Any]
 
@@ -170,7 +170,7 @@ def test_an_event_object_is_not_checked_again(monkeypatch: pytest.MonkeyPatch) -
     def never(*_: object) -> None:
         raise AssertionError("it was judged")
 
-    monkeypatch.setattr(_validate, "judge", never)
+    monkeypatch.setattr(validation, "judge", never)
     heard: list[Event] = []
 
     events = [core.StepStartedEvent(step_name="think")]

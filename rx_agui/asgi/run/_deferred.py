@@ -15,7 +15,7 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from reactivex.subject import Subject
 
 from rx_agui.clock import Clock, clock_for
-from rx_agui.engine import Operator
+from rx_agui.engine import NamedPipeline, Operator
 from rx_agui.errors import StreamError
 from rx_agui.flow import (
     NO_PERMIT,
@@ -26,7 +26,6 @@ from rx_agui.flow import (
     from_async_iterable,
 )
 from rx_agui.frame import Frame, StreamChunk
-from rx_agui.pipeline import _Named
 from rx_agui.probe import Probe
 
 __all__ = ["ByFirst", "DeferredSource", "PipelineSpec"]
@@ -49,10 +48,10 @@ class PipelineSpec(NamedTuple):
         """The source, and what it goes through."""
         whole = (*self.bare, self.ending, *self.outgoing)
         steps = whole if is_bare else (*self.ready, self.ending)
-        if isinstance(source, _Named):  # it has a name of its own, and is one stream
+        if isinstance(source, NamedPipeline):  # named already, and is one stream
             inner = compose(*steps)(source._inner)
-            return _Named(inner, source._name, (*source._probes, self.probe))
-        return _Named(compose(*steps)(source), self.name, (self.probe,))
+            return NamedPipeline(inner, source._name, (*source._probes, self.probe))
+        return NamedPipeline(compose(*steps)(source), self.name, (self.probe,))
 
 
 def _is_payload(item: Any) -> bool:

@@ -24,11 +24,10 @@ from reactivex.disposable import Disposable
 
 from rx_agui.asgi._failure import RunCancelled
 from rx_agui.asgi.run._deferred import ByFirst, DeferredSource, PipelineSpec
-from rx_agui.engine import Lifted
+from rx_agui.engine import Lifted, NamedPipeline
 from rx_agui.errors import ConfigError
 from rx_agui.flow import PullSource
 from rx_agui.frame import Frame, StreamChunk
-from rx_agui.pipeline import _Named
 
 __all__ = ["Source", "is_source", "resolved"]
 
@@ -154,6 +153,6 @@ async def _asynchronous(source: Iterable[Any]) -> AsyncIterator[Any]:
 
 def _makes_payloads(source: Observable[Any]) -> bool:
     """Whether operators of ours stand last, and make payloads."""
-    if isinstance(source, _Named):
+    if isinstance(source, NamedPipeline):
         source = source._inner
     return isinstance(source, Lifted) and source._make.emits in (Frame, StreamChunk)  # type: ignore[attr-defined]
