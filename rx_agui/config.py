@@ -27,6 +27,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, get_origin, get_type_hints
 
+from rx_agui.codecs.registry import PAYLOAD_CODECS
 from rx_agui.errors import (
     ConfigError,
     require_at_least,
@@ -40,15 +41,6 @@ __all__ = ["PREFIX", "StreamConfig"]
 
 #: What environment variables begin with.
 PREFIX: Final = "RX_AGUI_"
-
-#: The levels each algorithm knows. `rx_agui.operators` has the codecs themselves.
-_LEVELS: Final = {
-    "gzip": range(10),
-    "deflate": range(10),
-    "lz4": range(17),
-    "zstd": range(1, 23),
-    "none": range(23),
-}
 
 _YES_AND_NO: Final = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
@@ -102,8 +94,9 @@ class StreamConfig:
             stock AG-UI client, which wants HTTP's own compression instead.
         compression_type: gzip or deflate, which every reader has; lz4, fast; zstd,
             both small and fast, where installed.
-        compression_level: Higher is smaller and slower; 0 stores, and is not the
-            default. gzip and deflate know 0 to 9.
+        compression_level: Higher is smaller and slower, on the algorithm's own scale.
+            None: the algorithm's default, which is 6 for gzip and deflate, 0 for lz4
+            (from 3 on it is slower than gzip), 3 for zstd. For gzip, 0 stores.
         min_compression_size: Bytes below which compressing costs more than it saves.
         max_concurrent_events: Events under way at most, from being let in until
             written. More for readers who are far away: round trip times rate.
@@ -166,7 +159,7 @@ class StreamConfig:
 
     compression_enabled: bool = True
     compression_type: AlgorithmName = "gzip"
-    compression_level: int = 6
+    compression_level: int | None = None
     min_compression_size: int = 1024
 
     max_concurrent_events: int = 100
@@ -282,16 +275,18 @@ def _check_values(config: StreamConfig) -> None:
         if kind in (int, float) and name not in _MAY_BE_ZERO
     }
     require_positive(**numbers)
-    require_at_least(0, **{name: getattr(config, name) for name in _MAY_BE_ZERO})
+    require_at_least(0, min_compression_size=config.min_compression_size)
     require_whole(
-        **{n: getattr(config, n) for n, kind in _KINDS.items() if kind is int}
+        **{
+            name: getattr(config, name)
+            for name, kind in _KINDS.items()
+            if kind is int and getattr(config, name) is not None
+        }
     )
     require_at_least(4, max_chunk_size=config.max_chunk_size)
-    require_one_of(tuple(_LEVELS), compression_type=config.compression_type)
-    levels = _LEVELS[config.compression_type]
-    if config.compression_level not in levels:
-        must = f"from {levels[0]} to {levels[-1]} for {config.compression_type}"
-        raise ConfigError("compression_level", config.compression_level, must)
+    require_one_of(tuple(PAYLOAD_CODECS), compression_type=config.compression_type)
+    codec = PAYLOAD_CODECS[config.compression_type]
+    codec.level_or_default(compression_level=config.compression_level)
     if config.failure_rate_threshold > 1:
         must = "a share, from 0 to 1"
         raise ConfigError("failure_rate_threshold", config.failure_rate_threshold, must)
@@ -361,10 +356,10 @@ def _nearest(name: str) -> str:
     return plain[near[0]] if near else ""
 
 
-#: What may be 0: to compress everything; to store.
+#: Settings that may be 0, to compress everything or to store; a level has its own check.
 _MAY_BE_ZERO: Final = ("min_compression_size", "compression_level")
 
 _KINDS: Final[dict[str, type]] = {
     name: str if get_origin(kind) is Literal else kind
     for name, kind in get_type_hints(StreamConfig).items()
-}
+} | {"compression_level": int}

@@ -11,12 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from rx_agui.codecs.codec import IDENTITY
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 
 __all__ = ["IDENTITY", "Frame", "StreamChunk"]
-
-#: The encoding of a payload that is not compressed: HTTP's word.
-IDENTITY = "identity"
 
 
 class Frame:

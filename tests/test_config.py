@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rx_agui import ConfigError, StreamConfig
+from rx_agui.codecs.registry import PAYLOAD_CODECS
 from rx_agui.config import PREFIX
-from rx_agui.operators._compress import ALGORITHMS
 from rx_agui.types import AlgorithmName
 
 OPTIONS = [field.name for field in dataclasses.fields(StreamConfig)]
@@ -30,7 +30,7 @@ DOCUMENT = {
     "max_batch_size": 500,
     "compression_enabled": True,
     "compression_type": "gzip",
-    "compression_level": 6,
+    "compression_level": None,
     "min_compression_size": 1024,
     "max_concurrent_events": 100,
     "backpressure_timeout": 5.0,
@@ -102,14 +102,14 @@ def test_options_that_contradict_each_other_are_refused() -> None:
         StreamConfig(ordering_required=True, sequence_enabled=False)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", PAYLOAD_CODECS)
 def test_the_levels_are_those_of_the_codecs(algorithm: AlgorithmName) -> None:
-    for level in ALGORITHMS[algorithm].levels:
+    for level in PAYLOAD_CODECS[algorithm].levels:
         StreamConfig(compression_type=algorithm, compression_level=level)
     with pytest.raises(ConfigError, match=f"for {algorithm}"):
         StreamConfig(
             compression_type=algorithm,
-            compression_level=ALGORITHMS[algorithm].levels[-1] + 1,
+            compression_level=PAYLOAD_CODECS[algorithm].levels[-1] + 1,
         )
 
 

@@ -38,8 +38,8 @@ from rx_agui import (
     unbatch,
 )
 from rx_agui.agui.encoding import decode, encode
+from rx_agui.codecs.registry import PAYLOAD_CODECS
 from rx_agui.engine import _stage
-from rx_agui.operators._compress import ALGORITHMS
 from rx_agui.probe import OperatorCounters, Probe, watching
 from rx_agui.sse import Parser, read_chunk
 from rx_agui.testing import MarbleScheduler
@@ -85,9 +85,9 @@ EVENT = st.builds(
 )
 EVENTS = st.lists(EVENT, max_size=12)
 
-CODECS = st.sampled_from(sorted(ALGORITHMS)).flatmap(
+CODECS = st.sampled_from(sorted(PAYLOAD_CODECS)).flatmap(
     lambda name: st.tuples(
-        st.just(name), st.sampled_from(list(ALGORITHMS[name].levels)[:13])
+        st.just(name), st.sampled_from(list(PAYLOAD_CODECS[name].levels)[:13])
     )
 )
 
@@ -396,7 +396,7 @@ def test_a_payload_about_as_large_as_a_piece_comes_back(
     assert passed(chunks, reassemble(), unbatch()) == [event]
 
 
-@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
+@pytest.mark.parametrize("algorithm", sorted(PAYLOAD_CODECS))
 @pytest.mark.parametrize("beyond", [-1, 0, 1])
 def test_a_payload_about_as_large_as_min_size_comes_back(
     algorithm: AlgorithmName, beyond: int

@@ -20,7 +20,7 @@ from rx_agui.asgi._failure import ReaderGone
 from rx_agui.asgi._request import Message, Receive, Send
 from rx_agui.asgi._settings import Settings
 from rx_agui.asgi._watchdog import Registration, Watchdog
-from rx_agui.codecs.http import Encoder
+from rx_agui.codecs.codec import StreamEncoder
 from rx_agui.sse import comment
 
 __all__ = ["Connection", "Outcome"]
@@ -70,7 +70,7 @@ class Connection:
     """
 
     def __init__(
-        self, send: Send, encoder: Callable[[], Encoder], settings: Settings
+        self, send: Send, encoder: Callable[[], StreamEncoder], settings: Settings
     ) -> None:
         loop = asyncio.get_running_loop()
         self.wanted: asyncio.Future[None] = loop.create_future()
@@ -79,7 +79,7 @@ class Connection:
         self.lag: Callable[[float], float] = lambda now: 0.0
         self._send = send
         self._make_encoder = encoder
-        self._encoder: Encoder | None = None
+        self._encoder: StreamEncoder | None = None
         self._settings = settings
         self._loop = loop
         self._opened = asyncio.Event()

@@ -22,7 +22,8 @@ from rx_agui.asgi.reader._session import Refused
 from rx_agui.asgi.run._on_disconnect import Grace
 from rx_agui.asgi.run._request_run import serve_alone
 from rx_agui.asgi.run._source import is_source
-from rx_agui.codecs.http import Encoder, encoder, negotiated, offered
+from rx_agui.codecs.codec import StreamEncoder
+from rx_agui.codecs.negotiation import encoder, negotiated, offered
 from rx_agui.errors import ConfigError
 from rx_agui.frame import IDENTITY
 from rx_agui.replay import ReplayLog
@@ -98,7 +99,8 @@ class SSEResponse(_Base):
         codings: What to offer for Content-Encoding, the preferred one first: gzip, br,
             zstd, deflate. None: all that are installed. gzip and deflate are what many
             readers of a run can share.
-        compression_level: From 1 to 9, of gzip and deflate; br and zstd take it as theirs.
+        compression_level: From 1, fast, to 9, small. gzip and deflate take it as theirs;
+            br and zstd have fewer levels that are worth their time in a stream.
         status_grace: Seconds the status waits for the first event. An agent that fails by
             then is answered with 4xx or 5xx; one that thinks longer has said 200.
         keep_alive: Seconds of silence behind which a comment goes. Proxies allow 30 to 60
@@ -224,7 +226,7 @@ class SSEResponse(_Base):
             self._unused()
             return
 
-        def make_encoder() -> Encoder:
+        def make_encoder() -> StreamEncoder:
             return encoder(coding, settings.compression_level)
 
         if self._shutdown is not None and self._shutdown.draining:
@@ -258,7 +260,7 @@ class SSEResponse(_Base):
         log: ReplayLog,
         request: Request,
         headers: Headers,
-        make_encoder: Callable[[], Encoder],
+        make_encoder: Callable[[], StreamEncoder],
         receive: Receive,
         send: Send,
     ) -> None:

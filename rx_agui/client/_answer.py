@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from reactivex.subject import Subject
 
 from rx_agui.agui.encoding import decode
-from rx_agui.codecs.decoders import Decoder
+from rx_agui.codecs.codec import Decoder
 from rx_agui.errors import PayloadTooLargeError, WireError
 from rx_agui.frame import Frame
 from rx_agui.operators import decompress, reassemble

@@ -26,7 +26,7 @@ from rx_agui.client._request import (
     require_httpx,
     require_stream,
 )
-from rx_agui.codecs.decoders import decoder
+from rx_agui.codecs.negotiation import decoder
 from rx_agui.errors import (
     ConnectionLostError,
     DeadlineExceededError,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from rx_agui.codecs.decoders import accepted_encodings
+from rx_agui.codecs.negotiation import accepted_encodings
 from rx_agui.errors import (
     GoneError,
     MissingExtraError,

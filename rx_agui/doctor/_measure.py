@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from rx_agui.client._request import require_httpx
-from rx_agui.codecs.decoders import decoder
+from rx_agui.codecs.negotiation import decoder
 from rx_agui.doctor._probe import MARK
 from rx_agui.errors import PayloadError
 from rx_agui.sse import Parser

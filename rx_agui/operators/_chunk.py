@@ -19,7 +19,7 @@ from typing import Any
 from reactivex.abc import SchedulerBase
 
 from rx_agui.clock import Timer
-from rx_agui.codecs.payload import crc32
+from rx_agui.codecs.registry import crc32
 from rx_agui.engine import Errors, Stage, Subscription, as_frame, lift
 from rx_agui.errors import (
     CorruptError,

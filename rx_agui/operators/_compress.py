@@ -18,11 +18,11 @@ from time import time_ns
 from typing import Final
 
 from rx_agui.clock import running_loop
-from rx_agui.codecs.payload import ALGORITHMS, Pack, crc32
+from rx_agui.codecs.codec import Pack
+from rx_agui.codecs.registry import PAYLOAD_CODECS, crc32
 from rx_agui.engine import Errors, Stage, Subscription, lift
 from rx_agui.errors import (
     CompressionError,
-    ConfigError,
     CorruptError,
     MissingExtraError,
     PayloadError,
@@ -36,7 +36,7 @@ from rx_agui.frame import IDENTITY, Frame
 from rx_agui.probe import PayloadTrace
 from rx_agui.types import AlgorithmName, Item, Operator
 
-__all__ = ["ALGORITHMS", "compress", "decompress"]
+__all__ = ["compress", "decompress"]
 
 #: Bytes that take about a millisecond at gzip 6. More would be felt on a loop.
 _LARGE = 32 * 1024
@@ -67,7 +67,9 @@ def compress(
         algorithm: "gzip"; "deflate" in zlib's format, as HTTP means it; "lz4", which
             is fast; "zstd" where installed; "none".
         level: The algorithm's own scale; a high one is small and slow. The default is
-            6 for gzip and deflate, 0 for lz4, 3 for zstd.
+            6 for gzip and deflate, 0 for lz4, 3 for zstd. With the extra "fast", gzip's
+            and deflate's levels 2 and 3, 5 and 6, 8 and 9 give the same bytes: its
+            libraries have fewer levels than zlib.
         min_size: Bytes below which a payload passes as it is.
         workers: Payloads compressed side by side, on threads shared by all streams.
         ordered: Keep the order. False lets a payload overtake; only for a reader who
@@ -81,17 +83,13 @@ def compress(
         ConfigError: A setting makes no sense.
         MissingExtraError: zstd is not installed.
     """
-    require_one_of(tuple(ALGORITHMS), algorithm=algorithm)
+    require_one_of(tuple(PAYLOAD_CODECS), algorithm=algorithm)
     require_at_least(0, min_size=min_size)
     require_positive(workers=workers)
     require_whole(min_size=min_size, workers=workers)
-    codec = ALGORITHMS[algorithm]
-    if level is None:
-        level = codec.level
-    elif type(level) is not int or level not in codec.levels:
-        low, high = codec.levels[0], codec.levels[-1]
-        raise ConfigError("level", level, f"from {low} to {high} for {algorithm}")
-    packs = codec.packer(level), codec.packer(min(level, codec.cheapest))
+    codec = PAYLOAD_CODECS[algorithm]
+    level = codec.level_or_default(level=level)
+    packs = codec.packer(level), codec.packer(min(level, codec.cheapest_level))
     return lift(_Compress, algorithm, packs, min_size, workers, ordered, errors)
 
 
@@ -334,9 +332,9 @@ class _Decompress(Stage):
 
 
 def _unpacked(frame: Frame, max_size: int) -> Frame:
-    codec = ALGORITHMS.get(frame.encoding)
+    codec = PAYLOAD_CODECS.get(frame.encoding)
     if codec is None:
-        known = ", ".join(ALGORITHMS)
+        known = ", ".join(PAYLOAD_CODECS)
         raise WireError(f"encoding {frame.encoding!r} is not one of {known}")
     try:
         data = codec.unpack(frame.data, max_size)

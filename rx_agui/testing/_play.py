@@ -18,10 +18,10 @@ from reactivex.disposable import Disposable
 from rx_agui import operators
 from rx_agui.agui.encoding import encode
 from rx_agui.backoff import Backoff
+from rx_agui.codecs.registry import PAYLOAD_CODECS
 from rx_agui.errors import NotSentError, StreamError
 from rx_agui.flow import Credit, Gate, Permit, from_iterable
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
-from rx_agui.operators._compress import ALGORITHMS
 from rx_agui.probe import OperatorCounters, Probe, StreamObservation, watching
 from rx_agui.testing._marble import Drawing, MarbleError, Mark, Meaning, write
 from rx_agui.testing._scheduler import MarbleScheduler
@@ -280,7 +280,7 @@ def _made(drawing: Drawing, meaning: Meaning) -> Frame | StreamChunk:
     frame.crc32 = zlib.crc32(data)
     if meaning.encoding is not None:
         frame.encoding = meaning.encoding
-        frame.data = ALGORITHMS[meaning.encoding].packer(1)(data)
+        frame.data = PAYLOAD_CODECS[meaning.encoding].packer(1)(data)
     return frame if meaning.piece is None else _piece(frame, *meaning.piece)
 
 
@@ -328,7 +328,7 @@ def _seen(drawing: Drawing, item: Any) -> Meaning:
     else:
         return Meaning((_event_letter(drawing, item),))
     if encoding != IDENTITY:
-        data = ALGORITHMS[encoding].unpack(data, 2**20)
+        data = PAYLOAD_CODECS[encoding].unpack(data, 2**20)
     letters = [_event_letter(drawing, orjson.loads(line)) for line in data.split(b"\n")]
     covered: list[tuple[int, int]] = []
     for number in numbers if first else ():

@@ -20,8 +20,8 @@ from rx_agui.asgi.reader import _fan_out
 from rx_agui.asgi.reader._fan_out import FanOutGroup, Subscriber
 from rx_agui.asgi.reader._lagging import LAGGING
 from rx_agui.asgi.run._window import RunWindow
-from rx_agui.codecs import http as http_codecs
-from rx_agui.codecs.http import encoder
+from rx_agui.codecs._deflate import DeflateEncoder
+from rx_agui.codecs.negotiation import encoder
 from rx_agui.frame import Frame
 from rx_agui.replay import MemoryLog
 from rx_agui.sse import format_frame
@@ -169,9 +169,9 @@ def formats(monkeypatch: pytest.MonkeyPatch) -> Counted:
 @pytest.fixture
 def own_compressors(monkeypatch: pytest.MonkeyPatch) -> Counted:
     """Those that readers have for themselves."""
-    counted = Counted(http_codecs.Deflate.encode)
+    counted = Counted(DeflateEncoder.encode)
     monkeypatch.setattr(
-        http_codecs.Deflate, "encode", lambda self, data: counted(self, data)
+        DeflateEncoder, "encode", lambda self, data: counted(self, data)
     )
     return counted
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import zlib
 from collections.abc import Callable
 from random import Random
@@ -14,11 +13,13 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rx_agui.codecs.http import CODINGS, encoder, negotiated, offered
+from rx_agui.codecs.negotiation import encoder, negotiated, offered
+from rx_agui.codecs.registry import HTTP_CODINGS
 from rx_agui.errors import ConfigError, MissingExtraError
 from tests.support.by_hand import UNPACK
+from tests.support.uninstalled import uninstall
 
-ALL = tuple(CODINGS)
+ALL = tuple(HTTP_CODINGS)
 
 
 @pytest.mark.parametrize(
@@ -141,8 +142,7 @@ def test_a_zstd_window_is_what_http_allows() -> None:
 def test_what_is_not_installed_is_not_offered_and_not_to_be_had(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "brotli", None)
-    monkeypatch.setitem(sys.modules, "zstandard", None)
+    uninstall(monkeypatch, "brotli", "zstandard")
 
     assert offered(None) == ("gzip", "deflate")
     with pytest.raises(

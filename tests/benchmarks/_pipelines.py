@@ -18,7 +18,7 @@ import orjson
 import reactivex as rx
 from reactivex import operators as ops
 
-from rx_agui.codecs.payload import ALGORITHMS, crc32
+from rx_agui.codecs.registry import PAYLOAD_CODECS, crc32
 from rx_agui.flow import from_iterable
 from rx_agui.operators import batch, chunk, compress, flow_control, sequence
 from rx_agui.pipeline import pipeline
@@ -72,7 +72,7 @@ def bare(
     level: int = 1,
 ) -> None:
     """What a loop would do, with the same codec: no more than this can be saved."""
-    pack = ALGORITHMS[algorithm].packer(level)
+    pack = PAYLOAD_CODECS[algorithm].packer(level)
     dumps, number, lines = orjson.dumps, 1, []
     for event in events:
         lines.append(dumps(event))

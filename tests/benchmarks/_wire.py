@@ -23,7 +23,7 @@ import orjson
 from reactivex.subject import Subject
 
 from rx_agui.agui.encoding import encode
-from rx_agui.codecs.http import encoder
+from rx_agui.codecs.negotiation import encoder
 from rx_agui.errors import ConfigError
 from rx_agui.operators import batch, conflate, sequence
 from rx_agui.testing import MarbleScheduler

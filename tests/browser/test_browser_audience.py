@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rx_agui.asgi import SSEResponse
-from rx_agui.codecs import http as http_codecs
+from rx_agui.codecs._deflate import DeflateEncoder
 from rx_agui.replay import MemoryLog
 from tests.support.serving import served
 
@@ -55,13 +55,13 @@ def test_every_reader_in_a_page_sees_every_event(
     node: Callable[..., str], chromium: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared: list[int] = []
-    takes = http_codecs.Deflate.takes
+    takes = DeflateEncoder.takes
 
-    def noted(self: http_codecs.Deflate, block: bytes, data: bytes) -> bytes:
+    def noted(self: DeflateEncoder, block: bytes, data: bytes) -> bytes:
         shared.append(len(block))
         return takes(self, block, data)
 
-    monkeypatch.setattr(http_codecs.Deflate, "takes", noted)
+    monkeypatch.setattr(DeflateEncoder, "takes", noted)
     with served(App()) as url:
         asked = {name: (name.split()[0], f"{url}/run") for name in READERS}
         said = json.loads(node("arrivals.mjs", chromium, f"{url}/", json.dumps(asked)))

@@ -8,7 +8,7 @@ import pytest
 
 import rx_agui as library
 from rx_agui.cli._arguments import parser
-from rx_agui.operators._compress import ALGORITHMS
+from rx_agui.codecs.registry import PAYLOAD_CODECS
 from tests.support.terminal import rx_agui
 
 COMMANDS = ["encode", "decode", "demo"]
@@ -64,7 +64,9 @@ def test_the_defaults_are_those_of_the_operators(
 
 
 def test_the_levels_in_the_help_are_those_of_the_algorithms() -> None:
-    level = {name: algorithm.level for name, algorithm in ALGORITHMS.items()}
+    level = {
+        name: algorithm.default_level for name, algorithm in PAYLOAD_CODECS.items()
+    }
 
     assert level["gzip"] == level["deflate"]
     assert (

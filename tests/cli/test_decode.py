@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from random import Random
 
 import orjson
 import pytest
 
 from tests.support.terminal import Event, jsonl, noise, parsed, rx_agui
+from tests.support.uninstalled import uninstall
 
 EVENTS = noise(20)
 
@@ -165,7 +165,7 @@ def test_a_missing_extra_answers_with_what_to_type(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stream = compressed(parsed(b'{"delta":"%b"}' % (b"x" * 100)), "zstd")
-    monkeypatch.setitem(sys.modules, "zstandard", None)
+    uninstall(monkeypatch, "zstandard")
 
     answer = rx_agui("decode", stream)
 

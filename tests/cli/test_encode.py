@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from io import BytesIO
 
 import pytest
 
 from rx_agui.sse import Parser
 from tests.support.terminal import jsonl, noise, parsed, rx_agui
+from tests.support.uninstalled import uninstall
 
 A, B, C = b'{"type":"A"}\n', b'{"type":"B"}\n', b'{"type":"C"}\n'
 
@@ -142,7 +142,7 @@ def test_a_bad_line_is_shown_but_not_all_of_it() -> None:
         ("--max-chunk-size 3", "--max-chunk-size must be at least 4, got 3"),
         (
             "--compress br",
-            "--compress must be one of gzip, deflate, lz4, zstd, none, got 'br'",
+            "--compress must be one of gzip, zstd, deflate, lz4, none, got 'br'",
         ),
     ],
 )
@@ -176,7 +176,7 @@ def test_no_compression_refuses_what_only_compression_has(option: str) -> None:
 def test_a_missing_extra_answers_with_what_to_type(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "zstandard", None)
+    uninstall(monkeypatch, "zstandard")
 
     answer = rx_agui("encode --compress zstd", A)
 

@@ -15,7 +15,7 @@ import pytest
 
 from rx_agui import Frame
 from rx_agui.client._answer import Answer, Cursor, split_id
-from rx_agui.codecs.decoders import decoder
+from rx_agui.codecs.negotiation import decoder
 from rx_agui.errors import CorruptError, PayloadTooLargeError, WireError
 from rx_agui.operators import chunk, compress
 from rx_agui.sse import format_sse_chunk

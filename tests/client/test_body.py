@@ -11,8 +11,9 @@ import brotli
 import pytest
 import zstandard
 
-from rx_agui.codecs.decoders import accepted_encodings, decoder
+from rx_agui.codecs.negotiation import accepted_encodings, decoder
 from rx_agui.errors import CorruptError, MissingExtraError, WireError
+from tests.support.uninstalled import uninstall
 
 TEXT = "".join(f"data: {i} é水👩\n\n" for i in range(200)).encode()
 HALF = len(TEXT) // 2
@@ -140,11 +141,9 @@ def test_a_bomb_is_unpacked_no_further_than_it_is_looked_at(name: str) -> None:
 
 
 def test_only_what_can_be_read_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
 
     assert accepted_encodings() == "gzip, deflate, br, zstd"
-    monkeypatch.setitem(sys.modules, "zstandard", None)
-    monkeypatch.setitem(sys.modules, "brotli", None)
+    uninstall(monkeypatch, "zstandard", "brotli")
     assert accepted_encodings() == "gzip, deflate"
     with pytest.raises(MissingExtraError, match=r"br needs brotli: pip install"):
         decoder("br")

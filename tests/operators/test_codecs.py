@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-import sys
 import threading
+import tracemalloc
 import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import orjson
 import pytest
+import zstandard
 
-from rx_agui import batch, from_iterable
-from rx_agui.codecs import payload as _codecs
-from rx_agui.codecs.payload import ALGORITHMS, crc32, is_flood
+from rx_agui import StreamConfig, batch, from_iterable
+from rx_agui.codecs import codec as codec_parts
+from rx_agui.codecs.negotiation import accepted_encodings, offered
+from rx_agui.codecs.negotiation import encoder as make_encoder
+from rx_agui.codecs.registry import (
+    CODECS,
+    HTTP_CODINGS,
+    PAYLOAD_CODECS,
+    crc32,
+    is_flood,
+)
+from rx_agui.errors import PayloadTooLargeError
 from rx_agui.frame import Frame
 from rx_agui.testing import simulated_deltas, simulated_run
+from rx_agui.types import AlgorithmName
+from tests.benchmarks.levels import streamed
+from tests.support.uninstalled import uninstall
 
 SAMPLES = Path(__file__).parents[1] / "samples"
-OURSELVES = Path(_codecs.__file__).parents[1]
+OURSELVES = Path(codec_parts.__file__).parents[1]
 
 
 def prose() -> str:
@@ -80,7 +94,7 @@ def workloads() -> Iterator[Any]:
 def test_at_most_a_tenth_larger_than_zlib_at_that_level(
     data: bytes, level: int
 ) -> None:
-    packed = ALGORITHMS["gzip"].packer(level)(data)
+    packed = PAYLOAD_CODECS["gzip"].packer(level)(data)
 
     assert zlib.decompress(packed, 31) == data
     assert len(packed) <= len(zlib.compress(data, level, 31)) * 1.1
@@ -92,16 +106,15 @@ def test_at_most_a_tenth_larger_than_zlib_at_that_level(
 def test_anybody_can_read_it(
     algorithm: str, wbits: int, level: int, data: bytes
 ) -> None:
-    pack = ALGORITHMS[algorithm].packer(level)
+    pack = PAYLOAD_CODECS[algorithm].packer(level)
 
     assert zlib.decompress(pack(data), wbits) == data
 
 
 def test_without_the_fast_ones_zlib_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("isal", "isal.isal_zlib", "zlib_ng", "zlib_ng.zlib_ng"):
-        monkeypatch.setitem(sys.modules, name, None)
+    uninstall(monkeypatch, "isal", "isal.isal_zlib", "zlib_ng", "zlib_ng.zlib_ng")
     data = deltas(prose(), 4_000)
-    pack = ALGORITHMS["gzip"].packer(6)
+    pack = PAYLOAD_CODECS["gzip"].packer(6)
 
     assert pack(data) == zlib.compress(data, 6, 31)
 
@@ -126,8 +139,8 @@ def test_a_flood_is_many_short_lines_that_begin_alike() -> None:
 
 
 def test_a_zstd_compressor_is_never_shared_by_two_threads() -> None:
-    pack = ALGORITHMS["zstd"].packer(3)
-    unpack = ALGORITHMS["zstd"].unpack
+    pack = PAYLOAD_CODECS["zstd"].packer(3)
+    unpack = PAYLOAD_CODECS["zstd"].unpack
     text = prose()
     wrong: list[int] = []
 
@@ -144,3 +157,85 @@ def test_a_zstd_compressor_is_never_shared_by_two_threads() -> None:
         thread.join()
 
     assert not wrong
+
+
+# -- the registry --------------------------------------------------------------------------
+
+
+def test_every_codec_can_be_read_back_in_every_direction_it_has() -> None:
+    data = prose()[:20_000].encode()
+
+    for codec in CODECS.values():
+        assert codec.is_for_payloads or codec.is_for_http
+        if codec.is_for_payloads:
+            packed = codec.packer(codec.default_level)(data)
+            assert codec.default_level in codec.levels
+            assert codec.unpack(packed, len(data)) == data
+        if codec.is_for_http:
+            encoder = codec.stream_encoder(codec.stream_levels[5])
+            sent = encoder.encode(data) + encoder.finish()
+            assert b"".join(codec.stream_decoder()(sent)) == data
+
+
+def test_an_import_that_failed_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uninstall(monkeypatch, "brotli", "zstandard")
+    offered(None)
+    tried: list[str] = []
+    monkeypatch.setattr(codec_parts, "import_module", tried.append)
+
+    assert offered(None) == ("gzip", "deflate")
+    assert accepted_encodings() == "gzip, deflate"
+    assert not tried
+
+
+@pytest.mark.parametrize("coding", HTTP_CODINGS)
+def test_a_higher_level_never_makes_a_stream_of_small_flushes_larger(
+    coding: str,
+) -> None:
+    events = streamed(prose(), 1_000)
+    sizes = []
+    for level in range(1, 10):
+        encoder = make_encoder(coding, level)
+        sizes.append(sum(len(encoder.encode(event)) for event in events))
+
+    assert sizes[0] < 0.4 * sum(map(len, events))
+    assert all(higher <= lower for lower, higher in pairwise(sizes))
+
+
+@pytest.mark.skipif(crc32 is zlib.crc32, reason="for the extra fast")
+@pytest.mark.parametrize(("lower", "higher"), [(2, 3), (5, 6), (8, 9)])
+def test_the_fast_libraries_have_fewer_levels_than_zlib(
+    lower: int, higher: int
+) -> None:
+    for data in (deltas(prose(), 4_000), deltas(prose(), 40_000), prose().encode()):
+        packed = [PAYLOAD_CODECS["gzip"].packer(n)(data) for n in (lower, higher)]
+        assert packed[0] == packed[1]
+
+
+@pytest.mark.parametrize("algorithm", PAYLOAD_CODECS)
+def test_a_codec_has_a_default_level_of_its_own(algorithm: AlgorithmName) -> None:
+    config, codec = StreamConfig(compression_type=algorithm), PAYLOAD_CODECS[algorithm]
+
+    assert codec.level_or_default(level=config.compression_level) == codec.default_level
+
+
+def test_what_claims_more_than_the_limit_is_refused_before_it_is_made() -> None:
+    bomb = bytes(64 * 1024 * 1024)
+    packed = {
+        name: codec.packer(codec.default_level)(bomb)
+        for name, codec in PAYLOAD_CODECS.items()
+        if name != "none"
+    }
+    del bomb
+    packer = zstandard.ZstdCompressor(level=19, write_content_size=False)
+    packed["zstd of unknown size"] = packer.compress(bytes(64 * 1024 * 1024))
+
+    for name, data in packed.items():
+        tracemalloc.start()
+        with pytest.raises(PayloadTooLargeError):
+            PAYLOAD_CODECS[name.partition(" ")[0]].unpack(data, 1024 * 1024)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 4 * 1024 * 1024

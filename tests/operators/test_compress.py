@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import sys
 import threading
 import tracemalloc
 import zlib
@@ -45,15 +44,16 @@ from rx_agui import (
     decompress,
     sequence,
 )
-from rx_agui.operators._compress import ALGORITHMS
+from rx_agui.codecs.registry import PAYLOAD_CODECS
 from rx_agui.testing import MarbleScheduler
 from rx_agui.types import AlgorithmName
+from tests.support.uninstalled import uninstall
 
 Operator = Callable[[Observable[Any]], Observable[Any]]
 
 laws = settings(deadline=None, max_examples=60)
 
-REAL = sorted(ALGORITHMS.keys() - {"none"})
+REAL = sorted(PAYLOAD_CODECS.keys() - {"none"})
 every_codec = pytest.mark.parametrize("algorithm", REAL)
 
 
@@ -98,7 +98,7 @@ def compressed(algorithm: AlgorithmName, frame: Frame) -> Frame:
             for value in (-1, 10, 2.5, 6.0, nan, True, "6", "fast")
         ),
         *(
-            ("algorithm", value, "one of gzip, deflate, lz4, zstd, none")
+            ("algorithm", value, "one of gzip, zstd, deflate, lz4, none")
             for value in ("br", "GZIP", "", None, 6, True, nan)
         ),
     ],
@@ -183,8 +183,8 @@ def test_a_quarter_must_be_saved(
 
 def use(monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]) -> None:
     """Let gzip be something else."""
-    codec = replace(ALGORITHMS["gzip"], packer=lambda level: pack)
-    monkeypatch.setitem(ALGORITHMS, "gzip", codec)
+    codec = replace(PAYLOAD_CODECS["gzip"], packer=lambda level: pack)
+    monkeypatch.setitem(PAYLOAD_CODECS, "gzip", codec)
 
 
 @pytest.mark.parametrize("size", [1, 200, 1023, 1024])
@@ -230,7 +230,7 @@ def test_without_zstandard_one_is_told_what_to_type(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     zipped = compressed("zstd", payload())
-    monkeypatch.setitem(sys.modules, "zstandard", None)
+    uninstall(monkeypatch, "zstandard")
     says = 'zstd needs zstandard: pip install "rx-agui[fast]"'
 
     with pytest.raises(MissingExtraError) as refused:
@@ -575,8 +575,8 @@ def test_no_flipped_bit_goes_by_a_crc(
 def test_a_payload_must_be_what_is_written_on_it(algorithm: AlgorithmName) -> None:
     data = b'{"n":1}\n{"n":2}'
     crc32 = zlib.crc32(data)
-    packer = ALGORITHMS.get(algorithm)
-    sent = data if packer is None else packer.packer(packer.level)(data)
+    packer = PAYLOAD_CODECS.get(algorithm)
+    sent = data if packer is None else packer.packer(packer.default_level)(data)
 
     def refused(
         events: int, crc32: int | None, numbers: tuple[int, ...] | None = None
@@ -600,7 +600,7 @@ def test_an_encoding_nobody_knows_is_told(encoding: str) -> None:
     (error,) = passed(decompress(), packed(encoding, b"{}"))
 
     assert type(error) is WireError
-    known = "gzip, deflate, lz4, zstd, none"
+    known = "gzip, zstd, deflate, lz4, none"
     assert str(error) == f"encoding {encoding!r} is not one of {known}"
 
 

@@ -38,7 +38,8 @@ from rx_agui import (
     StreamError,
     ValidationError,
 )
-from rx_agui.codecs import payload as payload_codecs
+from rx_agui.codecs.codec import Pack
+from rx_agui.codecs.registry import PAYLOAD_CODECS
 from rx_agui.engine import Sink
 from rx_agui.operators import _compress
 
@@ -154,7 +155,7 @@ class FaultyReader(Sink):
     def _read(self, chunk: StreamChunk) -> None:
         data = b"".join(self._pieces)
         if chunk.encoding != "identity":
-            data = payload_codecs.ALGORITHMS[chunk.encoding].unpack(data, 1 << 24)
+            data = PAYLOAD_CODECS[chunk.encoding].unpack(data, 1 << 24)
         if chunk.crc32 is not None:
             assert zlib.crc32(data) == chunk.crc32
         for line in data.split(b"\n"):
@@ -174,8 +175,8 @@ def test_with_faults_in_every_stage_each_event_is_delivered_once_or_told_of_once
     codec_random = Random(SEED + 2)
     codec_failures = 0
 
-    def fragile(level: int) -> payload_codecs.Pack:
-        pack = payload_codecs.ALGORITHMS["gzip"].packer(level)
+    def fragile(level: int) -> Pack:
+        pack = PAYLOAD_CODECS["gzip"].packer(level)
 
         def compress(data: bytes) -> bytes:
             nonlocal codec_failures
@@ -186,9 +187,9 @@ def test_with_faults_in_every_stage_each_event_is_delivered_once_or_told_of_once
 
         return compress
 
-    algorithms = dict(payload_codecs.ALGORITHMS)
+    algorithms = dict(PAYLOAD_CODECS)
     algorithms["gzip"] = replace(algorithms["gzip"], packer=fragile)
-    monkeypatch.setattr(_compress, "ALGORITHMS", algorithms)
+    monkeypatch.setattr(_compress, "PAYLOAD_CODECS", algorithms)
 
     seen = bytearray(EVENTS + 1)
     seen[::1024] = bytes(

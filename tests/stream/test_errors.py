@@ -29,6 +29,7 @@ from rx_agui import (
     StreamMetrics,
     ValidationError,
 )
+from rx_agui.codecs.registry import PAYLOAD_CODECS
 from rx_agui.operators import _compress
 from tests.support.patience import SOON, until
 from tests.support.readers import Reading, event, value, values
@@ -98,8 +99,8 @@ def test_compression_that_fails_sends_the_payload_as_it_is_and_says_so(
             raise MemoryError("no room")
         return data[: len(data) // 2]  # never read by this test
 
-    gzip = replace(_compress.ALGORITHMS["gzip"], packer=lambda level: fragile)
-    monkeypatch.setattr(_compress, "ALGORITHMS", {"gzip": gzip})
+    gzip = replace(PAYLOAD_CODECS["gzip"], packer=lambda level: fragile)
+    monkeypatch.setattr(_compress, "PAYLOAD_CODECS", {"gzip": gzip})
     stream = EventStream(replace(SINGLE, min_compression_size=1, worker_count=1))
     told = opened(stream)
     for n in (1, 2, 3):

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from rx_agui import EventStream, StreamConfig
-from rx_agui.codecs import payload as payload_codecs
+from rx_agui.codecs.codec import Codec
+from rx_agui.codecs.registry import PAYLOAD_CODECS
 from rx_agui.operators import _compress
 from rx_agui.types import AlgorithmName
 from rx_agui.workers import COMPUTE
@@ -62,13 +63,13 @@ def workers_take_as_long_as_they_like(
 
         return work
 
-    def slow(algorithm: payload_codecs.Algorithm) -> payload_codecs.Algorithm:
+    def slow(algorithm: Codec) -> Codec:
         packer = algorithm.packer
         return replace(algorithm, packer=lambda level: dawdling(packer(level)))
 
     monkeypatch.setattr(COMPUTE, "limit", 8)
-    slowed = {name: slow(a) for name, a in _compress.ALGORITHMS.items()}
-    monkeypatch.setattr(_compress, "ALGORITHMS", slowed)
+    slowed = {name: slow(a) for name, a in PAYLOAD_CODECS.items()}
+    monkeypatch.setattr(_compress, "PAYLOAD_CODECS", slowed)
     return busy
 
 

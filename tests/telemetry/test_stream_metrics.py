@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import threading
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -28,7 +28,7 @@ from rx_agui import (
     sequence,
 )
 from rx_agui.agui.encoding import encode
-from rx_agui.codecs import payload as payload_codecs
+from rx_agui.codecs.registry import PAYLOAD_CODECS
 from rx_agui.errors import ConfigError, StreamError
 from rx_agui.operators import _compress
 from rx_agui.probe import watching
@@ -154,7 +154,7 @@ def test_every_field_is_right_in_a_case_done_by_hand(clock: Clock) -> None:
             max_delay=4.0,
         ),
     )
-    assert [type(gap).__name__ for gap in gaps] == ["Duplicate", "Gap"]
+    assert [type(gap).__name__ for gap in gaps] == ["DuplicateError", "GapError"]
 
 
 def run_badly(meter: StreamMeter, told: Told) -> None:
@@ -354,10 +354,8 @@ def test_a_codec_that_fails_is_a_compression_error(
     def fail(data: bytes) -> bytes:
         raise MemoryError
 
-    broken = payload_codecs.Algorithm(
-        lambda level: fail, lambda data, limit: data, range(10), 6
-    )
-    monkeypatch.setitem(_compress.ALGORITHMS, "gzip", broken)
+    broken = replace(PAYLOAD_CODECS["gzip"], packer=lambda level: fail)
+    monkeypatch.setitem(PAYLOAD_CODECS, "gzip", broken)
     meter = StreamMeter()
     from_iterable(EVENTS).pipe(chat(meter)).subscribe()
     m = meter.metrics()

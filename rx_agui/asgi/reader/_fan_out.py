@@ -28,7 +28,8 @@ from typing import ClassVar, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from rx_agui.asgi.reader._lagging import LAGGING
-from rx_agui.codecs.http import Deflate, Encoder, compressor
+from rx_agui.codecs._deflate import DeflateEncoder, compressor
+from rx_agui.codecs.codec import StreamEncoder
 from rx_agui.frame import Frame
 from rx_agui.replay import ReplayLog
 from rx_agui.sse import format_frame
@@ -277,9 +278,9 @@ class Subscriber:
         if self._audience is not None and self._audience.broadcast is not None:
             self._audience.broadcast.strays(level, self._audience.readers)
 
-    def in_step(self, own: Encoder) -> Encoder:
+    def in_step(self, own: StreamEncoder) -> StreamEncoder:
         """The coding of this reader's response: with the others', as far as it can be."""
-        return _InStep(own, self) if isinstance(own, Deflate) else own
+        return _InStep(own, self) if isinstance(own, DeflateEncoder) else own
 
 
 class _InStep:
@@ -287,7 +288,7 @@ class _InStep:
 
     __slots__ = ("_latest", "_own", "_seat")
 
-    def __init__(self, own: Deflate, seat: Subscriber) -> None:
+    def __init__(self, own: DeflateEncoder, seat: Subscriber) -> None:
         self._own = own
         self._seat = seat
         self._latest: Block | None = None  # if nothing else was sent since
