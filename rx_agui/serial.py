@@ -1,12 +1,13 @@
-"""One at a time, in order, and nobody waits.
+"""One action at a time, in order, and no caller waits.
 
-    thread 1   ──a────────────▶ a, then b, go down on thread 1
+    thread 1   ──a────────────▶ a, then b, run on thread 1
     thread 2   ────b──┐
-                      └ left in the inbox; thread 2 goes its way
+                      └ left in the inbox; thread 2 returns at once
 
-Rx asks that signals go down one at a time. A lock held while calling down would
-do, and would couple whoever calls to whoever is slow (RxPY's timed operators do
-that). So a turn is a token: who has it, hands on what others leave in the inbox.
+Rx asks that signals go down one at a time. A lock held while calling down would do,
+and would couple each caller to the slowest one (RxPY's timed operators do that). So
+the right to run is a token: the thread that has it also runs what others leave in the
+inbox.
 """
 
 from __future__ import annotations
@@ -18,22 +19,30 @@ from typing import Any, Final
 
 __all__ = ["SerialExecutor"]
 
-#: What to do, and with what.
+#: An action, and its argument.
 Job = tuple[Callable[[Any], object], Any]
 
-#: What every turn has until somebody has to leave something there: few ever do.
+#: The inbox of every executor until the first job is left in it: few ever need one.
 _NOTHING: Final[deque[Job]] = deque(maxlen=0)
 _making: Final = Lock()
 
 
 class SerialExecutor:
-    """Does what it is given, one at a time, on the thread that has the token.
+    """Runs actions one at a time, on the thread that has the token.
+
+    >>> executor, said = SerialExecutor(), []
+    >>> def outer(_):
+    ...     executor.run(said.append, "inner")  # the token is taken: it goes behind us
+    ...     said.append("outer")
+    >>> executor.run(outer)
+    >>> said
+    ['outer', 'inner']
 
     Attributes:
-        token: Whoever pops it has the turn, and appends it again. A list does that in
-            one step, in half the time of a lock.
-        inbox: What others left for who has the turn.
-        owner: The thread that has the token; 0: nobody.
+        token: The thread that pops it may run actions, and appends it again. A list does
+            that in one step, in half the time of a lock.
+        inbox: Jobs left for the thread that has the token.
+        owner: The ident of that thread; 0 if the token is free.
     """
 
     __slots__ = ("inbox", "owner", "token")
@@ -43,37 +52,44 @@ class SerialExecutor:
         self.inbox = _NOTHING
         self.owner = 0
 
-    def do(self, action: Callable[[Any], object], value: Any = None) -> None:
-        """Do `action(value)` now if nobody has the token, else leave it to who has."""
-        if not self.inbox:
-            try:
-                self.token.pop()
-            except IndexError:
-                pass
-            else:
-                try:
-                    self.owner = get_ident()
-                    action(value)
-                finally:
-                    self.owner = 0
-                    self.token.append(None)
-                if self.inbox:
-                    self.go_on()
-                return
-        self.leave(action, value)
+    def run(self, action: Callable[[Any], object], value: Any = None) -> None:
+        """Run `action(value)` now if the token is free, else leave it in the inbox.
 
-    def leave(self, action: Callable[[Any], object], value: Any) -> None:
-        """Do it behind what is in the inbox; or whoever has the token will."""
+        What an action raises is raised here, at the thread that ran it.
+        """
+        if not self.try_run(action, value):
+            self.enqueue(action, value)
+
+    def try_run(self, action: Callable[[Any], object], value: Any) -> bool:
+        """Run `action(value)` if it can run now, and what came meanwhile; else False."""
+        if self.inbox:
+            return False
+        try:
+            self.token.pop()
+        except IndexError:
+            return False
+        try:
+            self.owner = get_ident()
+            action(value)
+        finally:
+            self.owner = 0
+            self.token.append(None)
+        if self.inbox:
+            self.drain()
+        return True
+
+    def enqueue(self, action: Callable[[Any], object], value: Any = None) -> None:
+        """Put a job behind those in the inbox, and run them unless they are being run."""
         if self.inbox is _NOTHING:
             with _making:
                 if self.inbox is _NOTHING:
                     self.inbox = deque()
         self.inbox.append((action, value))
-        self.go_on()
+        self.drain()
 
-    def go_on(self) -> None:
-        """Do what is in the inbox, unless somebody is at it already."""
-        # Look again after giving the token back: something may have come meanwhile.
+    def drain(self) -> None:
+        """Run the jobs in the inbox, unless another thread is at it."""
+        # Look again after giving the token back: a job may have come meanwhile.
         while self.inbox:
             try:
                 self.token.pop()
@@ -89,5 +105,5 @@ class SerialExecutor:
                 self.token.append(None)
 
     def is_owned_by(self, thread: int) -> bool:
-        """Whether `thread` is doing one of our actions just now."""
+        """Whether `thread` is running one of the actions now."""
         return self.owner == thread

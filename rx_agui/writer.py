@@ -242,7 +242,7 @@ class SSEWriter(Sink):
                 self._timer = self._clock.after(self._flush_interval, self._flush)
                 self._parked_in = credit
                 if credit is not None:
-                    credit.parks(self)
+                    credit.add_buffering(self)
         if credit is not None:
             credit.relieve()
 
@@ -251,7 +251,7 @@ class SSEWriter(Sink):
         """Credits of the bytes that wait for more; see Credit.is_stalled."""
         return sum(permit.credits for permit in set(self._waiting.permits))
 
-    def let_go(self) -> None:
+    def flush(self) -> None:
         """Nothing in flight can move unless what waits here does."""
         self._flush()
 
@@ -381,7 +381,7 @@ class SSEWriter(Sink):
                 self._is_busy = False
                 ending, self._ending = self._ending, None
         if parked_in is not None:
-            parked_in.parks_no_more(self)
+            parked_in.remove_buffering(self)
         if abandoned is not None:
             abandoned.release(None)
         if work is not None:

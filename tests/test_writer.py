@@ -109,9 +109,9 @@ class Watcher(Probe):
     @property
     def credit(self) -> Credit:
         stage = next(tally for tally in self.tallies if isinstance(tally, Stage))
-        entrance = stage.subscription.entrance
-        assert entrance is not None
-        credit: Credit = entrance.credit
+        head = stage.subscription.head
+        assert head is not None
+        credit: Credit = head.credit
         return credit
 
 
@@ -526,7 +526,7 @@ def test_a_stall_leaves_nobody_parked() -> None:
         from_iterable(events).pipe(flow_control(3)).subscribe(writer)
 
     writer.done.result(SOON)
-    assert watcher.credit._parkers == []
+    assert watcher.credit._buffering == []
     assert writer.parked == 0
 
 

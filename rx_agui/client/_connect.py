@@ -202,11 +202,11 @@ class Connection(PullSource):
         """
         return Reading(self._settings)
 
-    def pace(self, link: Demand) -> DisposableBase:
+    def attach(self, link: Demand) -> DisposableBase:
         loop = self._loop or running_loop()
         if loop is None:
             return _Apart(self.read).begin(link)
-        return _paced(self.read, loop).pace(link)
+        return _paced(self.read, loop).attach(link)
 
 
 def _paced(read: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> PullSource:
@@ -222,7 +222,7 @@ class _Apart:
         self._ended = asyncio.Event()
 
     def begin(self, link: Demand) -> DisposableBase:
-        pulled = _paced(self._until_its_end, self._loop).pace(link)
+        pulled = _paced(self._until_its_end, self._loop).attach(link)
         Thread(target=self._run, name="rx_agui-client", daemon=True).start()
 
         def stop() -> None:

@@ -1,4 +1,6 @@
-"""The engine under every operator: one subscription, its stages, one serial drain.
+"""The engine under every operator: a subscription, its head, its stages, its executor.
+
+    source ──▶ head ──▶ Stage ──▶ Stage ──▶ observer      one Subscription
 
 An operator of your own is a `Stage` and a function that lifts it:
 
@@ -27,15 +29,13 @@ An operator of your own is a `Stage` and a function that lifts it:
 from rx_agui.engine._head import HeadSubscriber
 from rx_agui.engine._lift import Attended, Lifted, Operator, Sink, lift
 from rx_agui.engine._named import NamedPipeline
+from rx_agui.engine._protocols import AnyHead, AnyStage, BatchSink
 from rx_agui.engine._stage import Errors, Stage, as_frame
-from rx_agui.engine._subscription import (
-    BatchSink,
-    Subscription,
-    TerminalSignal,
-    TracedOutput,
-)
+from rx_agui.engine._subscription import Subscription
 
 __all__ = [
+    "AnyHead",
+    "AnyStage",
     "Attended",
     "BatchSink",
     "Errors",
@@ -46,8 +46,6 @@ __all__ = [
     "Sink",
     "Stage",
     "Subscription",
-    "TerminalSignal",
-    "TracedOutput",
     "as_frame",
     "lift",
 ]

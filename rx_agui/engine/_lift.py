@@ -1,16 +1,16 @@
-"""A Stage becomes an operator that `pipe` takes.
+"""Makes a Stage an operator that `pipe` takes.
 
     source.pipe(batch(), compress())     Lifted(Lifted(source, _Batch), _Compress)
-          .subscribe(observer)           one Line, joined from the bottom up
+          .subscribe(observer)           one Subscription, joined from the bottom up
 
-Operators that follow each other directly subscribe in one step, as one Line; any
-other operator between two of ours begins a new one.
+Operators that follow each other directly subscribe in one step, as one Subscription;
+any other operator between two of ours begins a new one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
@@ -18,12 +18,11 @@ from reactivex.disposable import CompositeDisposable, Disposable
 
 from rx_agui import probe
 from rx_agui.engine._head import HeadSubscriber
+from rx_agui.engine._protocols import AnyHead, AnyStage
+from rx_agui.engine._stage import Stage
 from rx_agui.engine._subscription import Subscription
 from rx_agui.flow import Credit, PullSource
 from rx_agui.types import Operator
-
-if TYPE_CHECKING:
-    from rx_agui.engine._stage import Stage
 
 __all__ = ["Attended", "Operator", "Sink", "lift"]
 
@@ -33,19 +32,19 @@ T = TypeVar("T")
 def lift(
     make: Callable[..., Stage], *args: Any, scheduler: SchedulerBase | None = None
 ) -> Operator:
-    """Make a Stage into an operator that `pipe` takes: `make(line, *args)`."""
+    """Make an operator that `pipe` takes of a Stage: `make(subscription, *args)`."""
     return lambda source: Lifted(source, make, args, scheduler)
 
 
 class Sink(ObserverBase[Any]):
-    """An observer that keeps what it gets, and so must know when nobody wants it."""
+    """An observer that keeps what it gets, and so is told when it is disposed of."""
 
     def disposed(self) -> None:
-        """The subscription was disposed of. After its end this says nothing new."""
+        """Learn that the subscription was disposed of, or has ended."""
 
 
 class Attended(Observable[T]):
-    """An Observable of ours: a Sink at its end is told when nobody wants it."""
+    """An Observable that tells a Sink at its end when it is disposed of."""
 
     def subscribe(
         self,
@@ -55,7 +54,7 @@ class Attended(Observable[T]):
         *,
         scheduler: SchedulerBase | None = None,
     ) -> DisposableBase:
-        """As every Observable's. A Sink is told when the subscription is disposed of."""
+        """Subscribe, as to every Observable; a Sink is also told of disposal."""
         subscription = super().subscribe(
             on_next, on_error, on_completed, scheduler=scheduler
         )
@@ -87,14 +86,13 @@ class Lifted(Attended[Any]):
         source = self._join(subscription, observer)
         while type(source) is Lifted and source._follows(subscription, self):
             source = source._join(subscription, subscription.top)
-        entrance = subscription.entrance
-        if entrance is None:
-            entrance = subscription.entrance = HeadSubscriber(
-                subscription, subscription.top, Credit(None)
-            )
-        entrance.begin(subscription.top)
+        top = cast(Stage, subscription.top)
+        head = subscription.head
+        if head is None:
+            head = subscription.head = HeadSubscriber(subscription, top, Credit(None))
+        head.begin(top)
         try:
-            subscription.connect(self._open(source, subscription, entrance))
+            subscription.connect(self._open(source, subscription, head))
         except BaseException as error:
             subscription.break_off(error)
             raise
@@ -104,29 +102,29 @@ class Lifted(Attended[Any]):
         self,
         source: Observable[Any],
         subscription: Subscription,
-        entrance: HeadSubscriber,
+        head: AnyHead,
     ) -> DisposableBase:
         if isinstance(source, PullSource):
             # An agent that subscribes streams of its own does so outside of this one.
-            with probe.subscribing(None, subscription.turn.is_owned_by):
-                return source.pace(entrance)
-        with probe.subscribing(subscription.watch, subscription.turn.is_owned_by):
+            with probe.subscribing(None, subscription.executor.is_owned_by):
+                return source.attach(head)
+        with probe.subscribing(subscription.watch, subscription.executor.is_owned_by):
             return source.subscribe(
-                entrance.on_next,
-                entrance.on_error,
-                entrance.on_completed,
+                head.on_next,
+                head.on_error,
+                head.on_completed,
                 scheduler=subscription.scheduler,
             )
 
     def _join(
-        self, subscription: Subscription, down: Stage | ObserverBase[Any]
+        self, subscription: Subscription, down: AnyStage | ObserverBase[Any]
     ) -> Observable[Any]:
-        """Put our stage at the top of the subscription; what it takes its frames from."""
+        """Put our stage at the top of the subscription; return its source."""
         subscription.join(self._make(subscription, *self._args), down)
         return self._source
 
     def _follows(self, subscription: Subscription, bottom: Lifted) -> bool:
-        """Whether our stage may stand in the same subscription: one clock, one entrance."""
+        """Whether our stage may join the same subscription: one clock, one head."""
         one_clock = self._scheduler is None or self._scheduler is bottom._scheduler
-        brings_entrance = getattr(self._make, "brings_entrance", False)
-        return one_clock and not (brings_entrance and subscription.entrance is not None)
+        provides_head = getattr(self._make, "provides_head", False)
+        return one_clock and not (provides_head and subscription.head is not None)

@@ -1,23 +1,21 @@
-"""What every operator shares: one subscriber's worth of work, kept honest.
+"""An operator at work for one subscriber.
 
-                      ┌──────────── Line ────────────┐
-    source ──▶ Entrance ──▶ Stage ──▶ Stage ──▶ Stage ──▶ observer
-                      ▲                ▲
-                      └── credit       └── timer, worker: in turn
+                     ┌────────── Subscription ──────────┐
+    source ──▶ head ──▶ Stage ──▶ Stage ──▶ Stage ──▶ observer
+                 ▲                ▲
+                 └── credit       └── timer, worker: one at a time
 
-An operator is a public function and a private Stage. The function checks its
-settings and describes itself; the Stage says what to do with a frame. Operators
-that follow each other directly are one Line: subscribed in one step, disposed of
-in one step, with one clock, one entrance and one turn. So a stage calls the next
-one directly, and the promises Rx makes are kept in four rooms (_lift, _line, _entrance
-and this one), so that no operator has to keep them:
+An operator is a public function and a private Stage. The function checks its settings;
+the Stage says what to do with a frame. Operators that follow each other directly are
+one Subscription, with one clock, one head and one executor. So a stage calls the next
+one directly, and the engine keeps the promises of Rx, so that no operator has to:
 
 * what enters is encoded, once, and refused if it cannot be;
 * signals go down one at a time, from whatever thread or timer they come, and no
   lock is held while they do (see rx_agui.serial);
 * nothing follows a terminal signal; what was accepted goes before it;
 * disposal stops timers and source, and gives back every permit;
-* a sink that raises ends the stream, loudly, instead of leaving half of it alive.
+* an observer that raises ends the stream, loudly, instead of leaving half of it alive.
 """
 
 from __future__ import annotations
@@ -31,16 +29,12 @@ from reactivex.abc import ObserverBase
 from rx_agui import probe
 from rx_agui.agui.encoding import encode
 from rx_agui.clock import Timer
-from rx_agui.engine._subscription import (
-    BatchSink,
-    Subscription,
-    TerminalSignal,
-    TracedOutput,
-)
+from rx_agui.engine._protocols import AnyStage, BatchSink
+from rx_agui.engine._subscription import Subscription, TerminalSignal, TracedOutput
 from rx_agui.errors import StreamError, ValidationError
 from rx_agui.frame import Frame, StreamChunk
 
-__all__ = ["Errors", "Stage", "as_frame"]
+__all__ = ["FUSION", "Errors", "Stage", "as_frame"]
 
 #: Told of each error that costs one event and not the stream.
 Errors = ObserverBase[StreamError] | Callable[[StreamError], object] | None
@@ -50,33 +44,26 @@ Errors = ObserverBase[StreamError] | Callable[[StreamError], object] | None
 FUSION = os.environ.get("RX_AGUI_FUSION", "1") != "0"
 
 
-class Stage(probe.OperatorCounters):
+class Stage(AnyStage):
     """One operator at work for one subscriber.
 
-    A subclass says what to do with a frame (`next`), with the end (`finish`), and
-    with what it holds when nobody wants it any more (`drop`). All three run in turn.
+    A subclass says what to do with a frame (`next`), with the end (`finish`), and with
+    what it holds when the subscription is disposed of (`drop`). All three run one at a
+    time.
 
     Attributes:
         emit: Sends a frame down.
-        tell: Told of an error that costs one event; None if nobody is.
-        folded_into: The stage further down that does our work for a whole batch.
+        tell: Told of an error that costs one event; None without `errors`.
+        fused_into: The stage further down that does our work for a whole batch.
     """
 
-    __slots__ = (
-        "_down",
-        "_ended",
-        "_failure",
-        "emit",
-        "fused_into",
-        "subscription",
-        "tell",
-    )
+    __slots__ = ("_down", "_ended", "_failure", "emit", "subscription", "tell")
 
     #: What comes out: Frame, StreamChunk or object (events).
     emits: ClassVar[type] = Frame
     #: Whether it makes one payload of several.
     gathers: ClassVar[bool] = False
-    #: Whether every frame is passed on at once, and `pass_many` can do it for many.
+    #: Whether every frame is passed on at once, and `on_batch` can do it for many.
     is_transparent: ClassVar[bool] = False
     word: ClassVar[str]
 
@@ -85,40 +72,39 @@ class Stage(probe.OperatorCounters):
         self.subscription = subscription
         self.emit: Callable[[Any], object] = _ignore
         self.tell: Callable[[StreamError], object] | None = (
-            None if errors is None else _teller(errors)
+            errors.on_next if isinstance(errors, ObserverBase) else errors
         )
-        self._down: Stage | TerminalSignal | None = None
+        self._down: AnyStage | TerminalSignal | None = None
         self._ended = False
         #: The first error that `errors` was not there for: how the stream has to end.
         self._failure: Exception | None = None
-        self.fused_into: Stage | None = None
+        self.fused_into: AnyStage | None = None
 
-    # -- what an operator says ----------------------------------------------------
+    # -- what an operator defines -------------------------------------------------
 
     def next(self, frame: Any) -> None:
-        """A frame came."""
+        """Take a frame."""
         raise NotImplementedError
 
     def finish(self, error: Exception | None) -> None:
-        """No more will come. Send what is held, then `end`, now or later."""
+        """Send what is held, then `end`, now or later: no more will come."""
         self.end(error)
 
     def drop(self) -> None:
-        """Nobody listens any more: stop timers, release and count what is held."""
+        """Stop timers, release and count what is held: the subscription was disposed of."""
 
-    def fold(self, above: tuple[Stage, ...]) -> BatchSink | None:
-        """Take events as bytes, past the stages above, which pass all; if it can."""
+    def request_fusion(self, above: tuple[AnyStage, ...]) -> BatchSink | None:
+        """Return a sink that takes events as bytes, past the stages above; None: it can't.
+
+        The stages above are transparent; the sink calls their `on_batch` for each batch.
+        """
         return None
 
-    def batch_sink(self, above: tuple[Stage, ...]) -> BatchSink | None:
-        """The same, unless fusion is switched off."""
-        return self.fold(above) if FUSION else None
-
     def on_batch(self, payload: Frame) -> None:
-        """What `next` would have done for each event of the payload."""
+        """Do what `next` would have done for each event of the payload."""
         self.passed += payload.events
 
-    # -- what it tells --------------------------------------------------------------
+    # -- what it counts -------------------------------------------------------------
 
     @property
     def waiting(self) -> int:
@@ -161,12 +147,12 @@ class Stage(probe.OperatorCounters):
             down.on_end(error)
 
     def refuse(self, error: StreamError) -> None:
-        """One event failed: tell `errors`, or else end the stream behind the others."""
-        self.subscription.post(self._count_error, type(error).__qualname__)
+        """Report that one event failed: to `errors`, or else end the stream behind the others."""
+        self.subscription.execute(self.count_error, type(error).__qualname__)
         self.answer(error)
 
     def answer(self, error: StreamError) -> None:
-        """The same for an error that is counted elsewhere."""
+        """As `refuse`, for an error that is counted elsewhere."""
         if self.tell is not None:
             self.tell(error)
         else:
@@ -178,43 +164,43 @@ class Stage(probe.OperatorCounters):
         Noted at once: a completion that is on its way must not overtake the error.
         """
         self._failure = self._failure or error
-        self.subscription.post(self._fail, error)
+        self.subscription.execute(self._fail, error)
 
     def after(self, seconds: float, action: Callable[[Any], object]) -> Timer:
-        """Do `action(None)` in turn, in `seconds`."""
+        """Run `action(None)` on the executor, in `seconds`."""
         subscription = self.subscription
-        return subscription.clock.after(seconds, lambda: subscription.post(action))
+        return subscription.clock.after(seconds, lambda: subscription.execute(action))
 
-    # -- what comes from above, in turn -----------------------------------------------
+    # -- what comes from above --------------------------------------------------------
 
     def accept(self, item: Any) -> None:
-        """Something that may not be a frame yet came from a stage above."""
+        """Take an item that may not be a frame yet, from a stage above."""
         frame = self.enter(item)
         if frame is not None:
             self.next(frame)
 
     def take(self, frame: Any) -> None:
-        """A frame came through the entrance."""
+        """Take a frame that came through the head."""
         if not self._ended:
             self.next(frame)
 
     def on_end(self, error: Exception | None) -> None:
-        """The terminal signal from above."""
+        """Receive the terminal signal from above."""
         if not self._ended:
             self._ended = True
             self.finish(error)
 
     def cut(self) -> None:
-        """Nothing that is still held here goes any further."""
+        """Drop what is held; nothing goes down any more."""
         self._ended = True
         self._failure = None
-        self.emit, self._down = _ignore, None  # keep nothing of who listened
+        self.emit, self._down = _ignore, None  # keep no reference to the observer
         self.drop()
 
     # -- at the edges -----------------------------------------------------------------
 
     def encode(self, event: Any) -> bytes:
-        """The event's JSON. On any thread.
+        """Return the event's JSON. On any thread.
 
         Raises:
             ValidationError: It cannot be encoded.
@@ -222,7 +208,7 @@ class Stage(probe.OperatorCounters):
         return encode(event)
 
     def frame_of(self, item: Any) -> Any:
-        """What came, as a frame of our own. On any thread.
+        """Return the item as a frame of our own. On any thread.
 
         Raises:
             ValidationError: An event cannot be encoded.
@@ -232,38 +218,40 @@ class Stage(probe.OperatorCounters):
         return item.copy() if type(item) is Frame else as_frame(item)
 
     def enter(self, item: Any) -> Any:
-        """The same, but None if it was refused."""
+        """As `frame_of`, but refuse what cannot be encoded, and return None."""
         try:
             return self.frame_of(item)
         except StreamError as error:
-            self.subscription.post(self._count_refused)
+            self.subscription.execute(self.count_refused)
             self.refuse(error)
             return None
 
-    def connect(self, down: Stage | ObserverBase[Any]) -> None:
-        """Say where frames go."""
+    def connect(self, down: AnyStage | ObserverBase[Any]) -> None:
+        """Set the receiver of our frames."""
         if isinstance(down, Stage):
             self.emit = down.next if self.emits is Frame else down.accept
             self._down = down
-        else:
+        elif isinstance(down, ObserverBase):
             self.emit = (
                 TracedOutput(down) if self.subscription.is_bottom else down.on_next
             )
             self._down = TerminalSignal(self.subscription, down)
 
-    def _count_error(self, kind: str) -> None:
+    def count_error(self, kind: str) -> None:
+        """Count an error of this kind. On the executor."""
         self.count("errors", 1, kind)
+
+    def count_refused(self, _: object = None) -> None:
+        """Count an event that could not be encoded. On the executor."""
+        self.taken += 1
+        self.count_drop("invalid", 1)
 
     def _fail(self, error: Exception) -> None:
         self.subscription.fail(self, error)
 
-    def _count_refused(self, _: object) -> None:
-        self.taken += 1
-        self.count_drop("invalid", 1)
-
 
 def as_frame(item: Any) -> Frame:
-    """An event encoded, or a payload that needs no reassembly.
+    """Return an event encoded, or a payload that needs no reassembly, as a frame.
 
     Raises:
         ValidationError: The event cannot be encoded.
@@ -290,11 +278,5 @@ def as_frame(item: Any) -> Frame:
     return frame
 
 
-def _teller(
-    errors: ObserverBase[StreamError] | Callable[[StreamError], object],
-) -> Callable[[StreamError], object]:
-    return errors.on_next if isinstance(errors, ObserverBase) else errors
-
-
 def _ignore(_: object) -> None:
-    """Where signals go when nobody listens."""
+    """Drop a signal: there is no receiver."""

@@ -1,57 +1,52 @@
 """One subscription of operators that follow each other directly.
 
-    connect, dispose ──▶ ┌─ Line ────────────────────────┐
-                         │ one clock · one turn          │
-    post, hand_in ─────▶ │ stage ──▶ stage ──▶ stage ────┼──▶ observer
-                         └───────────────────────────────┘
+    connect, dispose ────▶ ┌─ Subscription ────────────────┐
+                           │ one clock · one executor      │
+    execute, deliver ────▶ │ stage ──▶ stage ──▶ stage ────┼──▶ observer
+                           └───────────────────────────────┘
 
-They are subscribed in one step and disposed of in one step. What runs in turn runs
-here, from whatever thread it comes, and no lock is held while it does (see
-rx_agui.serial); and this is where a sink that raises ends the stream.
+Its stages are subscribed in one step and disposed of in one step. Actions run one at a
+time, from whatever thread they come, and no lock is held while they do (see
+rx_agui.serial). An observer that raises ends the stream here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import takewhile
-from threading import Lock, get_ident
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from threading import Lock
+from typing import Any, Final
 
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
 
 from rx_agui import probe
 from rx_agui.clock import Clock, clock_for
-from rx_agui.flow import Credit, Permit
+from rx_agui.engine._protocols import AnyHead, AnyStage
+from rx_agui.flow import Permit
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.serial import SerialExecutor
 
-if TYPE_CHECKING:
-    from rx_agui.engine._head import HeadSubscriber
-    from rx_agui.engine._stage import Stage
+__all__ = ["Subscription", "TerminalSignal", "TracedOutput"]
 
-__all__ = ["BatchSink", "Subscription", "TerminalSignal", "TracedOutput"]
-
-
-class BatchSink(Protocol):
-    """A stage that takes events as they were encoded, before they are frames."""
-
-    def gather(self, line: bytes, credit: Credit) -> None:
-        """An event came, for which a credit was taken."""
-
-    def gather_many(self, lines: list[bytes], size: int, credit: Credit) -> None:
-        """Several came together, of `size` bytes, each with a credit."""
-
-    def next(self, frame: Frame) -> None:
-        """A frame came after all."""
-
-
-#: The source of a line that has none yet, or none any more.
+#: The source of a subscription that has none yet, or none any more.
 _NONE: Final = Disposable()
 
 
 class Subscription(DisposableBase):
-    """One subscription of operators that follow each other directly."""
+    """One subscription of operators that follow each other directly.
+
+    Attributes:
+        clock: The time of this subscription.
+        executor: Runs the stages' actions one at a time.
+        disposed: `dispose` was called.
+        finished: The terminal signal has left at the bottom. What is still in flight was
+            accepted, and a disposal that follows must not take it back.
+        error: The error that ended the stream; None if none did.
+        watch: The observation of the stream by its probes; None if there are none.
+        is_bottom: The stream ends here: no subscription of ours is further down.
+        head: Where events come in; None until a stage or `lift` has made it.
+    """
 
     __slots__ = (
         "_mutex",
@@ -59,136 +54,116 @@ class Subscription(DisposableBase):
         "_upstream",
         "clock",
         "disposed",
-        "entrance",
         "error",
+        "executor",
         "finished",
+        "head",
         "is_bottom",
         "scheduler",
-        "turn",
         "watch",
     )
 
     def __init__(self, scheduler: SchedulerBase | None) -> None:
         self.scheduler = scheduler
         self.clock: Clock = clock_for(scheduler)
-        self.turn = SerialExecutor()
+        self.executor = SerialExecutor()
         self.disposed = False
-        #: The terminal signal has left at the bottom: what is still in flight was
-        #: accepted, and a disposal that follows must not take it back.
         self.finished = False
         self.error: BaseException | None = None
         self.watch = probe.watch_here()
-        #: Whether what leaves here leaves the stream: no line of ours is further down.
         self.is_bottom = self.watch is not None and self.watch.begins()
-        self.entrance: HeadSubscriber | None = None
+        self.head: AnyHead | None = None
         self._upstream: DisposableBase = _NONE
-        self._stages: list[Stage] = []  # from the source down
+        self._stages: list[AnyStage] = []  # from the source down
         self._mutex = Lock()
 
     # -- making it --------------------------------------------------------------
 
-    def join(self, stage: Stage, down: Stage | ObserverBase[Any]) -> None:
-        """A stage begins to work, above those that have joined already."""
+    def join(self, stage: AnyStage, down: AnyStage | ObserverBase[Any]) -> None:
+        """Put a stage above those that have joined already."""
         stage.connect(down)
         self._stages.insert(0, stage)
         if self.watch is not None:
             self.watch.joined(stage)
 
-    def fold(self) -> tuple[Stage, BatchSink | None]:
-        """The first stage that has to see each event by itself; and if it takes bytes."""
-        passing = tuple(takewhile(lambda stage: stage.is_transparent, self._stages))
-        stages = self._stages[len(passing) :]
-        batch_sink = stages[0].batch_sink(passing) if stages else None
-        if batch_sink is None:
-            return self.top, None
-        for stage in passing:
-            stage.fused_into = stages[0]
-        return stages[0], batch_sink
-
-    def gathering_below(self, stage: Stage) -> tuple[Stage | None, tuple[Stage, ...]]:
-        """The next stage below that does not pass all, and those between, which do."""
+    def next_opaque(
+        self, stage: AnyStage
+    ) -> tuple[AnyStage | None, tuple[AnyStage, ...]]:
+        """The next stage below that is not transparent, and those between."""
         below = self._stages[self._stages.index(stage) + 1 :]
         passing = tuple(takewhile(lambda stage: stage.is_transparent, below))
         rest = below[len(passing) :]
         return (rest[0] if rest else None), passing
 
-    def above(self, stage: Stage) -> list[Stage]:
-        """The stages from the top down to this one, without it."""
+    def above(self, stage: AnyStage) -> list[AnyStage]:
+        """The stages above `stage`, from the top down."""
         return self._stages[: self._stages.index(stage)]
 
     @property
-    def top(self) -> Stage:
-        """The stage that the entrance lets frames in to."""
+    def stages(self) -> tuple[AnyStage, ...]:
+        """The stages, from the source down; none once disposed of."""
+        return tuple(self._stages)
+
+    @property
+    def top(self) -> AnyStage:
+        """The stage that the head lets frames in to."""
         return self._stages[0]
 
     def connect(self, upstream: DisposableBase) -> None:
-        """What brings the events; disposed of with the line."""
+        """Keep the source's subscription, to be disposed of with this one."""
         with self._mutex:
             if not self.disposed:
                 self._upstream = upstream
                 return
         upstream.dispose()  # disposed of while it was being subscribed
 
-    # -- in turn ------------------------------------------------------------------
+    # -- one at a time ------------------------------------------------------------
 
-    def post(self, action: Callable[[Any], object], value: Any = None) -> None:
-        """Do `action(value)` in turn: now, or when who has the turn gets to it."""
+    def execute(self, action: Callable[[Any], object], value: Any = None) -> None:
+        """Run `action(value)` on the executor: now, or behind the action that runs."""
         try:
-            self.turn.do(action, value)
+            self.executor.run(action, value)
         except BaseException as error:
             self.break_off(error)
             raise
 
-    def hand_in(self, take: Callable[[Any], object], frame: Any) -> None:
-        """Do `take(frame)` in turn. If it has to wait, its permit waits with it."""
-        turn = self.turn
+    def deliver(self, take: Callable[[Any], object], frame: Any) -> None:
+        """Run `take(frame)` on the executor; hold the frame's permit if it must wait."""
+        executor = self.executor
         try:
-            if not turn.inbox:  # turn.do, written out: this is done for every event
-                try:
-                    turn.token.pop()
-                except IndexError:
-                    pass
-                else:
-                    try:
-                        turn.owner = get_ident()
-                        take(frame)
-                    finally:
-                        turn.owner = 0
-                        turn.token.append(None)
-                    if turn.inbox:
-                        turn.go_on()
-                    return
+            if executor.try_run(take, frame):
+                return
             if isinstance(frame, Frame | StreamChunk):
-                turn.leave(_take_held, (take, frame, frame.permit.hold()))
+                executor.enqueue(_take_held, (take, frame, frame.permit.hold()))
             else:
-                turn.leave(take, frame)
+                executor.enqueue(take, frame)
         except BaseException as error:
             self.break_off(error)
             raise
 
-    def at_home(self, action: Callable[[Any], object], value: Any = None) -> None:
-        """As `post`, where signals of this stream belong: on its loop if it has one."""
+    def on_own_loop(self, action: Callable[[Any], object], value: Any = None) -> None:
+        """As `execute`, on the event loop of this stream if it has one."""
         if self.clock.is_here():
-            self.post(action, value)
+            self.execute(action, value)
         else:
-            self.clock.soon(lambda: self.post(action, value))
+            self.clock.soon(lambda: self.execute(action, value))
 
     # -- ending it ------------------------------------------------------------------
 
     def dispose(self) -> None:
-        """End everything, from the source down. May be called from anywhere, twice."""
+        """End everything, from the source down. From any thread, any number of times."""
         with self._mutex:
             if self.disposed:
                 return
             self.disposed = True
             upstream, self._upstream = self._upstream, _NONE
-        if self.entrance is not None:
-            self.entrance.close()  # first, so that a producer who waits for credit wakes
-        self.post(self._drop)
+        if self.head is not None:
+            self.head.close()  # first, so that a sender that waits for credit wakes
+        self.execute(self._drop)
         upstream.dispose()
 
     def break_off(self, error: BaseException) -> None:
-        """What raised was a sink: no half of us may live on."""
+        """Dispose of everything because an observer raised `error`."""
         self.error = self.error or error
         self.dispose()
 
@@ -198,13 +173,13 @@ class Subscription(DisposableBase):
             upstream, self._upstream = self._upstream, _NONE
         upstream.dispose()
 
-    def fail(self, stage: Stage, error: Exception) -> None:
+    def fail(self, stage: AnyStage, error: Exception) -> None:
         """End with an error of `stage`: behind what it let through, before what is above."""
         self.dispose_upstream()
         if stage not in self._stages:  # disposed of meanwhile
             return
-        if stage is self.top and self.entrance is not None:
-            self.entrance.on_error(error)  # those who wait there came before
+        if stage is self.top and self.head is not None:
+            self.head.on_error(error)  # events that wait there came before
             return
         for above in self.above(stage):
             above.cut()
@@ -228,7 +203,7 @@ class Subscription(DisposableBase):
 
 
 class TerminalSignal:
-    """The terminal signal as it leaves the line."""
+    """Passes the terminal signal on to the observer, and records it."""
 
     __slots__ = ("_observer", "_subscription")
 
@@ -237,7 +212,7 @@ class TerminalSignal:
         self._observer = observer
 
     def on_end(self, error: Exception | None) -> None:
-        """Completed, or `error`."""
+        """Complete the observer, or end it with `error`."""
         self._subscription.finished = True
         self._subscription.error = error
         if error is None:
@@ -247,10 +222,10 @@ class TerminalSignal:
 
 
 class TracedOutput:
-    """Where payloads leave a line that is watched.
+    """Passes payloads to the observer, and closes their traces.
 
-    Who keeps one to write it says when that is done; for anybody else it is done
-    when `on_next` returns.
+    An observer that claims a trace, such as a writer, closes it when the payload is
+    written; otherwise it is closed when `on_next` returns.
     """
 
     __slots__ = ("_observer",)

@@ -71,9 +71,9 @@ class AckPermit(Permit):
         if error is not None:
             self._fail(error)
         home: dict[Credit, int] = {}
-        self._let_go(home)
+        self._release_into(home)
         for credit, n in home.items():
-            credit.give(n)
+            credit.release(n)
 
     def _fail(self, error: Exception) -> None:
         with self._mutex:
@@ -81,7 +81,7 @@ class AckPermit(Permit):
         if not self._answers:
             self._above._fail(error)
 
-    def _let_go(self, home: dict[Credit, int]) -> None:
+    def _release_into(self, home: dict[Credit, int]) -> None:
         with self._mutex:
             if self._holds == 0:
                 return
@@ -89,4 +89,4 @@ class AckPermit(Permit):
             if self._holds:
                 return
         self._tell(self._error)
-        self._above._let_go(home)
+        self._above._release_into(home)

@@ -59,7 +59,7 @@ class Buffering(Protocol):
     def parked(self) -> int:
         """Credits of the events it keeps."""
 
-    def let_go(self) -> object:
+    def flush(self) -> object:
         """Send them on as they are: no more can come before they have gone."""
 
 
@@ -88,7 +88,7 @@ class Waiter:
 
     Attributes:
         event: What it is for; None: not known yet, or accepted already.
-        refused: What to raise, if a bar came down meanwhile.
+        refused: What to raise, if a block came down meanwhile.
     """
 
     __slots__ = ("accepted", "event", "granted", "refused", "since", "wake")
@@ -125,7 +125,7 @@ class Credit:
     >>> credit = Credit(1)
     >>> credit.acquire(), credit.acquire()
     (True, False)
-    >>> credit.give(1)
+    >>> credit.release(1)
     >>> credit.free
     1
 
@@ -135,8 +135,8 @@ class Credit:
 
     __slots__ = (
         "_at_home",
-        "_bars",
-        "_parkers",
+        "_blocks",
+        "_buffering",
         "_recent",
         "_reserve",
         "_waiters",
@@ -185,9 +185,9 @@ class Credit:
         #: Who brings the one event that fits in, and can do no more until it comes home.
         self.carrier: Carrier | None = None
         self._waiters = _NOBODY
-        self._parkers: list[Buffering] = []
+        self._buffering: list[Buffering] = []
         self._at_home: tuple[Wake, ...] = ()
-        self._bars: tuple[AdmissionBlock, ...] = ()
+        self._blocks: tuple[AdmissionBlock, ...] = ()
 
     # -- taking -------------------------------------------------------------
 
@@ -214,15 +214,15 @@ class Credit:
         return True
 
     def acquire_despite(self, event: Any) -> bool:
-        """Take a credit for an event that the bars spare, if there is one.
+        """Take a credit for an event that the blocks spare, if there is one.
 
         Raises:
-            FlowControlError: What a bar has to say. Nothing is raised without one.
+            FlowControlError: What a block has to say. Nothing is raised without one.
         """
         with self.lock:
-            if not self._bars:
+            if not self._blocks:
                 return False
-            refused = self._refused_by_bar(event)
+            refused = self._refused_by_block(event)
             if refused is not None:
                 raise refused
             if self.closed or self._reserve <= 0:
@@ -239,17 +239,17 @@ class Credit:
 
         Args:
             accepted: It is for an event that was accepted: closing does not undo it.
-            event: What it is for, which a bar may refuse; None: not known yet.
+            event: What it is for, which a block may refuse; None: not known yet.
         """
         with self.lock:
             if self.abandoned or (self.closed and not accepted):
                 raise self.refusal()
             self._gather_tokens()
-            if self._bars and event is not None:
-                refused = self._refused_by_bar(event)
+            if self._blocks and event is not None:
+                refused = self._refused_by_block(event)
                 if refused is not None:
                     raise refused
-            if self._reserve > 0 and (not self._bars or event is not None):
+            if self._reserve > 0 and (not self._blocks or event is not None):
                 self._reserve -= 1
                 return None
             waiter = Waiter(wake, accepted, event)
@@ -262,7 +262,7 @@ class Credit:
         with self.lock:
             if self.closed:
                 raise self.refusal()
-            if self._reserve <= 0 or self._bars or self._waiters:
+            if self._reserve <= 0 or self._blocks or self._waiters:
                 return False
             handful = int(min(self._reserve, _HANDFUL))
             self._reserve -= handful
@@ -278,7 +278,7 @@ class Credit:
         with self.lock:
             if self.closed:
                 raise self.refusal()
-            if self._bars:
+            if self._blocks:
                 return 0
             self._gather_tokens()
             n = most if self._reserve >= most else max(0, int(self._reserve))
@@ -296,7 +296,7 @@ class Credit:
 
     def give_back(self, n: int) -> None:
         """`n` credits that were granted are not used after all."""
-        self.give(n)
+        self.release(n)
 
     def charge(self, n: int) -> None:
         """Take `n` more at once, even if that leaves fewer than none.
@@ -325,12 +325,12 @@ class Credit:
         """Block this thread until a credit is ours.
 
         Args:
-            event: What it is for, which a bar may refuse.
+            event: What it is for, which a block may refuse.
 
         Raises:
             BackpressureTimeoutError: None came home within `timeout` seconds.
             StreamClosedError: The stream ended meanwhile; or the error that ended it.
-            FlowControlError: What a bar has to say.
+            FlowControlError: What a block has to say.
         """
         if self.acquire():
             return
@@ -349,11 +349,11 @@ class Credit:
         """Await a credit. Cancellation gives back what was granted meanwhile.
 
         Args:
-            event: What it is for, which a bar may refuse.
+            event: What it is for, which a block may refuse.
 
         Raises:
             StreamClosedError: The stream ended meanwhile; or the error that ended it.
-            FlowControlError: What a bar has to say.
+            FlowControlError: What a block has to say.
         """
         if self.acquire():
             return
@@ -398,7 +398,7 @@ class Credit:
 
     # -- giving back --------------------------------------------------------
 
-    def give(self, n: int) -> None:
+    def release(self, n: int) -> None:
         """`n` credits come home; those who wait get them, first come first served."""
         with self.lock:
             self._reserve += n
@@ -420,11 +420,14 @@ class Credit:
             wake()
 
     def _next_waiter(self) -> Waiter | None:
-        """Who has waited longest, of those that no bar keeps out. Under the lock."""
-        if not self._bars:
+        """Who has waited longest, of those that no block keeps out. Under the lock."""
+        if not self._blocks:
             return self._waiters.popleft() if self._waiters else None
         for waiter in self._waiters:
-            if waiter.event is not None and self._refused_by_bar(waiter.event) is None:
+            if (
+                waiter.event is not None
+                and self._refused_by_block(waiter.event) is None
+            ):
                 self._waiters.remove(waiter)
                 return waiter
         return None
@@ -463,34 +466,34 @@ class Credit:
 
     # -- keeping out ----------------------------------------------------------
 
-    def bar(self, bar: AdmissionBlock) -> None:
+    def block(self, block: AdmissionBlock) -> None:
         """Let nobody in for now. Those who wait with an event in hand are refused."""
         with self.lock:
-            self._bars += (bar,)
+            self._blocks += (block,)
             self._gather_tokens()
             refused = []
             for waiter in tuple(self._waiters):
-                if waiter.event is not None and not bar.exempts(waiter.event):
+                if waiter.event is not None and not block.exempts(waiter.event):
                     self._waiters.remove(waiter)
-                    waiter.refused = bar.refusal()
+                    waiter.refused = block.refusal()
                     refused.append((waiter, self._note_wait(waiter)))
         for waiter, wait in refused:
             self._tell_wait(wait, "cancelled")
             waiter.wake()
 
-    def unblock(self, bar: AdmissionBlock) -> None:
-        """Let everybody in again, if no other bar is left."""
+    def unblock(self, block: AdmissionBlock) -> None:
+        """Let everybody in again, if no other block is left."""
         with self.lock:
-            if bar not in self._bars:
+            if block not in self._blocks:
                 return
-            self._bars = tuple(other for other in self._bars if other is not bar)
-        self.give(0)
+            self._blocks = tuple(other for other in self._blocks if other is not block)
+        self.release(0)
 
-    def _refused_by_bar(self, event: Any) -> Exception | None:
-        """What the first bar says that does not spare the event. Under the lock."""
-        for bar in self._bars:
-            if not bar.exempts(event):
-                return bar.refusal()
+    def _refused_by_block(self, event: Any) -> Exception | None:
+        """What the first block says that does not spare the event. Under the lock."""
+        for block in self._blocks:
+            if not block.exempts(event):
+                return block.refusal()
         return None
 
     # -- ending -------------------------------------------------------------
@@ -552,24 +555,24 @@ class Credit:
         """
         if self.free > 0 or self.size is None:
             return False
-        return sum([parker.parked for parker in tuple(self._parkers)]) >= self.size
+        return sum([stage.parked for stage in tuple(self._buffering)]) >= self.size
 
-    def parks(self, parker: Buffering) -> None:
+    def add_buffering(self, stage: Buffering) -> None:
         """A stage begins to keep events until more come."""
         with self.lock:
-            self._parkers.append(parker)
+            self._buffering.append(stage)
 
-    def parks_no_more(self, parker: Buffering) -> None:
+    def remove_buffering(self, stage: Buffering) -> None:
         """The stage has let everything go."""
         with self.lock:
-            if parker in self._parkers:
-                self._parkers.remove(parker)
+            if stage in self._buffering:
+                self._buffering.remove(stage)
 
     def relieve(self) -> None:
         """If nothing can move, let the stage go that has parked for longest."""
-        parkers = tuple(self._parkers)
-        if parkers and self.is_stalled:
-            parkers[0].let_go()
+        stages = tuple(self._buffering)
+        if stages and self.is_stalled:
+            stages[0].flush()
 
 
 class Permit:
@@ -640,12 +643,12 @@ class Permit:
                 n = 0 if self._holds else self._n
                 self._n -= n
             if n:
-                credit.give(n)
+                credit.release(n)
             return
         home: dict[Credit, int] = {}
-        self._let_go(home)
+        self._release_into(home)
         for credit, n in home.items():  # each window's in one step
-            credit.give(n)
+            credit.release(n)
 
     def _fail(self, error: Exception) -> None:
         """Tell every source that something of its is in the frame."""
@@ -654,7 +657,7 @@ class Permit:
         for part in self._parts:
             part._fail(error)
 
-    def _let_go(self, home: dict[Credit, int]) -> None:
+    def _release_into(self, home: dict[Credit, int]) -> None:
         """One hold less. Adds the credits which that frees to those that go `home`."""
         credit = self._credit
         with credit.lock:
@@ -667,7 +670,7 @@ class Permit:
             parts, self._parts = self._parts, ()
         home[credit] = home.get(credit, 0) + n
         for part in parts:
-            part._let_go(home)
+            part._release_into(home)
 
 
 class ForwardedPermit(Permit):
@@ -709,8 +712,8 @@ class ForwardedPermit(Permit):
     def _fail(self, error: Exception) -> None:
         self._above._fail(error)
 
-    def _let_go(self, home: dict[Credit, int]) -> None:
-        self._above._let_go(home)
+    def _release_into(self, home: dict[Credit, int]) -> None:
+        self._above._release_into(home)
 
 
 class _NoPermit(Permit):
@@ -743,7 +746,7 @@ class _NoPermit(Permit):
 
     def _fail(self, error: Exception) -> None: ...
 
-    def _let_go(self, home: dict[Credit, int]) -> None: ...
+    def _release_into(self, home: dict[Credit, int]) -> None: ...
 
     def __repr__(self) -> str:
         return "NO_PERMIT"

@@ -292,7 +292,7 @@ class Gate(PullSource):
 
     # -- the subscription ---------------------------------------------------
 
-    def pace(self, link: Demand) -> DisposableBase:
+    def attach(self, link: Demand) -> DisposableBase:
         with self._mutex:
             taken, self._subscribed = self._subscribed, True
             closed = self._closed

@@ -105,14 +105,14 @@ class Demand(Protocol):
 class PullSource(Observable[Any]):
     """A source that takes its credit from the `flow_control` behind it."""
 
-    def pace(self, link: Demand) -> DisposableBase:
+    def attach(self, link: Demand) -> DisposableBase:
         """Begin to send through `link`. What is returned ends it."""
         raise NotImplementedError(f"{type(self).__name__} must say how it is paced")
 
     def _subscribe_core(
         self, observer: ObserverBase[Any], scheduler: SchedulerBase | None = None
     ) -> DisposableBase:
-        return self.pace(_Unpaced(observer, clock_for(scheduler)))
+        return self.attach(_Unpaced(observer, clock_for(scheduler)))
 
 
 def from_iterable(
@@ -178,14 +178,14 @@ class _Unpaced:
         self.credit = Credit(None)
         self.clock = clock
         self._observer = observer
-        self._turn = SerialExecutor()
-        self.credit.is_inside = self._turn.is_owned_by
+        self._executor = SerialExecutor()
+        self.credit.is_inside = self._executor.is_owned_by
 
     def prepare(self, event: Any) -> Any:
         return event
 
     def admit(self, prepared: Any) -> None:
-        self._turn.do(self._observer.on_next, prepared)
+        self._executor.run(self._observer.on_next, prepared)
 
     def admit_many(self, events: list[Any]) -> int:
         return 0
@@ -200,10 +200,10 @@ class _Unpaced:
     def lose(self, error: StreamError) -> None: ...
 
     def complete(self) -> None:
-        self._turn.do(lambda _: self._observer.on_completed())
+        self._executor.run(lambda _: self._observer.on_completed())
 
     def fail(self, error: Exception) -> None:
-        self._turn.do(self._observer.on_error, error)
+        self._executor.run(self._observer.on_error, error)
 
     def abandon(self) -> int:
         return 0
@@ -214,7 +214,7 @@ class _FromIterable(PullSource):
         super().__init__()
         self._source = source
 
-    def pace(self, link: Demand) -> DisposableBase:
+    def attach(self, link: Demand) -> DisposableBase:
         source = self._source() if callable(self._source) else self._source
         # What is there already keeps nobody waiting: several are taken at a time.
         kind = _PullMany if type(source) in (list, tuple) else _Pull
@@ -286,18 +286,18 @@ class _Pull:
                 event = step()
             except StopIteration:
                 self._stopped = True
-                link.credit.give(1)
+                link.credit.release(1)
                 link.complete()
                 return
             except Exception as error:
                 self._stopped = True
-                link.credit.give(1)
+                link.credit.release(1)
                 link.fail(error)
                 return
             try:
                 prepared = prepare(event)
             except StreamError as error:
-                link.credit.give(1)
+                link.credit.release(1)
                 link.refuse(error)
             else:
                 admit(prepared)
@@ -359,7 +359,7 @@ class _PullMany(_Pull):
                 return
             events = list(islice(self._iterator, n))
             if len(events) < n:
-                link.credit.give(n - len(events))
+                link.credit.release(n - len(events))
             if not events:
                 self._stopped = True
                 link.complete()
@@ -385,12 +385,12 @@ class _PullMany(_Pull):
         self._in_vain = 0 if together else self._in_vain + 1
         for n, event in enumerate(events[together:], together):
             if self._stopped:
-                link.credit.give(len(events) - n)
+                link.credit.release(len(events) - n)
                 break
             try:
                 prepared = link.prepare(event)
             except StreamError as error:
-                link.credit.give(1)
+                link.credit.release(1)
                 link.refuse(error)
             else:
                 link.admit(prepared)
@@ -418,7 +418,7 @@ class FromAsyncIterable(PullSource):
         self._loop = loop
         self._slice = inf if gives_way else _SLICE
 
-    def pace(self, link: Demand) -> DisposableBase:
+    def attach(self, link: Demand) -> DisposableBase:
         here = running_loop()
         loop = self._loop or here
         if loop is None:
@@ -509,13 +509,13 @@ class _AsyncPull:
             try:
                 event = await step()
             except StopAsyncIteration:
-                link.credit.give(1)
+                link.credit.release(1)
                 return link.complete
             except Exception as error:
-                link.credit.give(1)
+                link.credit.release(1)
                 return _failing(link, error)
             except BaseException:  # cancelled: the credit must not be lost with us
-                link.credit.give(1)
+                link.credit.release(1)
                 raise
             self._is_advancing = False
             try:
@@ -535,7 +535,7 @@ class _AsyncPull:
         try:
             prepared = link.prepare(event)
         except StreamError as error:
-            link.credit.give(1)
+            link.credit.release(1)
             link.refuse(error)
             return
         self._is_handing_on = True

@@ -32,6 +32,7 @@ from reactivex.abc import SchedulerBase
 from rx_agui.agui.encoding import decode
 from rx_agui.clock import Timer
 from rx_agui.engine import (
+    AnyStage,
     BatchSink,
     Errors,
     HeadSubscriber,
@@ -140,7 +141,7 @@ class _Batch(Stage):
         "_credit",
         "_due",
         "_events",
-        "_folded",
+        "_fused",
         "_limit",
         "_lines",
         "_loans",
@@ -175,7 +176,7 @@ class _Batch(Stage):
         self._due = 0.0
         self._opened = 0
         self._credit: Credit | None = None
-        self._folded: tuple[Stage, ...] = ()
+        self._fused: tuple[AnyStage, ...] = ()
         self._begin()
 
     def ease(self, step: str, taken: bool) -> None:
@@ -197,17 +198,17 @@ class _Batch(Stage):
         self._loans = 0
         self._permits: list[Permit] = []
 
-    def fold(self, above: tuple[Stage, ...]) -> BatchSink:
+    def request_fusion(self, above: tuple[AnyStage, ...]) -> BatchSink:
         """Do the work of the stages above as well, once per batch.
 
         They would pass each event on as it is: to count it, or to number it, which
         arithmetic does. So no event needs to be a Frame before its batch is.
         """
-        self._folded = above
+        self._fused = above
         return self
 
     def gather(self, line: bytes, credit: Credit) -> None:
-        """An event came straight from the entrance, for which it took a credit."""
+        """An event came straight from the head, for which it took a credit."""
         lines = self._lines
         size = self._bytes + len(line) + 1  # the LF behind it
         if not lines or size > self._limit:
@@ -241,7 +242,7 @@ class _Batch(Stage):
             credit.relieve()
 
     def gather_many(self, lines: list[bytes], size: int, credit: Credit) -> None:
-        """Events came together straight from the entrance, each with a credit."""
+        """Events came together straight from the head, each with a credit."""
         size += len(lines)  # the LF behind each
         fits = not self._waiting and self._bytes + size <= self._limit
         while lines and not self._ended:
@@ -259,7 +260,7 @@ class _Batch(Stage):
             if len(self._lines) >= self._size:
                 self._leave("size")
         if lines:
-            credit.give(len(lines))
+            credit.release(len(lines))
         elif not credit.tokens:
             credit.relieve()
 
@@ -321,7 +322,7 @@ class _Batch(Stage):
         if self.subscription.watch is not None:
             self._opened = time_ns()
         if self._credit is not None:
-            self._credit.parks(self)
+            self._credit.add_buffering(self)
         # One timer is out at most, and looks at the time when it rings: to replace it
         # for every batch would leave thousands of dead ones in a scheduler's queue.
         self._due = self.subscription.clock.now() + self._timeout
@@ -338,9 +339,9 @@ class _Batch(Stage):
         else:
             self._timer = self.after(left, self._ring)
 
-    def let_go(self) -> None:
+    def flush(self) -> None:
         """Nothing in flight can move unless what waits here does."""
-        self.subscription.post(self._leave, "stalled")
+        self.subscription.execute(self._leave, "stalled")
 
     def _leave(self, trigger: str) -> None:
         begun = time_ns()
@@ -355,7 +356,7 @@ class _Batch(Stage):
         frames = self._waiting
         # Begin anew first: `emit` may push into our source while it handles this.
         self._begin()
-        for stage in self._folded:
+        for stage in self._fused:
             stage.on_batch(payload)
         self.taken += payload.events
         self.counts()["batches", trigger] += 1
@@ -410,11 +411,11 @@ class _Batch(Stage):
         """One permit for all that waits, whose credits come home in one step."""
         credit, self._credit = self._credit, None
         if credit is not None:
-            credit.parks_no_more(self)
+            credit.remove_buffering(self)
         loans = self._loans + len(self._lines)
         if loans:
-            entrance: HeadSubscriber = self.subscription.entrance  # type: ignore[assignment]
-            return Permit(entrance.credit, loans, self._permits)
+            head: HeadSubscriber = self.subscription.head  # type: ignore[assignment]
+            return Permit(head.credit, loans, self._permits)
         return joint_permit(self._permits)
 
     def finish(self, error: Exception | None) -> None:
@@ -429,7 +430,7 @@ class _Batch(Stage):
         lost = Frame(b"", events=self.waiting)
         permit = self._permit_for_all()
         self._begin()
-        for stage in self._folded:
+        for stage in self._fused:
             stage.on_batch(lost)
         self.taken += lost.events
         self.count_drop("cancelled", lost.events)
@@ -492,12 +493,12 @@ class _AdaptiveBatch(_Batch):
 
     def _acknowledged(self, _: Exception | None) -> None:
         """The sink is done with a payload. On any thread."""
-        if not self.subscription.turn.is_owned_by(get_ident()):
-            self.subscription.at_home(self._is_idle)
+        if not self.subscription.executor.is_owned_by(get_ident()):
+            self.subscription.on_own_loop(self._is_idle)
             return
         self._under_way -= 1
         if self.waiting and not self._under_way:
-            self.subscription.post(self._go)
+            self.subscription.execute(self._go)
 
     def _is_idle(self, _: object) -> None:
         self._under_way -= 1

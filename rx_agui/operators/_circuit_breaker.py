@@ -371,7 +371,7 @@ class _CircuitBreaker(Stage):
 
     def _released(self, call: _Call, error: Exception | None) -> None:
         """The permit has come home. On any thread."""
-        self.subscription.at_home(self._settle, (call, error))
+        self.subscription.on_own_loop(self._settle, (call, error))
 
     def _settle(self, what: tuple[_Call, Exception | None]) -> None:
         call, error = what
@@ -488,7 +488,7 @@ class _CircuitBreaker(Stage):
         """Refuse whoever sends from now on."""
         if self._bar is not None:
             for credit in self._credits:
-                credit.bar(self._bar)
+                credit.block(self._bar)
                 self._barred.append(credit)
 
     def _let_in(self) -> None:

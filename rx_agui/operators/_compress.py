@@ -235,7 +235,7 @@ class _Compress(Stage):
         return job
 
     def _worked(self, job: _Job) -> None:
-        self.subscription.at_home(self._done, job)
+        self.subscription.on_own_loop(self._done, job)
 
     def _done(self, job: _Job) -> None:
         job.is_done = True

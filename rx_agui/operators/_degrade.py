@@ -257,21 +257,21 @@ class _Degrade(Stage):
     @property
     def _window_credit(self) -> Credit | None:
         """The window of this line, or else of one further up."""
-        entrance = self.subscription.entrance
-        if entrance is not None and entrance.credit.size is not None:
-            return entrance.credit
+        head = self.subscription.head
+        if head is not None and head.credit.size is not None:
+            return head.credit
         return self._credit
 
     def _in_flight(self, credit: Credit) -> int:
-        entrance = self.subscription.entrance
-        is_here = isinstance(entrance, WindowedHead) and entrance.credit is credit
-        return cast(WindowedHead, entrance).in_flight if is_here else credit.in_flight
+        head = self.subscription.head
+        is_here = isinstance(head, WindowedHead) and head.credit is credit
+        return cast(WindowedHead, head).in_flight if is_here else credit.in_flight
 
     @property
     def _queued(self) -> float:
         """How full the queue is of those who may not wait: a share."""
-        entrance = self.subscription.entrance
-        return entrance.queued if isinstance(entrance, WindowedHead) else 0.0
+        head = self.subscription.head
+        return head.queued if isinstance(head, WindowedHead) else 0.0
 
     def _age(self, now: float, in_flight: int) -> float:
         """Seconds the oldest event in flight has been under way, at least.
@@ -310,7 +310,7 @@ class _Degrade(Stage):
 
     def _ease(self) -> None:
         steps = self._taken_steps
-        for stage in self.subscription._stages:
+        for stage in self.subscription.stages:
             if isinstance(stage, Eases):
                 for step in self._steps:
                     stage.ease(step, step in steps)
@@ -320,18 +320,18 @@ class _Degrade(Stage):
             if self._barred is not None:
                 self._barred.unblock(self._bar)
             if credit is not None:
-                credit.bar(self._bar)
+                credit.block(self._bar)
             self._barred = credit
 
     def _reroute(self) -> None:
         """Shed what comes before the stages that are folded have it; or no more."""
-        entrance, batch_sink = self.subscription.entrance, self.fused_into
-        if batch_sink is None or not isinstance(entrance, WindowedHead):
+        head, batch_sink = self.subscription.head, self.fused_into
+        if batch_sink is None or not isinstance(head, WindowedHead):
             return
         if self._sheds != self._is_ahead:
             self._is_ahead = self._sheds
             folded = cast(BatchSink, batch_sink)
-            entrance.reroute(_Ahead(self, folded) if self._sheds else folded)
+            head.reroute(_Ahead(self, folded) if self._sheds else folded)
 
     def _refusal(self) -> OverloadedError:
         first = self._samples[0][0] if self._samples else self.subscription.clock.now()
@@ -374,7 +374,7 @@ class _Ahead:
         lighter = without_raw(line)
         if lighter is None:
             self._degrade.account(1, len(line))
-            credit.give(1)
+            credit.release(1)
             return
         if lighter is not line:
             self._degrade.account(0, len(line) - len(lighter))
@@ -389,7 +389,7 @@ class _Ahead:
         if kept:
             self._gatherer.gather_many(kept, rest, credit)
         if shed:
-            credit.give(shed)
+            credit.release(shed)
 
     def next(self, frame: Frame) -> None:
         events, size = _lighten(frame)

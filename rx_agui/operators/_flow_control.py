@@ -22,6 +22,7 @@ from reactivex.abc import SchedulerBase
 
 from rx_agui.agui.encoding import encode, encode_many
 from rx_agui.engine import (
+    AnyStage,
     BatchSink,
     Errors,
     HeadSubscriber,
@@ -134,7 +135,7 @@ class _FlowControl(Stage):
     __slots__ = ()
     word = "flow_control"
     is_transparent = True
-    brings_entrance = True
+    provides_head = True
 
     def __init__(
         self,
@@ -146,14 +147,14 @@ class _FlowControl(Stage):
         errors: Errors,
     ) -> None:
         super().__init__(subscription, errors)
-        subscription.entrance = WindowedHead(
+        subscription.head = WindowedHead(
             subscription, self, size, buffer_size, timeout, overflow
         )
 
     @property
     def credit(self) -> Credit:
         """The window of this subscription."""
-        return cast(HeadSubscriber, self.subscription.entrance).credit
+        return cast(HeadSubscriber, self.subscription.head).credit
 
     def tell_step(self, send: PayloadTrace, now: int) -> None:
         begun, ended, wait = self.credit.take_waits()
@@ -161,13 +162,13 @@ class _FlowControl(Stage):
 
     @property
     def waiting(self) -> int:
-        window = cast(WindowedHead, self.subscription.entrance)
+        window = cast(WindowedHead, self.subscription.head)
         with window._mutex:
             return sum([frame.events for frame in window._queue])
 
     @property
     def levels(self) -> dict[str, int]:
-        window = cast(WindowedHead, self.subscription.entrance)
+        window = cast(WindowedHead, self.subscription.head)
         return {
             "operator.buffer.usage": window.queued_bytes(),
             "flow_control.inflight": window.credit.in_flight,
@@ -261,7 +262,7 @@ class WindowedHead(HeadSubscriber):
         frame = self.top.enter(item)
         if frame is None or self.credit.closed:
             return
-        self.mark(frame)
+        self.attach_trace(frame)
         try:
             if not self._takes(frame):
                 return
@@ -297,8 +298,8 @@ class WindowedHead(HeadSubscriber):
 
     def begin(self, top: Stage) -> None:
         super().begin(top)
-        self._first: Stage | BatchSink
-        self._first, self._gatherer = self.subscription.fold()
+        self._first: AnyStage | BatchSink
+        self._first, self._gatherer = self.fuse()
         # Called for every event, so by way of nothing where it is the codec's own.
         self._judges = type(top).encode is not Stage.encode
         self._encode: Callable[[Any], bytes] = top.encode if self._judges else encode
@@ -323,35 +324,10 @@ class WindowedHead(HeadSubscriber):
         self._gather = batch_sink.gather
 
     def admit(self, prepared: Any) -> None:
-        line = self.subscription
-        turn = line.turn
         if self._conflates:
             self._admit_behind(prepared)
             return
-        if type(prepared) is bytes and not turn.inbox:
-            # line.hand_in and _let_in, written out: this is done for every event.
-            try:
-                turn.token.pop()
-            except IndexError:
-                pass
-            else:
-                try:
-                    try:
-                        turn.owner = get_ident()
-                        if self.top._ended:
-                            self.credit.give(1)
-                        else:
-                            self._gather(prepared, self.credit)
-                    finally:
-                        turn.owner = 0
-                        turn.token.append(None)
-                    if turn.inbox:
-                        turn.go_on()
-                except BaseException as error:
-                    line.break_off(error)
-                    raise
-                return
-        line.hand_in(self._let_in, prepared)
+        self.subscription.deliver(self._let_in, prepared)
 
     def admit_many(self, events: list[Any]) -> int:
         if self._gatherer is None or self._judges or self._conflates:
@@ -361,7 +337,7 @@ class WindowedHead(HeadSubscriber):
         lines, size = encode_many(events)
         n = len(lines)
         if n:
-            self.subscription.hand_in(self._let_in_many, (lines, size))
+            self.subscription.deliver(self._let_in_many, (lines, size))
         return n
 
     def _prepare_bytes(self, event: Any) -> Any:
@@ -400,20 +376,20 @@ class WindowedHead(HeadSubscriber):
                 return False
             raise
         if has_room:
-            self.subscription.hand_in(self._let_in, prepared)
+            self.subscription.deliver(self._let_in, prepared)
         return True
 
     def _admit_behind(self, prepared: Any) -> None:
         """Let a frame in, for which a credit was taken, behind those that wait."""
         if not self._queue:
-            self.subscription.hand_in(self._let_in, prepared)
+            self.subscription.deliver(self._let_in, prepared)
             return
         frame = Frame(prepared) if type(prepared) is bytes else prepared
         with self._mutex:
             self._merged += (
                 cast(MergingQueue, self._queue).append(frame, room=True) or 0
             )
-        self.credit.give(1)  # the first of those who wait goes with it
+        self.credit.release(1)  # the first of those who wait goes with it
         self._wake()
 
     def _has_room_for(self, prepared: Any) -> bool:
@@ -475,7 +451,7 @@ class WindowedHead(HeadSubscriber):
             self._bell.pop()
         except IndexError:
             return
-        self.subscription.at_home(self._serve)
+        self.subscription.on_own_loop(self._serve)
 
     def _serve(self, _: object) -> None:
         self._bell.append(None)  # first, so that whoever comes from now on asks again
@@ -487,7 +463,7 @@ class WindowedHead(HeadSubscriber):
         while self._queue:
             # Who found the queue empty, and took a credit while we had the turn, came
             # before those who are in it now.
-            if self.subscription.turn.inbox:
+            if self.subscription.executor.inbox:
                 self._wake()
                 return
             if not self._has_credit():
@@ -523,13 +499,13 @@ class WindowedHead(HeadSubscriber):
         """Send down what a credit was taken for."""
         credit = self.credit
         if self.top._ended:
-            credit.give(1)
+            credit.release(1)
             return
         if type(frame) is bytes:
             self._gather(frame, credit)
             return
         if self._is_watched:
-            self.sets_out(frame)
+            self.begin_trace(frame)
         outer = frame._permit
         if outer is NO_PERMIT:
             frame._permit = credit  # on loan: most frames are never held on their own
@@ -540,22 +516,22 @@ class WindowedHead(HeadSubscriber):
         finally:
             permit = frame._permit
             if permit is credit:
-                credit.give(1)  # nobody held it: it was consumed
+                credit.release(1)  # nobody held it: it was consumed
             elif permit is not NO_PERMIT:
                 frame.permit.release()
 
     def _let_in_many(self, encoded: tuple[list[bytes], int]) -> None:
         lines, size = encoded
         if self.top._ended or self._gatherer is None:
-            self.credit.give(len(lines))
+            self.credit.release(len(lines))
         else:
             self._gatherer.gather_many(lines, size, self.credit)
 
     def on_completed(self) -> None:
-        self.subscription.post(self._finish, None)
+        self.subscription.execute(self._finish, None)
 
     def on_error(self, error: Exception) -> None:
-        self.subscription.post(self._finish, error)
+        self.subscription.execute(self._finish, error)
 
     def _finish(self, error: Exception | None) -> None:
         if self._queue:
@@ -570,7 +546,7 @@ class WindowedHead(HeadSubscriber):
         self._finish(error)
 
     def _write_failed(self, error: Exception) -> None:
-        self.subscription.at_home(self._stop, error)
+        self.subscription.on_own_loop(self._stop, error)
 
     def _stop(self, error: Exception) -> None:
         self.credit.close(error)
@@ -595,7 +571,7 @@ class WindowedHead(HeadSubscriber):
 
     def close(self) -> None:
         super().close()
-        self.subscription.post(self._forget)
+        self.subscription.execute(self._forget)
 
     def _forget(self, _: object) -> None:
         waiter, self._waiter = self._waiter, None

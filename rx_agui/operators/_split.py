@@ -16,6 +16,7 @@ import logging
 from rx_agui.agui.encoding import decode
 from rx_agui.agui.pieces import Uncuttable, pieces_of
 from rx_agui.engine import (
+    AnyStage,
     BatchSink,
     Errors,
     Stage,
@@ -90,20 +91,20 @@ class _Split(Stage):
         super().__init__(subscription, errors)
         self._limit = limit
         self._told: set[str] = set()
-        self._above: tuple[Stage, ...] = ()
-        self._target: Stage | None = None
+        self._above: tuple[AnyStage, ...] = ()
+        self._target: AnyStage | None = None
         self._inner: BatchSink | None = None
         self._extra = 0
 
     # -- events that are no frames yet --------------------------------------------------
 
-    def fold(self, above: tuple[Stage, ...]) -> BatchSink | None:
+    def request_fusion(self, above: tuple[AnyStage, ...]) -> BatchSink | None:
         if any(stage.word == "sequence" for stage in above):
             return None  # its numbers would come too late for us to see them
-        target, passing = self.subscription.gathering_below(self)
+        target, passing = self.subscription.next_opaque(self)
         if target is None:
             return None
-        self._inner = target.batch_sink((self, *passing))
+        self._inner = target.request_fusion((self, *passing))
         if self._inner is None:
             return None
         self._above, self._target = above, target
@@ -131,7 +132,7 @@ class _Split(Stage):
             return
         for n, line in enumerate(lines):
             if self._ended:
-                credit.give(len(lines) - n)
+                credit.release(len(lines) - n)
                 return
             self.gather(line, credit)
 

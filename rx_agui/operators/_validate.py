@@ -84,7 +84,7 @@ class _Validate(Stage):
         frame, errors = _sifted(super().frame_of(item))
         last = errors.pop() if frame is None else None
         for error in errors:
-            self.subscription.post(self._count_refused)
+            self.subscription.execute(self.count_refused)
             self.refuse(error)
         if last is not None:
             raise last

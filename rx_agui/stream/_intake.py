@@ -80,7 +80,7 @@ class _Intake(_FlowControl):
         errors: Errors,
     ) -> None:
         Stage.__init__(self, subscription, errors)
-        subscription.entrance = _Buffered(
+        subscription.head = _Buffered(
             subscription,
             self,
             size,
@@ -115,12 +115,12 @@ class _Places(Credit):
         super().__init__(size)
         self.flights = Credit(flights)
 
-    def give(self, n: int) -> None:
-        super().give(n)
-        self.flights.give(n)
+    def release(self, n: int) -> None:
+        super().release(n)
+        self.flights.release(n)
 
     def give_back(self, n: int) -> None:
-        super().give(n)  # whoever gives up waiting for a place has no flight
+        super().release(n)  # whoever gives up waiting for a place has no flight
 
     def charge(self, n: int) -> None:
         super().charge(n)
@@ -136,7 +136,7 @@ class _Places(Credit):
     def is_stalled(self) -> bool:
         if self.flights.free > 0 and self.free > 0:
             return False
-        parked = sum([parker.parked for parker in tuple(self._parkers)])
+        parked = sum([stage.parked for stage in tuple(self._buffering)])
         return parked >= min(self.flights.size or 0, self.in_flight)
 
 
@@ -153,12 +153,12 @@ class _Weight(Credit):
         Credit.charge(self._places, n)
         return Permit(self, n)
 
-    def give(self, n: int) -> None:
-        Credit.give(self._places, n)
+    def release(self, n: int) -> None:
+        Credit.release(self._places, n)
 
 
 class _Buffered(WindowedHead):
-    """The entrance: a place first, which a sender may have to wait for; then a flight."""
+    """The head: a place first, which a sender may have to wait for; then a flight."""
 
     def __init__(
         self,
@@ -173,7 +173,7 @@ class _Buffered(WindowedHead):
     ) -> None:
         super().__init__(subscription, stage, size, buffer_size, timeout, "wait")
         places = size + buffer_size
-        is_ours = subscription.turn.is_owned_by
+        is_ours = subscription.executor.is_owned_by
         self._places = _Places(places, size)
         self._places.is_inside = lambda thread: is_ours(thread) or is_reader(thread)
         self._places.on_failure = self.credit.on_failure
@@ -263,7 +263,7 @@ class _Buffered(WindowedHead):
 
     def _lose_queue(self, reason: str) -> int:
         lost = super()._lose_queue(reason)
-        Credit.give(self._places, lost)  # what waits has a place, and no flight
+        Credit.release(self._places, lost)  # what waits has a place, and no flight
         return lost
 
     def abandon(self) -> int:

@@ -324,7 +324,7 @@ class _Reserve(Stage):
             self._waiting.append(frame)
 
     def _room(self) -> None:
-        self.subscription.at_home(self._go_on)
+        self.subscription.on_own_loop(self._go_on)
 
     def _go_on(self, _: object) -> None:
         while self._waiting and self._outbox.has_room:

@@ -34,7 +34,7 @@ __all__ = [
 class _Silent(PullSource):
     """A source that never says anything."""
 
-    def pace(self, link: Demand) -> DisposableBase:
+    def attach(self, link: Demand) -> DisposableBase:
         return Disposable()
 
 

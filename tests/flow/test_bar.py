@@ -30,9 +30,9 @@ def closed_for(seconds: float, spared: Any = None) -> AdmissionBlock:
 def test_nobody_gets_a_credit_behind_a_bar_and_everybody_without() -> None:
     credit, bar, woken = Credit(3), closed_for(1), list[str]()
     credit.acquire()
-    credit.give(1)  # some are laid out
+    credit.release(1)  # some are laid out
 
-    credit.bar(bar)
+    credit.block(bar)
     assert not credit.acquire()
     assert credit.acquire_many(3) == 0
     waiter = credit.acquire_or(lambda: woken.append("it is ours"))
@@ -47,7 +47,7 @@ def test_nobody_gets_a_credit_behind_a_bar_and_everybody_without() -> None:
 
 def test_who_comes_with_an_event_is_told_why_and_the_spared_one_is_let_in() -> None:
     credit = Credit(2)
-    credit.bar(closed_for(7, spared="end"))
+    credit.block(closed_for(7, spared="end"))
 
     with pytest.raises(CircuitOpenError, match="try again in 7 s"):
         credit.wait(1.0, "delta")
@@ -73,8 +73,8 @@ def test_the_spared_who_wait_get_credit_that_comes_home_past_those_who_are_not()
     assert second is not None
     assert third is not None
 
-    credit.bar(closed_for(1, spared="end"))
-    credit.give(1)
+    credit.block(closed_for(1, spared="end"))
+    credit.release(1)
 
     assert woken == ["delta", "end"]
     assert (first.granted, second.granted, third.granted) == (False, True, False)
@@ -88,12 +88,12 @@ def test_who_comes_just_as_a_bar_goes_leaves_the_credit_of_those_who_wait() -> N
         def __enter__(self) -> None: ...
 
         def __exit__(self, *_: object) -> None:
-            if not credit._bars and coming:
+            if not credit._blocks and coming:
                 coming.pop()()
 
     credit = Credit(3)
     bar = closed_for(1.0)
-    credit.bar(bar)
+    credit.block(bar)
     woken: list[str] = []
     credit.acquire_or(lambda: woken.append("it"))
     coming = [credit.acquire]
@@ -105,8 +105,8 @@ def test_who_comes_just_as_a_bar_goes_leaves_the_credit_of_those_who_wait() -> N
 
 def test_every_bar_must_be_gone() -> None:
     credit, one, other = Credit(1), closed_for(1), closed_for(2, spared="end")
-    credit.bar(one)
-    credit.bar(other)
+    credit.block(one)
+    credit.block(other)
 
     with pytest.raises(CircuitOpenError, match="in 1 s"):
         credit.wait(1.0, "end")
@@ -119,7 +119,7 @@ def test_every_bar_must_be_gone() -> None:
 
 def test_a_stream_that_is_closed_says_so_and_not_what_the_bar_says() -> None:
     credit = Credit(1)
-    credit.bar(closed_for(1))
+    credit.block(closed_for(1))
     credit.close(StreamError("over"))
 
     with pytest.raises(StreamError, match="over"):
@@ -135,7 +135,7 @@ def test_a_list_that_is_pulled_waits_behind_a_bar() -> None:
         if len(heard) == 1:
             credit = frame.permit.credit
             bars.append((credit, closed_for(1)))
-            credit.bar(bars[0][1])
+            credit.block(bars[0][1])
 
     from_iterable([{"n": n} for n in range(300)]).pipe(flow_control(1)).subscribe(hear)
     assert len(heard) == 1

@@ -46,8 +46,8 @@ def test_credit_is_handed_to_whoever_has_waited_longest() -> None:
     for name in "abc":
         credit.acquire_or(lambda name=name: served.append(name))  # type: ignore[misc]
 
-    credit.give(2)
-    credit.give(1)
+    credit.release(2)
+    credit.release(1)
 
     assert served == ["a", "b", "c"]
     assert credit.in_flight == 3
@@ -58,7 +58,7 @@ def test_nobody_overtakes_one_who_waits() -> None:
     waiter = credit.acquire_or(lambda: None)
     assert waiter is not None
 
-    credit.give(1)
+    credit.release(1)
 
     assert waiter.granted
     assert not credit.acquire()
@@ -69,11 +69,11 @@ def test_a_waker_may_take_and_give_because_no_lock_is_held() -> None:
     taken: list[bool] = []
 
     def wake() -> None:
-        credit.give(1)
+        credit.release(1)
         taken.append(credit.acquire())
 
     credit.acquire_or(wake)
-    credit.give(1)
+    credit.release(1)
 
     assert taken == [True]
     assert credit.in_flight == 1
@@ -93,7 +93,7 @@ def test_no_wake_up_is_lost_between_eight_threads() -> None:
                 most = max(most, inside)
             with mutex:
                 inside -= 1
-            credit.give(1)
+            credit.release(1)
 
     for outcome in [in_thread(run) for _ in range(8)]:
         outcome.result(60)
@@ -108,12 +108,12 @@ def test_threads_and_coroutines_share_a_window_and_nobody_starves() -> None:
     def run() -> None:
         for _ in range(2000):
             credit.wait(SOON)
-            credit.give(1)
+            credit.release(1)
 
     async def arun() -> None:
         for _ in range(2000):
             await credit.awaited()
-            credit.give(1)
+            credit.release(1)
             await asyncio.sleep(0)
 
     async def main() -> None:
@@ -136,7 +136,7 @@ def test_a_thread_that_waits_too_long_is_told_and_leaves_the_queue() -> None:
 
     with pytest.raises(BackpressureTimeoutError, match="all 1 credits are in flight"):
         credit.wait(0.001)
-    credit.give(1)
+    credit.release(1)
 
     assert credit.free == 1  # not handed to the one who went
 
@@ -148,7 +148,7 @@ def test_a_grant_that_races_with_the_timeout_is_used_or_comes_home() -> None:
     try:
         for _ in range(300):
             waits = in_thread(lambda: credit.wait(0.0005))
-            gives = in_thread(lambda: credit.give(1))
+            gives = in_thread(lambda: credit.release(1))
             gives.result(SOON)
             if waits.exception(SOON) is None:
                 assert credit.free == 0
@@ -166,7 +166,7 @@ def test_a_grant_at_the_very_moment_of_the_timeout_counts(
 
     class LateEvent(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
-            credit.give(1)  # after the wait has ended, before anybody looked
+            credit.release(1)  # after the wait has ended, before anybody looked
             return False
 
     monkeypatch.setattr(threading, "Event", LateEvent)
@@ -181,7 +181,7 @@ def test_one_may_wait_for_ever(timeout: float | None) -> None:
 
     waits = in_thread(lambda: credit.wait(timeout))
     until(lambda: credit._waiters or waits.done())
-    credit.give(1)
+    credit.release(1)
 
     waits.result(SOON)
 
@@ -198,7 +198,7 @@ def test_an_interrupted_thread_leaves_no_waiter_behind(
     monkeypatch.setattr(threading, "Event", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         credit.wait(None)
-    credit.give(1)
+    credit.release(1)
 
     assert credit.free == 1
 
@@ -215,18 +215,18 @@ def test_whoever_is_cancelled_gives_credit_back(when: str) -> None:
         if when == "before":
             task.cancel()
             await asyncio.wait([task])
-            credit.give(1)
+            credit.release(1)
         elif when == "same tick":
             task.cancel()
-            credit.give(1)
+            credit.release(1)
         elif when == "same tick, last":
-            credit.give(1)
+            credit.release(1)
             task.cancel()
         else:
-            credit.give(1)
+            credit.release(1)
             await asyncio.wait([task])
             assert not task.cancel()
-            credit.give(1)
+            credit.release(1)
         await asyncio.wait([task])
 
         assert task.cancelled() is (when != "after")
@@ -242,7 +242,7 @@ def test_a_cancelled_waiter_hands_what_it_was_granted_to_the_next() -> None:
         second = asyncio.create_task(credit.awaited())
         await asyncio.sleep(0)
 
-        credit.give(1)
+        credit.release(1)
         first.cancel()
 
         async with asyncio.timeout(SOON):
@@ -258,7 +258,7 @@ def test_cancellation_by_the_hundred_loses_nothing() -> None:
 
     def go_round() -> None:
         for _ in range(1000):
-            credit.give(1)
+            credit.release(1)
             credit.wait(SOON)
 
     async def main() -> None:
@@ -269,7 +269,7 @@ def test_cancellation_by_the_hundred_loses_nothing() -> None:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            credit.give(sum(not task.cancelled() for task in tasks))
+            credit.release(sum(not task.cancelled() for task in tasks))
         thread.result()
 
     asyncio.run(asyncio.wait_for(main(), 30))
@@ -282,7 +282,7 @@ def test_credit_that_comes_from_another_thread_wakes_the_loop() -> None:
         credit = spent(1)
         task = asyncio.create_task(credit.awaited())
         await asyncio.sleep(0)
-        in_thread(lambda: credit.give(1)).result(SOON)
+        in_thread(lambda: credit.release(1)).result(SOON)
         async with asyncio.timeout(SOON):
             await task
 
@@ -299,7 +299,7 @@ def test_credit_granted_to_a_loop_that_was_closed_does_not_hurt_who_gives() -> N
     served: list[str] = []
     credit.acquire_or(lambda: served.append("next"))
 
-    credit.give(2)
+    credit.release(2)
 
     assert served == ["next"]
     task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -323,7 +323,7 @@ def test_closing_wakes_everyone_who_waits() -> None:
                 assert isinstance(error, StreamClosedError)
         for thread in threads:
             assert isinstance(thread.exception(SOON), StreamClosedError)
-        credit.give(1)
+        credit.release(1)
         assert credit.free == 1
 
     asyncio.run(main())
@@ -354,7 +354,7 @@ def test_one_who_waits_for_an_accepted_event_survives_closing() -> None:
 
     credit.close()
     assert woken == ["other"]
-    credit.give(1)
+    credit.release(1)
 
     assert woken == ["other", "accepted"]
     assert (accepted.granted, other.granted) == (True, False)
@@ -379,7 +379,7 @@ def test_a_grant_that_races_with_closing_comes_home() -> None:
         credit = spent(1)
         task = asyncio.create_task(credit.awaited())
         await asyncio.sleep(0)
-        credit.give(1)  # granted, and closed before the task has looked
+        credit.release(1)  # granted, and closed before the task has looked
         credit.close()
         with pytest.raises(StreamClosedError):
             await task
@@ -412,9 +412,9 @@ def test_whoever_asks_is_told_once_everything_is_home() -> None:
     told: list[str] = []
     credit.when_home(lambda: told.append("home"))
 
-    credit.give(1)
+    credit.release(1)
     assert not told
-    credit.give(1)
+    credit.release(1)
     credit.when_home(lambda: told.append("at once"))
 
     assert told == ["home", "at once"]
@@ -444,7 +444,7 @@ def test_a_window_of_a_billion_costs_no_memory() -> None:
     credit = Credit(10**9)
     for _ in range(1000):
         assert credit.acquire()
-    credit.give(500)
+    credit.release(500)
     waiter = credit.acquire_or(lambda: None)
 
     assert waiter is None
@@ -479,7 +479,7 @@ class Parked:
         self.parked = parked
         self.told = told
 
-    def let_go(self) -> None:
+    def flush(self) -> None:
         self.told.append(self.name)
 
 
@@ -487,14 +487,14 @@ def test_nothing_is_stalled_while_anything_is_under_way() -> None:
     told: list[str] = []
     credit = spent(3)
     stage = Parked("batch", 2, told)
-    credit.parks(stage)
+    credit.add_buffering(stage)
 
     credit.relieve()
     assert not credit.is_stalled  # the third is on its way to the reader
     stage.parked = 3
     assert credit.is_stalled
     credit.relieve()
-    credit.give(1)
+    credit.release(1)
 
     assert not credit.is_stalled
     assert told == ["batch"]
@@ -504,12 +504,12 @@ def test_who_has_parked_longest_is_let_go_first() -> None:
     told: list[str] = []
     credit = spent(3)
     first, second = Parked("first", 1, told), Parked("second", 2, told)
-    credit.parks(first)
-    credit.parks(second)
+    credit.add_buffering(first)
+    credit.add_buffering(second)
 
     credit.relieve()
-    credit.parks_no_more(first)
-    credit.parks_no_more(first)  # twice is harmless
+    credit.remove_buffering(first)
+    credit.remove_buffering(first)  # twice is harmless
     second.parked = 3
     credit.relieve()
 
@@ -673,10 +673,10 @@ class Rounds(RuleBasedStateMachine):
             self.loose[each[0]] += 1
 
     @rule(which=which)
-    def give(self, which: int) -> None:
+    def come_home(self, which: int) -> None:
         if self.loose[which]:
             self.loose[which] -= 1
-            self.credits[which].give(1)
+            self.credits[which].release(1)
 
     @rule(which=which, n=st.integers(1, 4))
     def permit(self, which: int, n: int) -> None:

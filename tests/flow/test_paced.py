@@ -116,9 +116,9 @@ class Watcher(Probe):
     @property
     def credit(self) -> Credit:
         stage = next(tally for tally in self.tallies if isinstance(tally, Stage))
-        entrance = stage.subscription.entrance
-        assert entrance is not None
-        credit: Credit = entrance.credit
+        head = stage.subscription.head
+        assert head is not None
+        credit: Credit = head.credit
         return credit
 
 

@@ -311,11 +311,11 @@ def test_disposal_lets_everybody_in_again_who_has_a_window_further_up() -> None:
     rig.until(9)
     link = rig.gate._link
     assert link is not None
-    assert link.credit._bars
+    assert link.credit._blocks
 
     rig.subscription.dispose()
 
-    assert not link.credit._bars
+    assert not link.credit._blocks
 
 
 # -- what it tells -----------------------------------------------------------------------------

@@ -73,7 +73,7 @@ class DeferredSource(Observable[Any]):
         link = _LateLink(self._chain, observer, clock_for(scheduler))
         pulled = from_async_iterable(self._events)
         assert isinstance(pulled, PullSource)
-        return CompositeDisposable(link, pulled.pace(link))
+        return CompositeDisposable(link, pulled.attach(link))
 
 
 class _LateLink(DisposableBase):
@@ -171,7 +171,7 @@ class _Handle(PullSource):
 
     link: Demand
 
-    def pace(self, link: Demand) -> DisposableBase:
+    def attach(self, link: Demand) -> DisposableBase:
         self.link = link
         return Disposable()
 
