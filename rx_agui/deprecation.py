@@ -10,8 +10,9 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
+from typing import Any
 
-__all__ = ["aliases", "lazy"]
+__all__ = ["aliases", "lazy", "renamed"]
 
 
 def aliases(module: str, names: Mapping[str, str]) -> Callable[[str], object]:
@@ -67,3 +68,19 @@ def lazy(
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return __getattr__
+
+
+def renamed(old: str, new: str) -> Callable[..., Any]:
+    """Return a method that calls the method `new` with a DeprecationWarning.
+
+    Args:
+        old: The old name as a reader knows it: `Credit.give`.
+        new: The name of the method it is now.
+    """
+
+    def method(self: object, *args: Any, **kwargs: Any) -> Any:
+        text = f"{old} is now {new}; the old name goes in 0.3"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return getattr(self, new)(*args, **kwargs)
+
+    return method

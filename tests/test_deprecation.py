@@ -7,6 +7,7 @@ import importlib
 import pytest
 
 from rx_agui import errors
+from rx_agui.flow import AdmissionBlock, Credit
 
 OLD_PATHS = {
     "rx_agui.codec": ("encode", "rx_agui.agui.encoding"),
@@ -39,3 +40,18 @@ def test_an_old_import_path_gives_the_same_object_and_warns(path: str) -> None:
 def test_a_name_that_never_was_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Gapp'"):
         errors.Gapp  # noqa: B018
+
+
+def test_old_method_names_of_a_credit_do_the_same_and_warn() -> None:
+    credit, block = Credit(1), AdmissionBlock(lambda: errors.CircuitOpenError(1))
+    assert credit.acquire()
+
+    with pytest.warns(DeprecationWarning, match="Credit.give is now release"):
+        credit.give(1)
+    assert credit.free == 1
+    with pytest.warns(DeprecationWarning, match="Credit.bar is now block"):
+        credit.bar(block)
+    assert not credit.acquire()
+    with pytest.warns(DeprecationWarning, match="Credit.unbar is now unblock"):
+        credit.unbar(block)
+    assert credit.acquire()

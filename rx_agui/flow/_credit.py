@@ -33,6 +33,7 @@ from time import time_ns
 from typing import Any, Final, Protocol
 
 from rx_agui.clock import running_loop
+from rx_agui.deprecation import renamed
 from rx_agui.errors import BackpressureTimeoutError, StreamClosedError, require_positive
 
 __all__ = [
@@ -397,6 +398,10 @@ class Credit:
             raise BackpressureTimeoutError(timeout or 0.0, self.size)
 
     # -- giving back --------------------------------------------------------
+
+    give = renamed("Credit.give", "release")
+    bar = renamed("Credit.bar", "block")
+    unbar = renamed("Credit.unbar", "unblock")
 
     def release(self, n: int) -> None:
         """`n` credits come home; those who wait get them, first come first served."""

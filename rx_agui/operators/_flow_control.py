@@ -276,7 +276,7 @@ class WindowedHead(HeadSubscriber):
             if self._stage.tell is not None:
                 self._stage.tell(error)
             else:
-                self.subscription.post(self._end_behind_queue, error)
+                self.subscription.execute(self._end_behind_queue, error)
         except Exception:
             if not self.credit.closed:
                 raise  # else it came too late, and whoever ended the stream said why

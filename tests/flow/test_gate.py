@@ -48,6 +48,7 @@ from rx_agui.probe import Probe, StreamObservation, watching
 from rx_agui.serial import SerialExecutor
 from rx_agui.sse import Parser
 from rx_agui.testing import MarbleScheduler
+from rx_agui.types import Overflow
 from tests.support.patience import SOON, auntil, in_thread, until
 
 
@@ -250,7 +251,7 @@ def test_an_event_that_is_none_is_refused_before_credit_is_taken() -> None:
         lambda bad: asyncio.run(gate.asend(bad)),
     ):
         with pytest.raises(ValidationError):
-            send(object())
+            send(object())  # type: ignore[arg-type]
     reader.let_go()
     assert credit_of(gate).free == 1
     assert not reader.ended
@@ -395,7 +396,7 @@ def test_closing_wakes_those_who_wait_for_room() -> None:
 
 
 @pytest.mark.parametrize("overflow", ["wait", "drop_oldest", "error"])
-def test_a_write_that_fails_is_raised_at_whoever_sends(overflow: str) -> None:
+def test_a_write_that_fails_is_raised_at_whoever_sends(overflow: Overflow) -> None:
     gate = Gate()
     gone = ConnectionResetError("gone")
 
@@ -502,6 +503,7 @@ def test_no_thread_of_ours_outlives_its_idle_time() -> None:
 _IDLE = """
 import threading, time
 from rx_agui import Gate, batch, compress, flow_control
+from rx_agui.types import Overflow
 
 gate, events = Gate(), []
 gate.pipe(flow_control(), batch(10, 0.001), compress(workers=2, min_size=1)).subscribe(
@@ -657,7 +659,7 @@ def test_closing_never_loses_what_was_accepted() -> None:
 
 
 @pytest.mark.parametrize("overflow", ["wait", "error"])
-def test_acclosing_never_loses_what_was_accepted_on_a_loop(overflow: str) -> None:
+def test_acclosing_never_loses_what_was_accepted_on_a_loop(overflow: Overflow) -> None:
     async def main() -> None:
         for round in range(50):
             gate = Gate()
@@ -1087,7 +1089,7 @@ def test_on_a_loop_a_foreign_source_queues_and_then_the_policy_acts() -> None:
 
 
 @pytest.mark.parametrize("overflow", ["latest", "drop_oldest", "drop_newest", "error"])
-def test_a_sink_that_is_stuck_costs_bounded_memory(overflow: str) -> None:
+def test_a_sink_that_is_stuck_costs_bounded_memory(overflow: Overflow) -> None:
     source: Subject[Any] = Subject()
     stuck, may_go_on = threading.Event(), threading.Event()
     seen: list[Any] = []
