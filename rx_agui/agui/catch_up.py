@@ -1,22 +1,22 @@
-"""What a reader must be sent who has seen nothing of a run that is under way.
+"""The events that bring a new reader to the present of a run that is under way.
 
     RUN_STARTED                                the run
-    SUBAGENT_STARTED, STEP_STARTED             what is open around everything
-    MESSAGES_SNAPSHOT                          if the run has told the whole list, else
+    SUBAGENT_STARTED, STEP_STARTED             the frames around everything
+    MESSAGES_SNAPSHOT                          if the run sent the whole list, else
     START m1, CONTENT "all of it", END           each message as one delta
     STATE_SNAPSHOT                             and patches that only the client can apply
     CUSTOM                                     the last of them
-    START m2, CHUNK m3                         what is open, so that deltas may follow
+    START m2, CHUNK m3                         open constructs, so that deltas may follow
     RUN_FINISHED                               if it is over
 
 Behind it the tail goes on, and the client ends with the messages and the state it
-would have had from the beginning. Two forms, because two readers come:
+would have had from the beginning. There are two forms, for two kinds of readers:
 
-* one that has nothing, or the messages of earlier runs that we know nothing of. A
-  snapshot without those would delete them, so this run's are told one by one;
+* one that has nothing, or the messages of earlier runs, which the log does not know. A
+  snapshot without those would delete them, so this run's are sent one by one;
 * one that lost its connection in the middle, holds half a message, and repeats its
   request. One by one, that text would be there twice. A snapshot sets it right, and
-  when the run itself has told the whole list there is nothing it could delete.
+  if the run itself sent the whole list it deletes nothing.
 
 A snapshot puts what a reader does not have behind what it has. So results of tool
 calls go as events behind it, which finds them their place behind their call; and where
@@ -28,60 +28,69 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import orjson
 
-from rx_agui.agui.reducer import Call, Message, Reducer
+from rx_agui.agui.events import EVENTS
+from rx_agui.agui.message import Call, Event, Message
+from rx_agui.agui.reducer import Reducer
 
-__all__ = ["prelude_lines"]
-
-Event = dict[str, Any]
+__all__ = ["catch_up_lines"]
 
 
-def prelude_lines(fold: Reducer) -> list[bytes]:
-    """The prelude, as JSON, an event a line.
+def catch_up_lines(reducer: Reducer) -> list[bytes]:
+    """Return the prelude as lines of JSON, one event each.
 
-    Never empty: the last line carries the number. If all that was folded means nothing
-    to a client, it is the last event that came.
+    Never empty, since the last line carries the number: if no event so far means anything
+    to a client, it is the last one.
+
+    >>> reducer = Reducer()
+    >>> reducer.add(b'{"type":"STATE_SNAPSHOT","snapshot":{"n":1}}')
+    >>> reducer.add(
+    ...     b'{"type":"STATE_DELTA","delta":[{"op":"replace","path":"/n","value":2}]}'
+    ... )
+    >>> catch_up_lines(reducer)
+    [b'{"type":"STATE_SNAPSHOT","snapshot":{"n":2}}']
     """
-    return [*_Prelude(fold)] or [fold.line]
+    return [*_Prelude(reducer)] or [reducer.line]
 
 
 class _Prelude:
-    def __init__(self, fold: Reducer) -> None:
-        self.fold = fold
-        self.is_over = bool(fold.ends)
-        #: What was opened again already, where its message stands.
+    def __init__(self, reducer: Reducer) -> None:
+        self.reducer = reducer
+        self.is_over = bool(reducer.ends)
+        #: Constructs that were opened again already, where their message stands.
         self.told: set[str] = set()
+        #: A message without an id can only be continued as the last one.
+        self.messages = [one for one in reducer.messages if one is not reducer.thinking]
 
     def __iter__(self) -> Iterator[bytes]:
-        fold = self.fold
-        if fold.run is not None:
-            yield _line(fold.run)
-        yield from [one for one in fold.subagents if _begins(one)]
-        yield from fold.steps.values()
-        yield from map(_line, fold.spans.values())
-        yield from fold.early
-        for event in self.snapshot() if fold.whole else self.one_by_one():
+        reducer = self.reducer
+        if reducer.run is not None:
+            yield _line(reducer.run)
+        yield from [one for one in reducer.subagents if _begins(one)]
+        yield from reducer.steps.values()
+        yield from map(_line, reducer.spans.values())
+        yield from reducer.early
+        for event in self.snapshot() if reducer.whole else self.one_by_one():
             yield event if isinstance(event, bytes) else _line(event)
-        if fold.state_known:
-            yield _line({"type": "STATE_SNAPSHOT", "snapshot": fold.state})
-        yield from fold.state_late
-        yield from fold.kept
-        yield from [one for one in fold.subagents if not _begins(one)]
+        if reducer.state.is_known:
+            yield _line({"type": "STATE_SNAPSHOT", "snapshot": reducer.state.value})
+        yield from reducer.state.late
+        yield from reducer.kept
+        yield from [one for one in reducer.subagents if not _begins(one)]
         if not self.is_over:
             yield from map(_line, self.open())
-        yield from fold.ends
+        yield from reducer.ends
 
     # -- one by one -----------------------------------------------------------------
 
     def one_by_one(self) -> Iterator[Event | bytes]:
-        for message in self.fold.messages:
+        for message in self.messages:
             yield from self.events(message)
 
     def events(self, message: Message) -> Iterator[Event | bytes]:
-        """What makes this message, where there is none."""
+        """Yield the events that make this message, where there is none."""
         match message.origin:
             case "activity":
                 yield from self.activity(message)
@@ -100,14 +109,14 @@ class _Prelude:
 
     def text(self, message: Message) -> Iterator[Event]:
         if message.start is not None:
-            yield from self.grown(message, "TEXT_MESSAGE", self.fold.texts)
+            yield from self.grown(message, "TEXT_MESSAGE", self.reducer.texts)
 
     def thought(self, message: Message) -> Iterator[Event]:
         id = message.body["id"]
-        span = self.fold.thoughts.get(id) if id not in self.fold.spans else None
+        span = self.reducer.thoughts.get(id) if id not in self.reducer.spans else None
         if span is not None:
             yield span
-        yield from self.grown(message, "REASONING_MESSAGE", self.fold.reasoning)
+        yield from self.grown(message, "REASONING_MESSAGE", self.reducer.reasoning)
         if span is not None:
             yield {"type": "REASONING_END", "messageId": id}
 
@@ -140,7 +149,7 @@ class _Prelude:
         yield _described({**call.start, "toolCallName": name}, call.body)
         if arguments := str(call.arguments):
             yield {"type": "TOOL_CALL_ARGS", "toolCallId": id, "delta": arguments}
-        if id in self.fold.calls:
+        if id in self.reducer.calls:
             self.told.add(f"TOOL_CALL/{id}")
         else:
             yield {"type": "TOOL_CALL_END", "toolCallId": id}
@@ -158,53 +167,59 @@ class _Prelude:
     # -- as a snapshot ----------------------------------------------------------------
 
     def snapshot(self) -> Iterator[Event | bytes]:
-        fold = self.fold
+        reducer = self.reducer
         if not self.is_over:
             yield from self.open_without_message()
-        results = _results_in_place(fold)
-        apart = {id(one) for one in fold.messages if self.stands_apart(one)} | results
-        first_apart = [i for i, m in enumerate(fold.messages) if self.stands_apart(m)]
-        for message in fold.messages[: first_apart[-1] + 1 if first_apart else 0]:
+        results = _results_in_place(reducer)
+        apart = {id(one) for one in self.messages if self.stands_apart(one)} | results
+        first_apart = [i for i, m in enumerate(self.messages) if self.stands_apart(m)]
+        for message in self.messages[: first_apart[-1] + 1 if first_apart else 0]:
             if self.stands_apart(message):
                 yield from self.events(message)
             elif id(message) not in apart:
                 holder = {"messageId": message.body["id"]}
                 yield {"type": "TEXT_MESSAGE_START", **holder, "role": "assistant"}
                 yield {"type": "TEXT_MESSAGE_END", **holder}
-        whole = [_whole(one) for one in fold.messages if id(one) not in apart]
+        whole = [_whole(one) for one in self.messages if id(one) not in apart]
         yield {"type": "MESSAGES_SNAPSHOT", "messages": whole}
-        for message in fold.messages:
+        for message in self.messages:
             if id(message) in results:
                 yield from self.events(message)
             elif id(message) not in apart:
                 yield from message.late
-        for message in fold.messages:
+        for message in self.messages:
             for call in message.calls or ():
                 yield from self.unanswered(call)
 
     def stands_apart(self, message: Message) -> bool:
-        """Whether a snapshot must not speak of it; see above."""
+        """Whether a snapshot must leave it out; see above."""
         if message.origin == "activity":
-            return not self.fold.owns_activities
-        return message.origin == "reasoning" and not self.fold.owns_reasoning
+            return not self.reducer.owns_activities
+        return message.origin == "reasoning" and not self.reducer.owns_reasoning
 
     def open_without_message(self) -> Iterator[Event]:
-        """What is open, though a snapshot has deleted its message; so may ours."""
+        """Yield a START for open constructs whose message a snapshot has deleted."""
         for event in self.open():
+            if not EVENTS[event["type"]].key:
+                continue
             kind, id = _opens(event)
             if event["type"] == "TOOL_CALL_START":
-                there = self.fold.call(id) is not None
+                there = self.reducer.call(id) is not None
             else:
-                there = self.fold.message(id) is not None
+                there = self.reducer.message(id) is not None
             if not there and not event["type"].endswith("CHUNK"):
                 self.told.add(f"{kind}/{id}")
                 event.pop("parentMessageId", None)  # which may be there, and would move
                 yield event
 
     def unanswered(self, call: Call) -> Iterator[Event]:
-        """A call that this run made: the client tells its own tools by the START."""
+        """Yield START and END of an unanswered call, by which a client runs its own tools."""
         id = call.body["id"]
-        if call.start is None or id in self.fold.answered or id in self.fold.calls:
+        if (
+            call.start is None
+            or id in self.reducer.answered
+            or id in self.reducer.calls
+        ):
             return
         name = call.body["function"]["name"]
         yield _plain({**call.start, "toolCallName": name})
@@ -213,32 +228,44 @@ class _Prelude:
     # -- what is open ------------------------------------------------------------------
 
     def open(self) -> Iterator[Event]:
-        """A START for all that is open and was not opened yet; chunks come last.
+        """Yield a START for all that is open and was not opened yet; chunks come last.
 
         Anything else would end what is being assembled from chunks.
         """
-        fold = self.fold
+        reducer = self.reducer
         for start in (
-            *fold.texts.values(),
-            *fold.reasoning.values(),
-            *fold.calls.values(),
+            *reducer.texts.values(),
+            *reducer.reasoning.values(),
+            *reducer.calls.values(),
         ):
             kind, id = _opens(start)
             if f"{kind}/{id}" not in self.told:
                 yield _plain(start)
-        for lane in fold.lanes.values():
-            chunk = {**_plain(lane.start), "type": lane.kind}
-            if lane.kind == "REASONING_MESSAGE_CHUNK":
-                del chunk["role"]  # of which its chunks know nothing
+        if reducer.thinking is not None:
+            yield from _thinking(reducer.thinking)
+        for chunked in reducer.chunks.values():
+            chunk = {**_plain(chunked.start), "type": chunked.kind}
+            if "role" not in EVENTS[chunked.kind].optional:
+                chunk.pop("role", None)
             yield chunk
 
 
-def _results_in_place(fold: Reducer) -> set[int]:
-    """Results of this run that stand where the client would put them: last in a row."""
+def _thinking(message: Message) -> Iterator[Event]:
+    """Yield the open message that has no id, as far as it has come."""
+    assert message.start is not None
+    start = _described(message.start, message.body)
+    del start["messageId"]
+    yield start
+    if text := str(message.text):
+        yield {"type": "THINKING_TEXT_MESSAGE_CONTENT", "delta": text}
+
+
+def _results_in_place(reducer: Reducer) -> set[int]:
+    """Return the results of this run that a client would put where they are."""
     found: set[int] = set()
     row: set[int] = set()
     owned: set[str] = set()
-    for message in fold.messages:
+    for message in reducer.messages:
         if message.body["role"] != "tool":
             found |= row
             row = set()
@@ -275,7 +302,7 @@ def _same_message(message: Message, kind: str) -> Event:
 
 
 def _described(event: Event, body: Event) -> Event:
-    """The event, with the metadata its thing has by now."""
+    """Return the event with the metadata that its construct has by now."""
     event = _plain(event)
     if "metadata" in body:
         event["metadata"] = body["metadata"]
@@ -283,7 +310,7 @@ def _described(event: Event, body: Event) -> Event:
 
 
 def _plain(event: Event) -> Event:
-    """The event, without what was said at that moment only."""
+    """Return the event without the fields that were of the moment only."""
     return {k: v for k, v in event.items() if k not in _OF_THE_MOMENT}
 
 
@@ -301,9 +328,9 @@ def _encrypted(subtype: str, body: Event) -> Iterator[Event]:
 
 
 def _opens(start: Event) -> tuple[str, str]:
-    """What is opened, and its id."""
-    kind = str(start["type"]).removesuffix("_START")
-    return kind, start["toolCallId" if kind.startswith("TOOL") else "messageId"]
+    """Return the construct that a START opens, and its id."""
+    name = str(start["type"])
+    return name.removesuffix("_START"), start[EVENTS[name].key]
 
 
 def _begins(line: bytes) -> bool:

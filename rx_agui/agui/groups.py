@@ -1,4 +1,4 @@
-"""The events that merge, each kind by its own rule. What the rules are is in _merge.py."""
+"""The events that merge, each kind by its own rule; the rules are told in merge.py."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
-from rx_agui.agui.patch_merge import Patches, is_tested, promise_of
+from rx_agui.agui.events import EVENTS
+from rx_agui.agui.message import Event
+from rx_agui.agui.patch_merge import Patches, is_tested, preconditions_of
 
 __all__ = [
     "FIELDS",
     "KINDS",
+    "REQUIRED",
     "ActivitySnapshot",
     "Arguments",
     "Event",
@@ -22,15 +25,13 @@ __all__ = [
     "Text",
 ]
 
-Event = dict[str, Any]
-
 
 class Rules:
-    """What was asked for.
+    """The settings of a merge.
 
     Attributes:
-        keeps_raw: Of the raw events that meet, the last is kept.
-        trusts_patches: Patches never fail.
+        keeps_raw: Whether a merged event keeps the last `rawEvent`.
+        trusts_patches: Whether patches are taken to succeed always.
         succeeds: Whether the event at hand is a patch that is known to succeed.
     """
 
@@ -43,26 +44,23 @@ class Rules:
 
 
 class Group:
-    """One event that goes on, and what has become part of it. By itself: a wall.
+    """An outgoing event, and the events merged into it. This base class merges with none.
 
     Attributes:
         number: The last number it covers, or 0.
         size: Bytes it has, or a few more.
-        around: Bytes of which an event that is merged brings none: its type, its id.
-        extra: The caller's own.
+        around: Bytes that an event loses when it is merged: its type, its id.
+        extra: For the caller.
     """
 
     __slots__ = ("around", "event", "extra", "key", "line", "number", "size")
 
-    #: Strings that each event of the kind has, and what else it may have.
-    must: ClassVar[tuple[str, ...]] = ()
-    may: ClassVar[tuple[str, ...]] = ()
-    #: Whether nothing may be moved across; whether it is about the state.
+    #: Whether no event may be moved across; whether it is about the state.
     is_wall: ClassVar[bool] = True
     is_state: ClassVar[bool] = False
 
     def __init__(self, line: bytes, event: Event, number: int) -> None:
-        #: As it came; None once something was added, until it is written anew.
+        #: As it came; None from a merge until it is written anew.
         self.line: bytes | None = line
         self.event = event
         self.number = number
@@ -72,21 +70,21 @@ class Group:
         self.key: object = None
 
     def joins(self, event: Event, rules: Rules) -> bool:
-        """Take in the event behind it, if a reader cannot tell."""
+        """Merge the following event into this one, if a reader cannot tell; return whether."""
         return False
 
     def data(self) -> bytes:
-        """The event as it goes on. One that nothing was added to is as it came."""
+        """Return the event as it goes on; unmerged, it is as it came."""
         if self.line is None:
             self.line = orjson.dumps(self.whole())
         return self.line
 
     def whole(self) -> Event:
-        """The event with all that has become part of it."""
+        """Return the event with all that was merged into it."""
         return self.event
 
     def absorb(self, event: Event, rules: Rules) -> None:
-        """What all kinds have in common becomes part of this."""
+        """Merge the fields that all kinds have in common."""
         into = self.event
         if "timestamp" in event:
             into["timestamp"] = event["timestamp"]
@@ -117,7 +115,7 @@ class Text(Group):
         return True
 
     def add_text(self, delta: str, rules: Rules) -> None:
-        """Take in an event that says nothing else."""
+        """Append the delta of an event that has no other content."""
         self.line = None
         if not rules.keeps_raw:
             self.event.pop("rawEvent", None)
@@ -130,8 +128,8 @@ class Text(Group):
         self._texts.append(delta)
 
     def prefix(self) -> bytes:
-        """How a line begins, up to its delta, that says no more than the delta."""
-        name = self.must[0]
+        """Return the line of a plain delta of the same construct, up to the delta."""
+        name = EVENTS[self.event["type"]].key
         said = {"type": self.event["type"], name: self.event[name], "delta": ""}
         return orjson.dumps(said)[:-2]
 
@@ -142,33 +140,38 @@ class Text(Group):
 
 
 class Message(Text):
+    """A delta of a message or of reasoning."""
+
     __slots__ = ()
-    must = ("messageId", "delta")
     is_wall = False
 
     def __init__(self, line: bytes, event: Event, number: int) -> None:
         super().__init__(line, event, number)
-        # The reducer looks for text and for reasoning in the same list, by id alone.
-        self.key = event["messageId"]
-        self.around += len(',"messageId":""') + len(event["messageId"])
+        name = EVENTS[event["type"]].key
+        self.key = self.key_of(event[name])
+        self.around += len(f',"{name}":""') + len(event[name])
+
+    @staticmethod
+    def key_of(id: str) -> object:
+        """Return the key by which a later delta finds this group."""
+        return id  # the reducer finds text and reasoning in one list, by id alone
 
 
-class Arguments(Text):
+class Arguments(Message):
+    """A delta of a tool call's arguments."""
+
     __slots__ = ()
-    must = ("toolCallId", "delta")
-    is_wall = False
 
-    def __init__(self, line: bytes, event: Event, number: int) -> None:
-        super().__init__(line, event, number)
-        self.key = "call", event["toolCallId"]
-        self.around += len(',"toolCallId":""') + len(event["toolCallId"])
+    @staticmethod
+    def key_of(id: str) -> object:
+        """Return the key by which a later delta finds this group."""
+        return "call", id
 
 
 class Chunk(Text):
-    """A delta that may leave out whose it is."""
+    """A delta that may leave out the id it belongs to."""
 
     __slots__ = ()
-    names: ClassVar[tuple[str, ...]] = ("messageId",)
 
     def joins(self, event: Event, rules: Rules) -> bool:
         into = self.event
@@ -183,41 +186,22 @@ class Chunk(Text):
         return super().joins({"delta": "", **event}, rules)
 
     def _is_continued_by(self, event: Event) -> bool:
-        into = self.event
-        id = self.names[0]
-        if id in into and id not in event and "subagentRunId" not in into:
-            # The id may be open for a subagent, whom the chunk does not name, and then
+        into, kind = self.event, EVENTS[event["type"]]
+        if kind.key in into and kind.key not in event and "subagentRunId" not in into:
+            # The id may be open for a subagent that the chunk does not name, and then
             # the next one, without an id, is the main agent's.
             return False
         return not any(
-            name in event
-            and (type(event[name]) is not str or event[name] != into.get(name))
-            for name in self.names
+            type(event[name]) is not str or event[name] != into.get(name)
+            for name in (kind.key, *kind.optional)
+            if name in event and name != "delta"
         )
-
-
-class TextChunk(Chunk):
-    __slots__ = ()
-    names = ("messageId", "role", "name")
-    may = ("messageId", "role", "name", "delta")
-
-
-class ReasoningChunk(Chunk):
-    __slots__ = ()
-    may = ("messageId", "delta")
-
-
-class ToolChunk(Chunk):
-    __slots__ = ()
-    names = ("toolCallId", "toolCallName", "parentMessageId")
-    may = ("toolCallId", "toolCallName", "parentMessageId", "delta")
 
 
 class Patch(Group):
     """A patch of the state."""
 
     __slots__ = ("_patches", "succeeds")
-    may = ("delta",)
     is_wall = False
     is_state = True
     field: ClassVar[str] = "delta"
@@ -225,25 +209,25 @@ class Patch(Group):
     def __init__(self, line: bytes, event: Event, number: int) -> None:
         super().__init__(line, event, number)
         self._patches: Patches | None = None
-        #: Whether it is known to.
+        #: Whether it is known to succeed.
         self.succeeds = False
 
     def joins(self, event: Event, rules: Rules) -> bool:
         if not _are_of_one(self.event, event):
             return False
         ops, before = event.get(self.field), self.event.get(self.field)
-        promise = promise_of(ops)
+        preconditions = preconditions_of(ops)
         patches = self._patches
-        needs = promise_of(before) if patches is None else patches.promise
+        needs = preconditions_of(before) if patches is None else patches.preconditions
         is_known = self.succeeds and rules.succeeds
-        if not is_known and (promise is None or promise != needs):
+        if not is_known and (preconditions is None or preconditions != needs):
             if not rules.trusts_patches or is_tested(ops):
                 return False
             if patches is None and is_tested(before):
                 return False
         if patches is None:
             self._patches = patches = Patches(before, needs)  # type: ignore[arg-type]
-        patches.add(ops, promise)  # type: ignore[arg-type]
+        patches.add(ops, preconditions)  # type: ignore[arg-type]
         self.succeeds = is_known
         self.absorb(event, rules)
         return True
@@ -258,15 +242,14 @@ class Snapshot(Group):
     """The state as a whole."""
 
     __slots__ = ()
-    may = ("snapshot",)
     is_wall = False
     is_state = True
 
 
 class ActivityPatch(Patch):
+    """A patch of one activity."""
+
     __slots__ = ()
-    must = ("messageId", "activityType")
-    may = ("patch",)
     is_wall = True
     is_state = False
     field = "patch"
@@ -274,17 +257,19 @@ class ActivityPatch(Patch):
     def joins(self, event: Event, rules: Rules) -> bool:
         if event["type"] != "ACTIVITY_DELTA":
             return False
-        same = all(self.event[name] == event[name] for name in self.must)
+        same = all(
+            self.event[name] == event[name] for name in ("messageId", "activityType")
+        )
         return same and super().joins(event, rules)
 
 
 class ActivitySnapshot(Group):
+    """One activity as a whole."""
+
     __slots__ = ()
-    must = ("messageId", "activityType")
-    may = ("content", "replace")
 
     def makes_obsolete(self, group: Group) -> bool:
-        """Whether a reader cannot tell that the one before it is gone."""
+        """Whether a reader cannot tell that `group`, which precedes it, is gone."""
         event, before = self.event, group.event
         if event.get("replace", True) is not True:
             return False
@@ -302,34 +287,50 @@ class ActivitySnapshot(Group):
         return replaces or "metadata" not in before
 
     def inherit(self, group: Group) -> None:
-        """Take over what was said of the activity by the one that is gone."""
+        """Take over the metadata of the activity from a group that is gone."""
         metadata = group.event.get("metadata")
         if metadata is not None:
             self.event["metadata"] = {**metadata, **self.event.get("metadata", {})}
             self.line = None
 
 
+_BY_PART: Final[dict[tuple[str, str], type[Group]]] = {
+    ("message", "content"): Message,
+    ("reasoning message", "content"): Message,
+    ("tool call", "content"): Arguments,
+    ("message", "chunk"): Chunk,
+    ("reasoning message", "chunk"): Chunk,
+    ("tool call", "chunk"): Chunk,
+    ("state", "patch"): Patch,
+    ("state", "snapshot"): Snapshot,
+    ("activity", "patch"): ActivityPatch,
+    ("activity", "snapshot"): ActivitySnapshot,
+}
+#: The types that merge, and by what rule.
 KINDS: Final[dict[str, type[Group]]] = {
-    "TEXT_MESSAGE_CONTENT": Message,
-    "REASONING_MESSAGE_CONTENT": Message,
-    "TOOL_CALL_ARGS": Arguments,
-    "TEXT_MESSAGE_CHUNK": TextChunk,
-    "REASONING_MESSAGE_CHUNK": ReasoningChunk,
-    "TOOL_CALL_CHUNK": ToolChunk,
-    "STATE_DELTA": Patch,
-    "STATE_SNAPSHOT": Snapshot,
-    "ACTIVITY_DELTA": ActivityPatch,
-    "ACTIVITY_SNAPSHOT": ActivitySnapshot,
+    name: _BY_PART[kind.construct, kind.part]
+    for name, kind in EVENTS.items()
+    if (kind.construct, kind.part) in _BY_PART
+}
+#: Fields of each that must be strings. A chunk may leave out its id.
+REQUIRED: Final = {
+    name: kind.required
+    if kind.part == "chunk" or not kind.key
+    else (kind.key, *kind.required)
+    for name, kind in EVENTS.items()
+    if name in KINDS
 }
 _COMMON: Final = ("type", "timestamp", "rawEvent", "metadata", "subagentRunId")
-#: What else there is in an event makes it a wall.
+#: Fields of each that are understood; any other makes the event a wall.
 FIELDS: Final = {
-    name: frozenset((*_COMMON, *kind.must, *kind.may)) for name, kind in KINDS.items()
+    name: frozenset((*_COMMON, kind.key, *kind.required, *kind.optional)) - {""}
+    for name, kind in EVENTS.items()
+    if name in KINDS
 }
 
 
 def _are_of_one(one: Event, other: Event) -> bool:
-    """Whether both are the same kind of event, and of the same agent."""
+    """Whether both events are of one type and of one agent."""
     return one["type"] == other["type"] and one.get("subagentRunId") == other.get(
         "subagentRunId"
     )

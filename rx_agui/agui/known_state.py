@@ -1,14 +1,14 @@
-"""The state as the reader has it, which says what a patch will do to it.
+"""The state as the reader has it, which decides what a patch will do.
 
     STATE_SNAPSHOT {"done": 0, "rows": []}      known from here on
     STATE_DELTA    replace /done 1              succeeds: /done is there
     STATE_DELTA    add /rows/- {...}            succeeds
     STATE_DELTA    test /done 7, remove /rows   fails; the state is what it was
 
-Two patches that are known to succeed may become one, whatever is in them. Nothing is
-known before the first snapshot, of a state that is larger than it is worth to keep, and
-of patches whose outcome is the client's own business (see rx_agui.agui.json_patch), up to the
-next snapshot.
+Two patches that are known to succeed may become one, whatever they contain. The state is
+unknown before the first snapshot, if it is larger than it is worth to keep, and after a
+patch whose outcome depends on the client (see rx_agui.agui.json_patch), up to the next
+snapshot.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _SNAPSHOT: Final = b'{"type":"STATE_SNAPSHOT"'
 
 
 class KnownState:
-    """What the state is, told by its events in order.
+    """Track the state by its events, in order.
 
     A snapshot is not read before a patch asks what it says.
 
     Args:
-        max_size: Bytes of JSON that are worth knowing. As objects they are several
-            times as large.
+        max_size: Bytes of JSON up to which a state is kept. As objects they are
+            several times as large.
     """
 
     def __init__(self, max_size: int) -> None:
@@ -43,7 +43,7 @@ class KnownState:
         self._room = 0
 
     def tell(self, line: bytes) -> bool:
-        """A line of the stream goes by. Whether it is a patch and surely succeeds."""
+        """Take note of a line; return whether it is a patch that surely succeeds."""
         if b'"STATE_' not in line:
             return False
         if line.startswith(_SNAPSHOT):
@@ -69,7 +69,7 @@ class KnownState:
             self._room = self._max_size
 
     def forget(self) -> None:
-        """The state may be anything, up to the next snapshot."""
+        """Drop the state; it is unknown up to the next snapshot."""
         self._snapshot = self._state = None
         self._is_known = False
 
@@ -90,7 +90,7 @@ class KnownState:
         return True
 
     def _weigh(self) -> None:
-        """So much came that the state may be larger now than it is worth."""
+        """Measure the state, and drop it if it has outgrown the limit."""
         self._room = self._max_size
         try:
             size = len(orjson.dumps(self._state))

@@ -1,29 +1,28 @@
-"""Which events may become one, for a reader who must not be able to tell.
+"""Merging of events, so that a reader ends with the same messages and state.
 
     deltas of one message, tool call or reasoning      their text, joined
     *_CHUNK that continue each other                   their text, joined
     patches of the state, or of one activity           their operations, in order
     a snapshot of the state, or of an activity         makes those before it obsolete
-    anything else                                      stays what and where it is
+    anything else                                      stays as and where it is
 
-"Tell" means: the messages and the state that the stock reducer ends with. The rules
-are what `@ag-ui/client` does (apply/default.ts, chunks/transform.ts, verify.ts), and
+The rules are those of `@ag-ui/client` (apply/default.ts, chunks/transform.ts, verify.ts), and
 tests/clients/test_conflated.py asks it.
 
-* An event passes nothing but deltas of something else. What begins, ends or answers
-  something, RAW, CUSTOM and whatever is unknown are walls: nothing is moved across.
+* An event passes nothing but deltas of other constructs. A START, an END, a result, RAW,
+  CUSTOM and unknown types are walls: nothing is moved across.
 * Chunks and activities are walls too, and merge with their neighbour only. A chunk may
   name no message and continue the one before it; an activity's first event gives it
   its place among the messages.
-* An event with a number merges with the one before it or not at all: who has seen
-  number 7 has seen 1 to 7, and nothing of 8.
-* Patches merge if they succeed or fail together (_promise.py), or are known to succeed
-  (_known.py).
+* An event with a number merges with the one before it or not at all: a reader that has
+  number 7 has 1 to 7, and nothing of 8.
+* Patches merge if they succeed or fail together (patch_merge.py), or are known to succeed
+  (known_state.py).
 * Only events of one `subagentRunId` merge, since it decides which chunks an event ends.
 * `metadata` is merged as the reducer does it: key by key, the last writer wins. That of
   a state event belongs to the event, and goes where it goes. `timestamp`: the last.
 * No event grows beyond a size that the reader takes at once.
-* What is not JSON, has a field that is unknown, or null where there is none, is a wall.
+* A line that is not JSON, or has an unknown field, or null for an absent one, is a wall.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ from typing import Final, get_args
 
 import orjson
 
+from rx_agui.agui.events import EVENTS
 from rx_agui.agui.groups import (
     FIELDS,
     KINDS,
+    REQUIRED,
     ActivitySnapshot,
-    Arguments,
-    Event,
     Group,
     Message,
     Patch,
@@ -48,15 +47,16 @@ from rx_agui.agui.groups import (
     Text,
 )
 from rx_agui.agui.known_state import KnownState
+from rx_agui.agui.message import Event
 from rx_agui.types import Patches, RawEvent
 
 __all__ = ["MAX_EVENT_SIZE", "PATCHES", "RAW_EVENTS", "Group", "Merger"]
 
-#: What becomes of `rawEvent` where events merge; which patches do.
+#: The choices for `raw_event` and for `patches`.
 RAW_EVENTS: Final = get_args(RawEvent)
 PATCHES: Final = get_args(Patches)
 
-#: What `split` would cut again.
+#: The limit of `split`, so that what it cut stays cut.
 MAX_EVENT_SIZE: Final = 1024 * 1024
 
 #: No line begins like this.
@@ -73,7 +73,7 @@ _MERGEABLE: Final = frozenset(name.encode() for name in KINDS)
 
 
 class Merger:
-    """Events in, fewer events out, in order.
+    """Merge events as they are added, in order.
 
     It is fed one line at a time and can be emptied from the front at any time, which
     is what a queue needs. A payload is a queue that is filled and emptied at once.
@@ -93,14 +93,14 @@ class Merger:
         self._raw_is_wall = raw_event == "barrier"
         self._limit = max_event_size
         self._groups: OrderedDict[Group, None] = OrderedDict()
-        #: Whom a delta may join, by whose it is; and the events of the state, for those
-        #: that come behind. Both go no further back than the last wall.
+        #: The group that a delta may join, by its construct; and the events of the state,
+        #: for later ones. Neither goes back beyond the last wall.
         self._open: dict[object, Group] = {}
         self._states: deque[Group] = deque()
         self.replaced: list[Group] = []
         self._known = known
-        #: Whom the last delta joined, and how a line begins that says no more than
-        #: another delta of the same.
+        #: The group that the last delta joined, and the beginning of a line that is
+        #: another plain delta of the same.
         self._same: Text | None = None
         self._prefix = _NEVER
 
@@ -111,12 +111,12 @@ class Merger:
         return iter(self._groups)
 
     def add(self, line: bytes, number: int = 0, *, room: bool = True) -> Group | None:
-        """Take a line in. The group that it is now, or that it has become part of.
+        """Add a line; return the group that it is now, or was merged into.
 
         Args:
             number: The last number it covers, or 0.
             room: Whether there may be one group more. If not, and it merges with
-                nothing, then nothing happens, and it is None.
+                none, nothing is added and None is returned.
         """
         if self.replaced:
             self.replaced = []
@@ -153,7 +153,7 @@ class Merger:
         self._same, self._prefix = group, group.prefix() if is_plain else _NEVER
 
     def _add_quickly(self, line: bytes, number: int) -> bool:
-        """Most events by far are one more delta of the same, which needs no parser."""
+        """Add one more delta of the same construct, most events by far, without a parser."""
         group = self._same
         if group is None or self._open.get(group.key) is not group:
             return False
@@ -173,7 +173,7 @@ class Merger:
         return True
 
     def pop(self) -> Group:
-        """The first group leaves: nothing joins it any more."""
+        """Remove and return the first group, so that no event joins it any more."""
         group, _ = self._groups.popitem(last=False)
         if self._open.get(group.key) is group:
             del self._open[group.key]
@@ -182,7 +182,7 @@ class Merger:
         return group
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all groups."""
         self._groups.clear()
         self._open.clear()
         self._states.clear()
@@ -190,7 +190,7 @@ class Merger:
     # -- reading ------------------------------------------------------------------------
 
     def _read(self, line: bytes) -> Event | None:
-        """The event, if it is of a kind that merges, and as the protocol says."""
+        """Return the event if it is of a kind that merges, and as the protocol says."""
         if line.startswith(_TYPE) and line[9 : line.find(b'"', 9)] not in _MERGEABLE:
             return None
         try:
@@ -202,7 +202,7 @@ class Merger:
         name = event.get("type")
         if type(name) is not str or name not in FIELDS:
             return None
-        must = KINDS[name].must
+        must = REQUIRED[name]
         if not event.keys() <= FIELDS[name]:
             return None
         for field in must:
@@ -219,11 +219,9 @@ class Merger:
     # -- merging --------------------------------------------------------------------------
 
     def _near(self, kind: type[Group], event: Event) -> Group | None:
-        """The group that the event may become part of."""
-        if kind is Message:
-            return self._open.get(event["messageId"])
-        if kind is Arguments:
-            return self._open.get(("call", event["toolCallId"]))
+        """Return the group that the event might be merged into."""
+        if issubclass(kind, Message):
+            return self._open.get(kind.key_of(event[EVENTS[event["type"]].key]))
         if kind is Patch:
             return self._states[-1] if self._states else None
         return next(reversed(self._groups), None)
@@ -251,7 +249,7 @@ class Merger:
         self.replaced.append(group)
 
     def _stand(self, group: Group) -> Group:
-        """The group is one of its own, behind all others."""
+        """Append the group as one of its own."""
         self._groups[group] = None
         if group.number or group.is_wall:
             self._open.clear()
@@ -270,7 +268,7 @@ def _both(number: int, other: int) -> bool:
 
 
 def _is_plain(event: Event) -> bool:
-    """Whether what any event may have is as the protocol says."""
+    """Whether the fields that every event may have are as the protocol says."""
     return (
         type(event.get("metadata", event)) is dict
         and type(event.get("subagentRunId", "")) is str

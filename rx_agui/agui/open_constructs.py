@@ -1,68 +1,39 @@
-"""What is being assembled from chunks, one thing at a time for each who speaks.
+"""The constructs that are being assembled from chunks, one at a time for each agent.
 
     TEXT_MESSAGE_CHUNK m1 "Hel"     opens m1
-    TEXT_MESSAGE_CHUNK "lo"         goes on with it, without a name
+    TEXT_MESSAGE_CHUNK "lo"         continues it, without a name
     STEP_STARTED                    ends it
 
-A chunk may leave out what it continues, so a late reader needs more than the text: the
-lane must be open, or the next chunk belongs to nothing. `@ag-ui/client`'s rules
-(chunks/transform.ts): a lane for the agent and one for each subagent.
+A chunk may leave out the id that it continues, so a late reader needs more than the text:
+the construct must be open, or the next chunk belongs to nothing. These are the rules of
+`@ag-ui/client` (chunks/transform.ts): one construct for the agent and one for each
+subagent.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-__all__ = ["CHUNKS", "Lane", "OpenConstructs"]
+from rx_agui.agui.events import EVENTS, EventKind
+from rx_agui.agui.message import Event
 
-Event = dict[str, Any]
+__all__ = ["Chunked", "OpenConstructs"]
 
-#: Of each chunk: what it opens, by which id, and what else the opening may say.
-CHUNKS: Final = {
-    "TEXT_MESSAGE_CHUNK": ("TEXT_MESSAGE_START", "messageId", ("role", "name")),
-    "TOOL_CALL_CHUNK": (
-        "TOOL_CALL_START",
-        "toolCallId",
-        ("toolCallName", "parentMessageId"),
-    ),
-    "REASONING_MESSAGE_CHUNK": ("REASONING_MESSAGE_START", "messageId", ()),
+#: The START that the first chunk of a construct stands for.
+_STARTS: Final = {
+    kind.construct: name
+    for name, kind in EVENTS.items()
+    if kind.part == "start" and kind.is_bracketed
 }
 
-#: What ends only the lane it belongs to.
-_ENDS_ITS_OWN: Final = frozenset(
-    [
-        "TEXT_MESSAGE_START",
-        "TEXT_MESSAGE_CONTENT",
-        "TEXT_MESSAGE_END",
-        "TOOL_CALL_START",
-        "TOOL_CALL_ARGS",
-        "TOOL_CALL_END",
-        "TOOL_CALL_RESULT",
-        "STATE_SNAPSHOT",
-        "STATE_DELTA",
-        "CUSTOM",
-        "STEP_STARTED",
-        "STEP_FINISHED",
-        "REASONING_START",
-        "REASONING_END",
-        "REASONING_MESSAGE_START",
-        "REASONING_MESSAGE_CONTENT",
-        "REASONING_MESSAGE_END",
-    ]
-)
-_ENDS_ALL: Final = frozenset(
-    ["RUN_STARTED", "RUN_FINISHED", "RUN_ERROR", "MESSAGES_SNAPSHOT"]
-)
-_ENDS_A_SUBAGENT: Final = frozenset(["SUBAGENT_FINISHED", "SUBAGENT_ERROR"])
 
-
-class Lane(NamedTuple):
-    """What one speaker is in the middle of.
+class Chunked(NamedTuple):
+    """A construct that is being assembled.
 
     Attributes:
         kind: The type of its chunks.
         id: Of the message or tool call.
-        start: The event that the first chunk stands for.
+        start: The START event that the first chunk stands for.
     """
 
     kind: str
@@ -70,57 +41,59 @@ class Lane(NamedTuple):
     start: Event
 
 
-class OpenConstructs(dict[str | None, Lane]):
-    """The open ones, by `subagentRunId`; None is the agent itself."""
+class OpenConstructs(dict[str | None, Chunked]):
+    """The open constructs by `subagentRunId`; that of the agent itself is under None."""
 
-    def end(self, kind: str, event: Event) -> None:
+    def end(self, kind: EventKind, event: Event) -> None:
         """Close what an event that is no chunk closes."""
-        if kind in _ENDS_ALL:
-            self.clear()
-        elif kind in _ENDS_ITS_OWN:
-            self.pop(event.get("subagentRunId"), None)
-        elif kind in _ENDS_A_SUBAGENT and event.get("subagentRunId") is not None:
-            self.pop(event["subagentRunId"], None)
+        match kind.ends_chunks:
+            case "all":
+                self.clear()
+            case "own":
+                self.pop(event.get("subagentRunId"), None)
+            case "subagent" if event.get("subagentRunId") is not None:
+                self.pop(event["subagentRunId"], None)
 
-    def take(self, kind: str, event: Event) -> tuple[Lane, bool]:
-        """The lane a chunk belongs to, and whether the chunk opens it.
+    def take(self, name: str, event: Event) -> tuple[Chunked, bool]:
+        """Return the construct a chunk belongs to, and whether the chunk opens it.
 
         Raises:
             ValueError: It continues nothing, or one of several.
         """
-        opens, key, fields = CHUNKS[kind]
-        id = event.get(key)
-        owner = self._owner(kind, id, event.get("subagentRunId"))
-        lane = self.get(owner)
-        if lane is not None and lane.kind == kind and id in (None, lane.id):
-            return lane, False
+        kind = EVENTS[name]
+        id = event.get(kind.key)
+        owner = self._owner(name, id, event.get("subagentRunId"))
+        chunked = self.get(owner)
+        if chunked is not None and chunked.kind == name and id in (None, chunked.id):
+            return chunked, False
         if id is None:
             raise ValueError("the first chunk needs an id")
-        start: Event = {"type": opens, key: id}
-        start.update({name: event[name] for name in fields if name in event})
-        if kind == "TEXT_MESSAGE_CHUNK":
+        start: Event = {"type": _STARTS[kind.construct], kind.key: id}
+        said = [field for field in kind.optional if field != "delta"]
+        start.update({field: event[field] for field in said if field in event})
+        if kind.construct == "message":
             start.setdefault("role", "assistant")
-        elif kind == "REASONING_MESSAGE_CHUNK":
+        elif kind.construct == "reasoning message":
             start["role"] = "reasoning"
         elif "toolCallName" not in start:
             raise ValueError("the first chunk of a tool call needs its name")
-        for name in ("subagentRunId", "metadata"):
-            if name in event:
-                start[name] = event[name]
-        lane = self[owner] = Lane(kind, id, start)
-        return lane, True
+        for field in ("subagentRunId", "metadata"):
+            if field in event:
+                start[field] = event[field]
+        chunked = self[owner] = Chunked(name, id, start)
+        return chunked, True
 
-    def _owner(self, kind: str, id: str | None, owner: str | None) -> str | None:
+    def _owner(self, name: str, id: str | None, owner: str | None) -> str | None:
         if id is not None:
-            for speaker, lane in self.items():
-                if lane.kind == kind and lane.id == id:
-                    return speaker
+            for agent, chunked in self.items():
+                if chunked.kind == name and chunked.id == id:
+                    return agent
             return owner
         if owner is not None:
             return owner
-        open_lanes = [speaker for speaker, lane in self.items() if lane.kind == kind]
-        if None in open_lanes or not open_lanes:
+        found = [agent for agent, chunked in self.items() if chunked.kind == name]
+        if None in found or not found:
             return None
-        if len(open_lanes) > 1:
+        if len(found) > 1:
             raise ValueError("it may continue one of several")
-        return open_lanes[0]
+        return found[0]

@@ -1,4 +1,4 @@
-"""When two JSON Patches may become one, and nobody can tell.
+"""The condition under which two JSON Patches may become one, unnoticed.
 
     A  [replace /done 3]      both need /done, and leave it there: one patch
     B  [replace /done 4]                                              [replace /done 4]
@@ -17,25 +17,25 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["Patches", "Preconditions", "is_tested", "promise_of"]
+__all__ = ["Patches", "Preconditions", "is_tested", "preconditions_of"]
 
 Op = dict[str, Any]
 
-#: What must hold of a state for a patch to succeed, as (operation, path); it then
-#: holds afterwards as well. None: it cannot be told from the patch alone.
+#: The (operation, path) pairs that must be possible in a state for a patch to succeed,
+#: and are possible afterwards as well. None: the patch alone does not tell.
 Preconditions = frozenset[tuple[str, str]] | None
 
 #: Others destroy what they need, or need what is elsewhere.
-_KEEPS_ITS_PROMISE = frozenset(["add", "replace"])
+_REPEATABLE = frozenset(["add", "replace"])
 _FIELDS = frozenset(["op", "path", "value"])
 
 
-def promise_of(ops: Any) -> Preconditions:
-    """What a patch needs, if that can be told.
+def preconditions_of(ops: Any) -> Preconditions:
+    """Return what a patch needs of the state; None if the patch does not tell.
 
-    >>> sorted(promise_of([{"op": "replace", "path": "/done", "value": 3}]))
+    >>> sorted(preconditions_of([{"op": "replace", "path": "/done", "value": 3}]))
     [('replace', '/done')]
-    >>> promise_of([{"op": "remove", "path": "/done"}]) is None
+    >>> preconditions_of([{"op": "remove", "path": "/done"}]) is None
     True
     """
     if type(ops) is not list:
@@ -45,7 +45,7 @@ def promise_of(ops: Any) -> Preconditions:
         if type(op) is not dict or op.keys() != _FIELDS:
             return None
         word, path = op["op"], op["path"]
-        if type(path) is not str or path[:1] != "/" or word not in _KEEPS_ITS_PROMISE:
+        if type(path) is not str or path[:1] != "/" or word not in _REPEATABLE:
             return None
         needs.add((word, path))
     if len(needs) > 1 and not _are_apart(needs):
@@ -61,23 +61,23 @@ def is_tested(ops: Any) -> bool:
 
 
 class Patches:
-    """Patches that became one: the last value of what is set, all of what piles up."""
+    """Merged patches: the last value of each place, and all that was appended."""
 
-    __slots__ = ("_piled", "_set", "promise")
+    __slots__ = ("_piled", "_set", "preconditions")
 
-    def __init__(self, ops: list[Op], promise: Preconditions) -> None:
-        self.promise = promise
+    def __init__(self, ops: list[Op], preconditions: Preconditions) -> None:
+        self.preconditions = preconditions
         self._set: dict[tuple[str, str], Op] = {}
         self._piled: list[Op] = []
-        self.add(ops, promise)
+        self.add(ops, preconditions)
 
-    def add(self, ops: list[Op], promise: Preconditions) -> None:
-        """One more. If it promises something else, it is trusted to succeed."""
-        if promise is None or promise != self.promise:
+    def add(self, ops: list[Op], preconditions: Preconditions) -> None:
+        """Add a patch. With other preconditions it is taken to succeed."""
+        if preconditions is None or preconditions != self.preconditions:
             if self._set:
                 self._piled, self._set = self.ops(), {}
             self._piled += ops
-            self.promise = None
+            self.preconditions = None
             return
         for op in ops:
             word, path = op["op"], op["path"]
@@ -87,12 +87,12 @@ class Patches:
                 self._set[word, path] = op
 
     def ops(self) -> list[Op]:
-        """All of them, as one patch."""
+        """Return all of them as one patch."""
         return [*self._set.values(), *self._piled]
 
 
 def _piles_up(path: str) -> bool:
-    """Whether adding there again may insert, if it is an array, and not only set."""
+    """Whether another `add` at the path may insert into an array instead of setting."""
     key = path[path.rfind("/") + 1 :]
     return key == "-" or _is_index(key)
 

@@ -1,12 +1,12 @@
-"""How one event is cut into several that say the same.
+"""Cutting of one event into several with the same effect.
 
     text                  "a long delta"   ▶  "a lo"  "ng d"  "elta"
     a state               {a, b, c: [d, e, f]}
                           ▶  {a, b, c: [d]}    add /c/- e    add /c/- f
     a patch of one value  the same, below the place that it sets
 
-Text is cut between characters. A state is cut in the order in which it is written, so
-that what a reader has is at any time the beginning of it, and its keys have their order.
+Text is cut between characters. A state is cut in the order in which it is written: a
+reader has at any time the beginning of it, and its keys keep their order.
 """
 
 from __future__ import annotations
@@ -16,31 +16,29 @@ from typing import Any, Final
 
 import orjson
 
-__all__ = ["Event", "Uncuttable", "pieces_of"]
+from rx_agui.agui.events import EVENTS
+from rx_agui.agui.message import Event
 
-Event = dict[str, Any]
+__all__ = ["Uncuttable", "pieces_of"]
 
-#: What is said once, though there are several pieces now.
+#: Fields that only one of the pieces carries.
 _SAID_ONCE: Final = ("metadata", "rawEvent")
-
-#: How the types end whose delta is text.
-_TEXTS: Final = ("_CONTENT", "_ARGS", "_CHUNK")
 
 #: The longest a character is in JSON: \\u0000.
 _LONGEST_CHARACTER: Final = 6
 
 _OPENABLE: Final = (dict, list)
 
-#: What is nested deeper than this is not opened.
+#: The nesting beyond which a value is not opened.
 _DEEPEST: Final = 100
 
 
 class Uncuttable(Exception):
-    """Nobody could put together what this event would be cut into."""
+    """The event cannot be split into events that a client can merge."""
 
 
 def pieces_of(event: Event, limit: int) -> list[bytes]:
-    """The event as several, each of at most `limit` bytes where that can be.
+    """Cut an event into several, each of at most `limit` bytes where possible.
 
     Raises:
         Uncuttable: It is of a kind that has no pieces, or its value has none.
@@ -48,7 +46,8 @@ def pieces_of(event: Event, limit: int) -> list[bytes]:
     type_ = event.get("type")
     if type(type_) is not str:
         raise Uncuttable
-    if type_.endswith(_TEXTS) and type(event.get("delta")) is str:
+    kind = EVENTS.get(type_)
+    if kind is not None and kind.is_delta and type(event.get("delta")) is str:
         return _cut_text(event, event["delta"], limit)
     try:
         if type_ == "STATE_SNAPSHOT" and type(event.get("snapshot")) in _OPENABLE:
@@ -101,7 +100,7 @@ def _cut_text(event: Event, text: str, limit: int) -> list[bytes]:
 
 
 def _cut_string(escaped: bytes, size: int) -> Iterator[bytes]:
-    """Cut what stands between the quotes of a JSON string, into JSON again."""
+    """Cut the inside of a JSON string into insides of JSON strings."""
     start, end = 0, len(escaped)
     while end - start > size:
         at = _before_character(escaped, start, start + size)
@@ -111,7 +110,7 @@ def _cut_string(escaped: bytes, size: int) -> Iterator[bytes]:
 
 
 def _before_character(escaped: bytes, start: int, at: int) -> int:
-    """The last place to cut at, not behind `at`."""
+    """Return the last place to cut at, not behind `at`."""
     while escaped[at] & 0xC0 == 0x80:  # inside a character of UTF-8
         at -= 1
     slash = escaped.rfind(b"\\", max(start, at - _LONGEST_CHARACTER + 1), at)
@@ -144,7 +143,7 @@ class _Open:
 
 
 class _Cutter:
-    """Writes a value in its order, and goes on in a new piece when one is full."""
+    """Write a value in its order, in as many pieces as it takes."""
 
     def __init__(self, event: Event, field: str, limit: int) -> None:
         self._event = event
@@ -159,7 +158,7 @@ class _Cutter:
         self._patches: list[list[Event]] = []
 
     def pieces(self, path: str, value: dict[str, Any] | list[Any]) -> list[bytes]:
-        """The event with as much as fits, and patches that add the rest of it."""
+        """Return the event with as much as fits, and patches that add the rest of it."""
         root = _Open(path, value, 0)
         said: Any = root.local
         if self._field == "delta":

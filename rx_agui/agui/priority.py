@@ -1,8 +1,8 @@
-"""Which events a reader can do without, and which end the run if they are missing.
+"""The events a reader can do without, and those whose loss would end the run.
 
     must pass     RUN_*, STEP_*, SUBAGENT_*, *_START, *_END, TOOL_CALL_RESULT, CUSTOM,
-                  MESSAGES_SNAPSHOT, REASONING_ENCRYPTED_VALUE, and what is not known
-    may wait      deltas and chunks, STATE_* and ACTIVITY_*: whoever sends may send later
+                  MESSAGES_SNAPSHOT, REASONING_ENCRYPTED_VALUE, and unknown types
+    may wait      deltas and chunks, STATE_* and ACTIVITY_*: they may be sent later
     may be shed   RAW, and the field rawEvent: no client builds anything of them
 
 A stock client refuses the whole run when a START or an END is missing, and shows wrong
@@ -15,22 +15,24 @@ from typing import Any, Final
 
 import orjson
 
+from rx_agui.agui.events import EVENTS
 from rx_agui.frame import Frame
 
 __all__ = ["must_pass", "without_raw"]
 
 _MAY_WAIT: Final = frozenset(
-    b"TEXT_MESSAGE_CONTENT TEXT_MESSAGE_CHUNK TOOL_CALL_ARGS TOOL_CALL_CHUNK "
-    b"REASONING_MESSAGE_CONTENT REASONING_MESSAGE_CHUNK STATE_SNAPSHOT STATE_DELTA "
-    b"ACTIVITY_SNAPSHOT ACTIVITY_DELTA RAW".split()
+    name.encode() for name, kind in EVENTS.items() if kind.may_wait
+)
+_MAY_BE_SHED: Final = frozenset(
+    name.encode() for name, kind in EVENTS.items() if kind.may_be_shed
 )
 
-#: How an event begins that was made by any encoder of ours, or of AG-UI's.
+#: The beginning of every event that our encoder or AG-UI's wrote.
 _HEAD: Final = b'{"type":"'
 
 
 def must_pass(prepared: Any) -> bool:
-    """Whether an event on its way in must be let in whatever the pressure.
+    """Whether an event must be admitted whatever the pressure.
 
     >>> must_pass(b'{"type":"RUN_FINISHED","threadId":"t","runId":"r"}')
     True
@@ -42,7 +44,7 @@ def must_pass(prepared: Any) -> bool:
 
 
 def without_raw(line: bytes) -> bytes | None:
-    """The event without what may be shed; None if it may be shed itself.
+    """Return the event without what may be shed; None if it may be shed itself.
 
     >>> without_raw(b'{"type":"RAW","event":{"huge":1}}')
     >>> without_raw(b'{"type":"CUSTOM","name":"a","value":1,"rawEvent":{"huge":1}}')
@@ -50,7 +52,7 @@ def without_raw(line: bytes) -> bytes | None:
     """
     if b"RAW" not in line and b"rawEvent" not in line:
         return line
-    if type_of(line) == b"RAW":
+    if type_of(line) in _MAY_BE_SHED:
         return None
     event = orjson.loads(line)
     if "rawEvent" not in event:
@@ -60,7 +62,7 @@ def without_raw(line: bytes) -> bytes | None:
 
 
 def type_of(line: bytes) -> bytes:
-    """The type of an encoded event; empty if it has none, or is several."""
+    """Return the type of an encoded event; empty if it has none, or is several."""
     if line.startswith(_HEAD):
         return line[len(_HEAD) : line.find(b'"', len(_HEAD))]
     try:

@@ -1,15 +1,18 @@
-"""What a run has come to: its events folded, as the stock client folds them.
+"""The messages and the state that a run has come to, as the stock client has them.
 
     RUN_STARTED  START m1  CONTENT "Hel"  CONTENT "lo"  STATE_SNAPSHOT  STATE_DELTA ...
-        └──────────┴───────────┴──────────────┴──────────────┴──────────────┴──▶ Fold
+        └──────────┴───────────┴──────────────┴──────────────┴──────────────┴──▶ Reducer
     run       RUN_STARTED
     messages  m1 "Hello", still open
     state     {"n": 2}
 
 The rules are those of `@ag-ui/client` (apply/default.ts for messages and state,
-verify/verify.ts for what is open, chunks/transform.ts for chunks, in _lanes.py), and
-tests/replay/test_prelude.py asks it, in both of its versions. What it makes of a
-stream that it would refuse is nobody's business: such events change nothing here.
+verify/verify.ts for what is open, chunks/transform.ts for chunks, in
+open_constructs.py), and tests/replay/test_catch_up.py asks it, in both of its versions.
+Events that it would refuse change nothing here.
+
+THINKING_* of AG-UI 0.1 have no ids: a client takes them for reasoning with an id that
+it makes up, and so does the reducer.
 
 An event costs about a microsecond. A text grows by its deltas and is joined now and
 then, so that a long one costs no more than that.
@@ -19,114 +22,29 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any, ClassVar
 
 import orjson
 
+from rx_agui.agui.events import EVENTS
 from rx_agui.agui.json_patch import Fails, Unsure, apply_patch
-from rx_agui.agui.open_constructs import CHUNKS, OpenConstructs
+from rx_agui.agui.message import Call, Event, Message, Text, merge_metadata, tagged
+from rx_agui.agui.open_constructs import OpenConstructs
+from rx_agui.agui.reduced_state import MAX_LATE, ReducedState, apply_if_possible
+from rx_agui.agui.weight import OBJECTS, weight_of
 
-__all__ = ["Call", "Message", "Reducer", "Text"]
+__all__ = ["Reducer"]
 
-Event = dict[str, Any]
-
-#: Deltas of a text that are joined into one.
-_JOINED = 1000
-
-#: Application events that a prelude repeats: the last so many, of so many bytes.
+#: The number and the bytes of the last application events that a prelude repeats.
 _KEPT_EVENTS = 100
 _KEPT_BYTES = 256 * 1024
 
-#: Patches that are left to the client before they are applied for it, come what may.
-_LATE = 1000
-
-#: Where the client's own convention for snapshots of activities stands.
+#: The metadata key of the client's own convention for snapshots of activities.
 _HISTORY = "@ag-ui/client"
 
 
-class Text:
-    """A string that grows at its end."""
-
-    __slots__ = ("_parts",)
-
-    def __init__(self, text: str = "") -> None:
-        self._parts = [text]
-
-    def add(self, delta: str) -> None:
-        self._parts.append(delta)
-        if len(self._parts) > _JOINED:
-            self._parts = ["".join(self._parts)]
-
-    def __str__(self) -> str:
-        return "".join(self._parts)
-
-
-class Call:
-    """A tool call: its arguments, and what else the client has of it.
-
-    Attributes:
-        body: As the client has it, without the arguments.
-        arguments: What came of them.
-        start: The event that began it, if the run did.
-    """
-
-    __slots__ = ("arguments", "body", "start")
-
-    def __init__(self, body: Event, arguments: str, start: Event | None) -> None:
-        self.body = body
-        self.arguments = Text(arguments)
-        self.start = start
-
-
-class Message:
-    """A message as the client has it.
-
-    Attributes:
-        body: All of it but what grows.
-        text: Its content, if that is a text which the run added to.
-        calls: Its tool calls, if it has such a list.
-        origin: What made it: input, snapshot, text, call, result, reasoning, activity.
-        start: The event that made it, or began a text in it.
-        late: Patches of an activity that only the client can apply.
-    """
-
-    __slots__ = ("body", "calls", "late", "origin", "start", "text")
-
-    def __init__(self, body: Event, origin: str, start: Event | None = None) -> None:
-        self.body = body
-        self.origin = origin
-        self.start = start
-        self.text: Text | None = None
-        self.calls: list[Call] | None = None
-        self.late: list[bytes] = []
-
-    @classmethod
-    def known(cls, body: Event, origin: str) -> Message:
-        """One that came as a whole."""
-        message = cls(body, origin)
-        calls = body.get("toolCalls")
-        if isinstance(calls, list):
-            message.calls = []
-            for call in calls:
-                function = call["function"]
-                arguments = function.pop("arguments")
-                message.calls.append(Call(call, arguments, None))
-            del body["toolCalls"]
-        return message
-
-    def merge(self, event: Event) -> None:
-        _merge(self.body, event)
-
-    def add_text(self, delta: str) -> None:
-        if self.text is None:
-            content = self.body.pop("content", "")
-            self.text = Text(content if isinstance(content, str) else "")
-        self.text.add(delta)
-
-
 class Reducer:
-    """Events in, one after the other; what they have come to is there to be read.
+    """Reduce a run's events, one by one, to the messages and the state they build.
 
     >>> reducer = Reducer()
     >>> reducer.add(b'{"type":"RUN_STARTED","threadId":"t","runId":"r"}')
@@ -138,23 +56,23 @@ class Reducer:
     Attributes:
         run: The RUN_STARTED of the current run.
         ends: Its terminal event, as it came.
-        messages: As a client has them that knew none before.
-        whole: Whether the run itself has told the whole list: by a MESSAGES_SNAPSHOT,
-            or by the messages in RUN_STARTED.input.
-        owns_reasoning, owns_activities: Whether the list that was told had such
-            messages, which clients otherwise keep by themselves.
-        state: The state; meaningless unless
-        state_known: a STATE_SNAPSHOT came.
-        state_late: Patches that only the client can apply, as they came.
-        kept: Application events, as they came: the last of them.
-        early: What is about something that only the reader may have.
-        texts, calls, reasoning, spans: What is open, by id, and what opened it.
+        messages: The messages of a client that had none before.
+        whole: Whether the run itself sent the whole list: in a MESSAGES_SNAPSHOT, or as
+            the messages in RUN_STARTED.input.
+        owns_reasoning, owns_activities: Whether that list had such messages, which
+            clients otherwise keep by themselves.
+        state: The state.
+        kept: The last application events, as they came.
+        early: Events about something that only the reader may have.
+        texts, calls, reasoning, spans: The START of each open construct, by id.
+        thinking: The open message of THINKING_TEXT_MESSAGE_*, which has no id.
         thoughts: Every span of the run, open or not.
         steps: Open steps by owner and name, as they came.
         subagents: Beginnings and ends of subagents, as they came.
-        lanes: What is assembled from chunks.
+        chunks: The constructs that are being assembled from chunks.
         answered: Tool calls of the run that have a result.
         line: The last event, as it came.
+        size: Bytes that the events so far may hold at most; see `weigh`.
     """
 
     def __init__(self) -> None:
@@ -163,13 +81,13 @@ class Reducer:
         self.messages: list[Message] = []
         self.whole = False
         self.owns_reasoning = self.owns_activities = False
-        self.state: Any = None
-        self.state_known = False
-        self.state_late: list[bytes] = []
+        self.state = ReducedState()
+        self.size = 0
         self.kept: deque[bytes] = deque()
         self._kept_bytes = 0
         self.early: deque[bytes] = deque(maxlen=_KEPT_EVENTS)
-        self.lanes = OpenConstructs()
+        self.chunks = OpenConstructs()
+        self._thinking_messages = 0
         self._by_id: dict[str, Message] = {}
         self._owners: dict[str, tuple[Message, Call]] = {}
         self.line = b""
@@ -179,7 +97,8 @@ class Reducer:
         self.texts: dict[str, Event] = {}
         self.calls: dict[str, Event] = {}
         self.reasoning: dict[str, Event] = {}
-        self.spans: dict[str, Event] = {}
+        self.spans: dict[str | None, Event] = {}
+        self.thinking: Message | None = None
         self.thoughts: dict[str, Event] = {}
         self.steps: dict[tuple[str | None, str], bytes] = {}
         self.subagents: list[bytes] = []
@@ -189,23 +108,36 @@ class Reducer:
         self.ends = []
 
     def add(self, line: bytes) -> None:
-        """One more event, as JSON."""
+        """Take in one event, as JSON; what a client would refuse changes nothing."""
         self.line = line
         try:
             event = orjson.loads(line)
-            kind = event["type"]
-            if self.lanes and kind not in CHUNKS:
-                self.lanes.end(kind, event)
-            self._HANDLERS.get(kind, Reducer._keep)(self, event)
+            name = event["type"]
+            kind = EVENTS.get(name)
+            if kind is None:
+                self._keep(event)
+                return
+            if self.chunks and kind.part != "chunk":
+                self.chunks.end(kind, event)
+            self._HANDLERS[name](self, event)
+            if kind.is_delta and len(line) < OBJECTS:
+                self.size += len(event.get("delta", ""))
+            elif kind.part != "end":
+                self.size += len(line) + OBJECTS
         except (KeyError, TypeError, AttributeError, ValueError):
-            return  # nothing that a client would take
+            return
+
+    def weigh(self) -> int:
+        """Measure the memory held, which is `size` from then on, and return it."""
+        self.size = weight_of(self)
+        return self.size
 
     def message(self, id: str) -> Message | None:
-        """The message of that id, if there is one."""
+        """Return the message of an id; None if there is none."""
         return self._by_id.get(id)
 
     def call(self, id: str) -> Call | None:
-        """The tool call of that id, if a message has it."""
+        """Return the tool call of an id; None if no message has it."""
         found = self._owners.get(id)
         return None if found is None else found[1]
 
@@ -247,7 +179,7 @@ class Reducer:
             body = {"id": id, "role": role}
             if origin == "text" and "name" in event:
                 body["name"] = event["name"]
-            message = self._put(Message(_tagged(body, event), origin, event))
+            message = self._put(Message(tagged(body, event), origin, event))
             message.text = Text()
         elif message.body["role"] == "activity":
             return
@@ -275,22 +207,24 @@ class Reducer:
         message = self._by_id.get(event["messageId"])
         if message is not None and message.body["role"] != "activity":
             message.merge(event)
+            if message.text is not None:
+                message.text.join()
 
     def _chunk(self, event: Event) -> None:
-        kind = event["type"]
-        lane, opens = self.lanes.take(kind, event)
-        if opens and kind == "TOOL_CALL_CHUNK":
-            self._begin_call(lane.start)
+        name = event["type"]
+        kind = EVENTS[name]
+        is_call = kind.construct == "tool call"
+        chunked, opens = self.chunks.take(name, event)
+        if opens and is_call:
+            self._begin_call(chunked.start)
         elif opens:
-            is_text = kind == "TEXT_MESSAGE_CHUNK"
-            origin = "text" if is_text else "reasoning"
-            self._begin_text(
-                lane.id, lane.start, origin, lane.start.get("role", origin)
-            )
+            origin = "text" if kind.construct == "message" else "reasoning"
+            role = chunked.start.get("role", origin)
+            self._begin_text(chunked.id, chunked.start, origin, role)
         said = "delta" in event or "rawEvent" in event
         if said or (not opens and "metadata" in event):
-            more = {"delta": "", **event, CHUNKS[kind][1]: lane.id}
-            if kind == "TOOL_CALL_CHUNK":
+            more = {"delta": "", **event, kind.key: chunked.id}
+            if is_call:
                 self._call_args(more)
             else:
                 self._content(more)
@@ -299,14 +233,36 @@ class Reducer:
         self.spans[event["messageId"]] = self.thoughts[event["messageId"]] = event
 
     def _span_end(self, event: Event) -> None:
-        self.spans.pop(event["messageId"], None)
+        id = event["messageId"]
+        self.spans.pop(id, None)
+        if id not in self._by_id:
+            self.thoughts.pop(id, None)  # there is no message to stand around
+
+    def _thinking_span_start(self, event: Event) -> None:
+        self.spans[None] = event
+
+    def _thinking_span_end(self, event: Event) -> None:
+        self.spans.pop(None, None)
+
+    def _thinking_start(self, event: Event) -> None:
+        self._thinking_messages += 1
+        id = f"thinking-{self._thinking_messages}"
+        self._begin_text(id, {**event, "messageId": id}, "reasoning", "reasoning")
+        self.thinking = self._by_id[id]
+
+    def _thinking_content(self, event: Event) -> None:
+        if self.thinking is not None:
+            self.thinking.add_text(event["delta"])
+
+    def _thinking_end(self, event: Event) -> None:
+        self.thinking = None
 
     # -- tool calls -----------------------------------------------------------------
 
     def _call_start(self, event: Event) -> None:
         parent = self._by_id.get(event.get("parentMessageId", ""))
         if parent is not None and "subagentRunId" not in event:
-            event = _tagged(event, parent.body)  # it belongs to whom its message does
+            event = tagged(event, parent.body)  # the subagent of its message
         self.calls[event["toolCallId"]] = event
         self._begin_call(event)
 
@@ -317,20 +273,19 @@ class Reducer:
             call = found[1]
             call.body["function"]["name"] = name
             call.start = call.start or event
-            _merge(call.body, event)
+            merge_metadata(call.body, event)
             return
         message = self._carrier(event)
         if message.calls is None:
             message.calls = []
-        call = Call(
-            {"id": id, "type": "function", "function": {"name": name}}, "", event
-        )
-        _merge(call.body, event)
+        body = {"id": id, "type": "function", "function": {"name": name}}
+        call = Call(body, "", event)
+        merge_metadata(call.body, event)
         message.calls.append(call)
         self._owners[id] = message, call
 
     def _carrier(self, event: Event) -> Message:
-        """The assistant's message that a tool call belongs to."""
+        """Return the assistant's message that a tool call belongs to."""
         parent = event.get("parentMessageId") or ""
         message = self._by_id.get(parent) if parent else None
         if message is not None and message.body["role"] == "assistant":
@@ -338,7 +293,7 @@ class Reducer:
         id = parent if parent and message is None else event["toolCallId"]
         known = id in self._by_id
         body: Event = {"id": id, "role": "assistant"}
-        made = Message(body if known else _tagged(body, event), "call")
+        made = Message(body if known else tagged(body, event), "call")
         made.calls = []
         return self._put(made)
 
@@ -347,13 +302,14 @@ class Reducer:
         if found is not None:
             found[1].arguments.add(event["delta"])
             if "metadata" in event:
-                _merge(found[1].body, event)
+                merge_metadata(found[1].body, event)
 
     def _call_end(self, event: Event) -> None:
         self.calls.pop(event["toolCallId"], None)
         found = self._owners.get(event["toolCallId"])
         if found is not None:
-            _merge(found[1].body, event)
+            merge_metadata(found[1].body, event)
+            found[1].arguments.join()
 
     def _call_result(self, event: Event) -> None:
         body = {
@@ -363,7 +319,7 @@ class Reducer:
             "content": event["content"],
         }
         self.answered.add(event["toolCallId"])
-        result = Message(_tagged(body, event), "result", event)
+        result = Message(tagged(body, event), "result", event)
         result.merge(event)
         found = self._owners.get(event["toolCallId"])
         if found is None or found[0].body["role"] != "assistant":
@@ -398,7 +354,7 @@ class Reducer:
             "activityType": event["activityType"],
             "content": event["content"],
         }
-        made = Message(_tagged(body, event), "activity", event)
+        made = Message(tagged(body, event), "activity", event)
         there = self._by_id.get(id)
         if there is None:
             there = self._put(made)
@@ -433,45 +389,19 @@ class Reducer:
             except Unsure:
                 pass
         there.late.append(self.line)
-        if len(there.late) > _LATE:
+        if len(there.late) > MAX_LATE:
             for line in there.late:
                 patch = orjson.loads(line).get("patch", [])
-                there.body["content"] = _applied(there.body["content"], patch)
+                there.body["content"] = apply_if_possible(there.body["content"], patch)
             there.late.clear()
 
     # -- state ----------------------------------------------------------------------
 
     def _state(self, event: Event) -> None:
-        self.state = event["snapshot"]
-        self.state_known = True
-        self.state_late.clear()
+        self.state.set(event["snapshot"])
 
     def _state_delta(self, event: Event) -> None:
-        if self.state_known and not self.state_late:
-            try:
-                self.state = apply_patch(self.state, event["delta"])
-                return
-            except Fails:
-                return
-            except Unsure:
-                pass
-        self.state_late.append(self.line)
-        if len(self.state_late) > _LATE:
-            self._settle_state()
-
-    def _settle_state(self) -> None:
-        """Too many patches for a reader to apply by itself: apply what can be.
-
-        What the run did not tell is then what its input says, or an empty state.
-        """
-        if not self.state_known:
-            told = (self.run or {}).get("input")
-            state = told.get("state", {}) if isinstance(told, dict) else {}
-            self.state = deepcopy(state)
-            self.state_known = True
-        for line in self.state_late:
-            self.state = _applied(self.state, orjson.loads(line)["delta"])
-        self.state_late.clear()
+        self.state.patch(event, self.line, self.run)
 
     # -- the whole list of messages ---------------------------------------------------
 
@@ -505,14 +435,12 @@ class Reducer:
     def _run_started(self, event: Event) -> None:
         self.run = event
         self._begin_run()
-        told = event.get("input")
-        messages = told.get("messages") if isinstance(told, dict) else None
+        asked = event.get("input")
+        messages = asked.get("messages") if isinstance(asked, dict) else None
         if not isinstance(messages, list):
             return
         self.whole = True
-        event["input"][
-            "messages"
-        ] = []  # they are in `messages` now, and twice would be much
+        event["input"]["messages"] = []  # they are in `messages` now
         self.owns_reasoning = True  # clients send back what reasoning they have
         for body in messages:
             if body["id"] not in self._by_id:
@@ -530,71 +458,62 @@ class Reducer:
     def _subagent(self, event: Event) -> None:
         self.subagents.append(self.line)
 
-    def _drop(self, event: Event) -> None:
-        """RAW is for whoever watches, at that moment."""
-
     def _keep(self, event: Event) -> None:
         self.kept.append(self.line)
         self._kept_bytes += len(self.line)
         while len(self.kept) > _KEPT_EVENTS or self._kept_bytes > _KEPT_BYTES:
             self._kept_bytes -= len(self.kept.popleft())
 
-    _HANDLERS: ClassVar[dict[str, Callable[[Reducer, Event], None]]] = {
-        "RUN_STARTED": _run_started,
-        "RUN_FINISHED": _run_ended,
-        "RUN_ERROR": _run_ended,
-        "STEP_STARTED": _step_started,
-        "STEP_FINISHED": _step_finished,
-        "SUBAGENT_STARTED": _subagent,
-        "SUBAGENT_FINISHED": _subagent,
-        "SUBAGENT_ERROR": _subagent,
-        "TEXT_MESSAGE_START": _text_start,
-        "TEXT_MESSAGE_CONTENT": _content,
-        "TEXT_MESSAGE_END": _text_end,
-        "TOOL_CALL_START": _call_start,
-        "TOOL_CALL_ARGS": _call_args,
-        "TOOL_CALL_END": _call_end,
-        "TOOL_CALL_RESULT": _call_result,
-        "REASONING_START": _span_start,
-        "REASONING_END": _span_end,
-        "REASONING_MESSAGE_START": _reasoning_start,
-        "REASONING_MESSAGE_CONTENT": _content,
-        "REASONING_MESSAGE_END": _reasoning_end,
-        "REASONING_ENCRYPTED_VALUE": _encrypted,
-        "ACTIVITY_SNAPSHOT": _activity,
-        "ACTIVITY_DELTA": _activity_delta,
-        "STATE_SNAPSHOT": _state,
-        "STATE_DELTA": _state_delta,
-        "MESSAGES_SNAPSHOT": _messages,
-        "TEXT_MESSAGE_CHUNK": _chunk,
-        "TOOL_CALL_CHUNK": _chunk,
-        "REASONING_MESSAGE_CHUNK": _chunk,
-        "RAW": _drop,
+    _BY_PART: ClassVar[dict[tuple[str, str], _Handler]] = {
+        ("run", "start"): _run_started,
+        ("run", "end"): _run_ended,
+        ("run", "error"): _run_ended,
+        ("step", "start"): _step_started,
+        ("step", "end"): _step_finished,
+        ("subagent", "start"): _subagent,
+        ("subagent", "end"): _subagent,
+        ("subagent", "error"): _subagent,
+        ("message", "start"): _text_start,
+        ("message", "content"): _content,
+        ("message", "end"): _text_end,
+        ("message", "chunk"): _chunk,
+        ("tool call", "start"): _call_start,
+        ("tool call", "content"): _call_args,
+        ("tool call", "end"): _call_end,
+        ("tool call", "chunk"): _chunk,
+        ("tool call", "result"): _call_result,
+        ("reasoning span", "start"): _span_start,
+        ("reasoning span", "end"): _span_end,
+        ("reasoning message", "start"): _reasoning_start,
+        ("reasoning message", "content"): _content,
+        ("reasoning message", "end"): _reasoning_end,
+        ("reasoning message", "chunk"): _chunk,
+        ("thinking", "start"): _thinking_span_start,
+        ("thinking", "end"): _thinking_span_end,
+        ("thinking message", "start"): _thinking_start,
+        ("thinking message", "content"): _thinking_content,
+        ("thinking message", "end"): _thinking_end,
+        ("encrypted value", "other"): _encrypted,
+        ("activity", "snapshot"): _activity,
+        ("activity", "patch"): _activity_delta,
+        ("state", "snapshot"): _state,
+        ("state", "patch"): _state_delta,
+        ("messages", "snapshot"): _messages,
+        # RAW is for observers of the moment.
+        ("raw", "other"): lambda reducer, event: None,
+        ("custom", "other"): _keep,
     }
+    _HANDLERS: ClassVar[dict[str, _Handler]] = {}
 
 
-def _tagged(body: Event, event: Event) -> Event:
-    """A message belongs to the subagent whose event made it."""
-    if event.get("subagentRunId") is not None:
-        body["subagentRunId"] = event["subagentRunId"]
-    return body
-
-
-def _merge(body: Event, event: Event) -> None:
-    """Metadata of an event is of what it builds: key by key, the last writer wins."""
-    if "metadata" in event:
-        body["metadata"] = {**body.get("metadata", {}), **event["metadata"]}
-
-
-def _applied(document: Any, patch: Any) -> Any:
-    try:
-        return apply_patch(document, patch)
-    except (Fails, Unsure):
-        return document
+_Handler = Callable[[Reducer, Event], None]
+Reducer._HANDLERS.update(
+    (name, Reducer._BY_PART[kind.construct, kind.part]) for name, kind in EVENTS.items()
+)
 
 
 def _owned_types(event: Event) -> Any:
-    """Which activity types a snapshot decides about: None all, `...` it does not say."""
+    """Return the activity types a snapshot decides: None for all, `...` if it is silent."""
     said = event.get("metadata", {})
     if _HISTORY not in said:
         return ...

@@ -1,4 +1,4 @@
-"""What an AG-UI client would choke on, in the bytes of a stream."""
+"""The faults of a stream that an AG-UI client would stumble over."""
 
 from rx_agui.lint._lint import Finding, lint
 

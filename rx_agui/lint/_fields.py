@@ -1,4 +1,4 @@
-"""Whether an event has the fields that a client wants, and no null where it wants none."""
+"""The check that an event has the fields that a client requires, and null nowhere else."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from rx_agui.agui.events import EVENTS
 from rx_agui.lint._rules import CLIENTS, Finding, found
 
 __all__ = ["check_fields"]
@@ -19,7 +20,7 @@ _OLD = ("0.0.59",)
 
 @cache
 def _kinds() -> dict[str, type[BaseModel]]:
-    """The events of AG-UI 1.0, by type. Only who lints waits until they are imported."""
+    """Return the models of AG-UI 1.0 by type, imported on first use."""
     from ag_ui.core import Event
 
     models = get_args(get_args(Event)[0])
@@ -28,23 +29,14 @@ def _kinds() -> dict[str, type[BaseModel]]:
     }
 
 
-#: Left the protocol in 1.0; both clients still know what they mean.
-_RETIRED = (
-    "THINKING_START",
-    "THINKING_END",
-    "THINKING_TEXT_MESSAGE_START",
-    "THINKING_TEXT_MESSAGE_CONTENT",
-    "THINKING_TEXT_MESSAGE_END",
-)
-
-#: Where both clients take null for nothing, of old.
+#: Fields for which both clients take null as absent.
 _MAY_BE_NULL = {
     ("TOOL_CALL_START", "parentMessageId"),
     ("TOOL_CALL_CHUNK", "parentMessageId"),
     ("RUN_FINISHED", "outcome"),
 }
 
-#: What the older client does not look at: a field it does not know, and patches.
+#: Fields, and the depth in them, that the older client does not check.
 _UNSEEN_OF_OLD = {
     ("RUN_STARTED", "protocolVersion"): 1,
     ("STATE_DELTA", "delta"): 2,
@@ -56,12 +48,12 @@ _SAFE = 2**53 - 1
 
 
 def check_fields(event: dict[str, Any], *, offset: int, line: int) -> Iterator[Finding]:
-    """What is wrong with the fields of one event."""
+    """Yield what is wrong with the fields of one event."""
     where: dict[str, Any] = {"offset": offset, "line": line}
     kind = event["type"]
     model = _kinds().get(kind)
     if model is None:
-        retired = kind in _RETIRED
+        retired = kind in EVENTS and EVENTS[kind].is_retired
         yield found("retired-type" if retired else "unknown-type", kind, **where)
         return
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
@@ -115,7 +107,7 @@ def _wrong(
 def _fails(
     kind: str, path: list[str], error: str, field: FieldInfo | None
 ) -> tuple[str, ...]:
-    """Which clients refuse it."""
+    """Return the clients that refuse it."""
     is_unseen = _is_unseen_of_old(kind, path)
     if error.startswith("union_tag"):
         return () if is_unseen else _OLD  # the newer drops what it does not know
@@ -135,7 +127,7 @@ def _fails_of_time(when: Any) -> tuple[str, ...] | None:
 
 
 def _nulls(model: BaseModel) -> Iterator[str]:
-    """Where null was written for a field that may be left out."""
+    """Yield the paths of fields that are null instead of absent."""
     for name in model.model_fields_set:
         field = type(model).model_fields.get(name)
         if field is None:

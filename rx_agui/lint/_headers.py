@@ -1,4 +1,4 @@
-"""What headers do to a stream on its way."""
+"""Response headers that harm a stream on its way."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FLUSHED = b"\x00\x00\xff\xff"
 
 
 def check_headers(headers: Mapping[str, str]) -> Iterator[Finding]:
-    """What is wrong with headers, their names in lower case."""
+    """Yield what is wrong with headers; their names are in lower case."""
     kind = headers.get("content-type", "")
     if kind == _PROTOBUF:
         yield found("protobuf-type", kind)
@@ -47,7 +47,7 @@ def check_headers(headers: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def unpack(data: bytes, encoding: str) -> tuple[bytes, list[Finding]]:
-    """The body as it was before compression, as far as it can be read here."""
+    """Return the body uncompressed, as far as it can be read here, and findings."""
     encoding = encoding.strip().lower()
     if encoding not in ("gzip", "x-gzip", "deflate"):
         return data, []

@@ -1,11 +1,11 @@
-r"""What an AG-UI client would choke on, in the bytes of a stream.
+r"""The faults of a stream, in its bytes, that an AG-UI client would stumble over.
 
     bytes ─▶ lines     as the standard reads them: ids, names, line ends
           └▶ blocks    as the stock client reads them: split at LF LF, data: lines joined
                 └▶ fields, order
 
-The stock client's parser is no parser of the standard, so both are asked: what one
-passes over may break the other.
+The stock client's parser is no parser of the standard, so both readings are checked: a
+fault that one passes over may break the other.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FIELDS = (b"data", b"event", b"id", b"retry")
 
 
 def lint(data: bytes, headers: Mapping[str, str] | None = None) -> list[Finding]:
-    r"""What is wrong with a stream, in the order it stands there.
+    r"""Return what is wrong with a stream, in its order.
 
     >>> for finding in lint(b'data: {"type":"RUN_STARTED","threadId":"t"}\n\n'):
     ...     print(finding.severity, finding)
@@ -65,7 +65,7 @@ def lint(data: bytes, headers: Mapping[str, str] | None = None) -> list[Finding]
 
 
 class _Lines:
-    """Line by line, as the standard has it."""
+    """The lines of a stream, read as the standard says."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -136,7 +136,7 @@ class _Lines:
 
 
 class _Blocks:
-    """Block by block, as the stock client has it."""
+    """The blocks of a stream, read as the stock client does."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -160,7 +160,7 @@ class _Blocks:
             yield found(rule, seen, offset=len(data), line=last)
 
     def _line_ends(self) -> Iterator[Finding]:
-        """Ends that have done no harm so far."""
+        """Yield wrong line ends that have done no harm so far."""
         for rule, pattern in (("crlf", rb"\r\n"), ("cr", rb"\r(?!\n)")):
             match = re.search(pattern, self._data)
             if match and rule not in self._blamed:
@@ -215,7 +215,7 @@ def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _parse(text: str) -> Any:
-    """As JSON.parse does, which takes lone surrogates and numbers of any size.
+    """Parse as JSON.parse does, which accepts lone surrogates and numbers of any size.
 
     Raises:
         ValueError: It would not.
@@ -234,7 +234,7 @@ def _refuse(constant: str) -> Any:
 
 
 def _why_not_json(block: bytes, parts: list[str], is_rest: bool) -> str:
-    """The likeliest reason why the data of a block is not JSON."""
+    """Return the likeliest reason why the data of a block is not JSON."""
     payload = "\n".join(parts)
     if not payload.strip():
         return "empty-data"
@@ -255,7 +255,7 @@ def _why_not_json(block: bytes, parts: list[str], is_rest: bool) -> str:
 
 
 def _why_no_event(event: Any, block: str) -> str:
-    """Why JSON is not an event; "" if it is."""
+    """Return why JSON is not an event; "" if it is one."""
     if isinstance(event, list):
         return "array"
     if not isinstance(event, dict):

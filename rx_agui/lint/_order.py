@@ -1,4 +1,4 @@
-"""The order in which an AG-UI client takes events: its `verifyEvents`, as facts.
+"""The order in which an AG-UI client accepts events: its `verifyEvents`.
 
 RUN_STARTED  ( START CONTENT* END | STEP_STARTED STEP_FINISHED | ... )*  RUN_FINISHED
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from rx_agui.agui.events import EVENTS, TERMINAL, EventKind
 from rx_agui.lint._rules import RULES
 
 __all__ = ["Order"]
@@ -15,56 +16,18 @@ __all__ = ["Order"]
 Event = dict[str, Any]
 Wrong = tuple[str, str, tuple[str, ...]]
 
-#: What brackets what: kind, the field that names it, and what is open meanwhile.
-_OPENS = {
-    "TEXT_MESSAGE_START": ("message", "messageId"),
-    "TOOL_CALL_START": ("tool call", "toolCallId"),
-    "REASONING_START": ("reasoning span", "messageId"),
-    "REASONING_MESSAGE_START": ("reasoning message", "messageId"),
-    "THINKING_START": ("thinking", ""),
-    "THINKING_TEXT_MESSAGE_START": ("thinking message", ""),
-}
-_NEEDS = {
-    "TEXT_MESSAGE_CONTENT": ("message", "messageId"),
-    "TOOL_CALL_ARGS": ("tool call", "toolCallId"),
-    "REASONING_MESSAGE_CONTENT": ("reasoning message", "messageId"),
-    "THINKING_TEXT_MESSAGE_CONTENT": ("thinking message", ""),
-}
-_CLOSES = {
-    "TEXT_MESSAGE_END": ("message", "messageId"),
-    "TOOL_CALL_END": ("tool call", "toolCallId"),
-    "REASONING_MESSAGE_END": ("reasoning message", "messageId"),
-    "REASONING_END": ("reasoning span", "messageId"),
-    "THINKING_TEXT_MESSAGE_END": ("thinking message", ""),
-    "THINKING_END": ("thinking", ""),
-}
-_CHUNKS = {
-    "TEXT_MESSAGE_CHUNK": ("message", "messageId"),
-    "TOOL_CALL_CHUNK": ("tool call", "toolCallId"),
-    "REASONING_MESSAGE_CHUNK": ("reasoning message", "messageId"),
-}
-#: What may come between two chunks of one message.
-_PASSES = (
-    "RAW",
-    "ACTIVITY_SNAPSHOT",
-    "ACTIVITY_DELTA",
-    "REASONING_ENCRYPTED_VALUE",
-    "SUBAGENT_STARTED",
-)
-#: Only the newer client looks at how reasoning is bracketed.
+#: Constructs whose brackets only the newer client checks.
 _ONLY_NEW = ("reasoning span", "reasoning message")
-
-_ENDS = ("RUN_FINISHED", "RUN_ERROR")
 
 Key = tuple[str, Any]
 
 
 class Order:
-    """What is open, and what may come next."""
+    """Track the open constructs, and so which events may come next."""
 
     def __init__(self) -> None:
         self._begun = False  # anything
-        self._ended = ""  # by what the last run ended
+        self._ended = ""  # the terminal event of the last run
         self._reset()
 
     def _reset(self) -> None:
@@ -76,35 +39,42 @@ class Order:
         self._ended = ""
 
     def take(self, event: Event) -> Iterator[Wrong]:
-        """What is wrong with this event coming now."""
-        kind = event["type"]
-        yield from self._run(kind)
-        if kind in _CHUNKS:
+        """Yield what is wrong with this event coming now."""
+        name = event["type"]
+        yield from self._run(name)
+        kind = EVENTS.get(name)
+        if kind is None:
+            self._close_chunk()
+            return
+        key = _key(event, kind)
+        if kind.part == "chunk":
             yield from self._take_chunk(event, kind)
             return
         if not self._passes_chunk(event, kind):
             self._close_chunk()
-        if kind in _OPENS:
-            yield from self._begin(_key(event, _OPENS[kind]), event)
-        elif kind in _NEEDS:
-            yield from self._need(_key(event, _NEEDS[kind]), event)
-        elif kind in _CLOSES:
-            key = _key(event, _CLOSES[kind])
-            yield from self._need(key, event)
-            self._open.pop(key, None)
-        elif kind.startswith("STEP_"):
-            yield from self._step(event, kind)
-        elif kind.startswith("SUBAGENT_"):
-            yield from self._subagent(event, kind)
-        elif kind == "ACTIVITY_SNAPSHOT":
-            self._owner[_key(event, ("activity", "messageId"))] = _tag(event)
-        elif kind == "ACTIVITY_DELTA":
-            yield from self._owned(_key(event, ("activity", "messageId")), event)
-        elif kind == "RUN_FINISHED":
+        if kind.is_bracketed:
+            yield from self._bracket(key, event, kind)
+        elif kind.construct == "step":
+            yield from self._step(event, name)
+        elif kind.construct == "subagent":
+            yield from self._subagent(event, name)
+        elif name == "ACTIVITY_SNAPSHOT":
+            self._owner[key] = _tag(event)
+        elif name == "ACTIVITY_DELTA":
+            yield from self._owned(key, event)
+        elif name == "RUN_FINISHED":
             yield from self._finish()
 
+    def _bracket(self, key: Key, event: Event, kind: EventKind) -> Iterator[Wrong]:
+        if kind.part == "start":
+            yield from self._begin(key, event)
+            return
+        yield from self._need(key, event)
+        if kind.part == "end":
+            self._open.pop(key, None)
+
     def at_end(self) -> Iterator[tuple[str, str]]:
-        """What is wrong with nothing coming any more."""
+        """Yield what is wrong with the stream ending now."""
         if not self._begun:
             yield "no-end", "no events at all"
         elif not self._ended:
@@ -123,7 +93,7 @@ class Order:
             yield _wrong("start-again", "RUN_STARTED inside a run")
         if kind == "RUN_STARTED":
             self._reset()
-        elif kind in _ENDS:
+        elif kind in TERMINAL:
             self._ended = kind
 
     def _begin(self, key: Key, event: Event) -> Iterator[Wrong]:
@@ -176,29 +146,29 @@ class Order:
             yield _wrong("not-open", f"{seen} under {parent!r}")
         self._subagents.add(name)
 
-    def _take_chunk(self, event: Event, kind: str) -> Iterator[Wrong]:
-        what, field = _CHUNKS[kind]
+    def _take_chunk(self, event: Event, kind: EventKind) -> Iterator[Wrong]:
+        what, field = kind.construct, kind.key
         name = None if event.get(field) is None else str(event[field])
         if self._chunk == (what, name):
             return
         if name is None and self._chunk is not None and self._chunk[0] == what:
             return
         if name is None:
-            yield _wrong("first-chunk", f"{kind} without {field}")
+            yield _wrong("first-chunk", f"{event['type']} without {field}")
             return
-        if kind == "TOOL_CALL_CHUNK" and event.get("toolCallName") is None:
-            yield _wrong("first-chunk", f"{kind} without toolCallName")
+        if what == "tool call" and event.get("toolCallName") is None:
+            yield _wrong("first-chunk", f"{event['type']} without toolCallName")
             return
         self._close_chunk()
         key = what, name
         yield from self._begin(key, event)
         self._chunk = key
 
-    def _passes_chunk(self, event: Event, kind: str) -> bool:
-        """Whether what is told in chunks goes on behind this event."""
-        if self._chunk is not None and kind in ("SUBAGENT_FINISHED", "SUBAGENT_ERROR"):
+    def _passes_chunk(self, event: Event, kind: EventKind) -> bool:
+        """Whether an open chunk sequence goes on behind this event."""
+        if self._chunk is not None and kind.ends_chunks == "subagent":
             return bool(self._owner.get(_bucket(self._chunk)) != _tag(event))
-        return kind in _PASSES
+        return not kind.ends_chunks
 
     def _close_chunk(self) -> None:
         if self._chunk is not None:
@@ -218,13 +188,12 @@ def _wrong(rule: str, seen: str, key: Key = ("", "")) -> Wrong:
     return rule, seen, ("1.0.0",) if key[0] in _ONLY_NEW else RULES[rule].fails
 
 
-def _key(event: Event, named: tuple[str, str]) -> Key:
-    kind, field = named
-    return kind, str(event.get(field))
+def _key(event: Event, kind: EventKind) -> Key:
+    return kind.construct, str(event.get(kind.key))
 
 
 def _bucket(key: Key) -> Key:
-    """Whose it is: a span of reasoning and the message in it have one owner."""
+    """Return the key of the owner, which a span of reasoning shares with its message."""
     return ("reasoning", key[1]) if key[0] in _ONLY_NEW else key
 
 

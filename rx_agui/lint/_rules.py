@@ -1,4 +1,4 @@
-"""What can be wrong with a stream, what a client does then, and what would be right.
+"""The rules of lint: what can be wrong, what a client does then, and what is right.
 
 Measured with the unmodified `@ag-ui/client` in the two versions that are in use; the
 tests run every claim against both.
@@ -70,7 +70,7 @@ def found(
     line: int = 0,
     fails: tuple[str, ...] | None = None,
 ) -> Finding:
-    """A finding. `fails` where it depends on more than the rule."""
+    """Make a finding; `fails` is for rules whose effect depends on more."""
     wrong = RULES[rule]
     fails = wrong.fails if fails is None else fails
     severity = "fatal" if fails else "warning"

@@ -24,7 +24,7 @@ from math import inf
 from operator import attrgetter
 from types import TracebackType
 
-from rx_agui.agui.catch_up import prelude_lines
+from rx_agui.agui.catch_up import catch_up_lines
 from rx_agui.agui.reducer import Reducer
 from rx_agui.errors import (
     StreamClosedError,
@@ -245,7 +245,7 @@ class MemoryLog:
                 if known.fold_some():
                     if known.fold is None:
                         return Frame(b"", events=0)
-                    lines, last = prelude_lines(known.fold), known.last
+                    lines, last = catch_up_lines(known.fold), known.last
                     break
             await asyncio.sleep(0)  # others on the loop have a turn
         prelude = Frame(b"\n".join(lines), events=len(lines), first=last, last=last)

