@@ -30,6 +30,7 @@ __all__ = [
     "deferred",
     "listeners",
     "named",
+    "observe",
     "subscribing",
     "watch_here",
     "watching",
@@ -513,11 +514,20 @@ def watch_here() -> StreamObservation | None:
             deferred.remove(install)
     if not listeners and here is None:
         return None
-    name, own = here or ("default", ())
+    return observe(*(here or ("default", ())))
+
+
+def observe(pipeline: str, own: tuple[Probe, ...] = ()) -> StreamObservation | None:
+    """The observation of a stream that begins now; None if no probe wants to know.
+
+    Args:
+        pipeline: The stream's name.
+        own: Probes of this stream alone.
+    """
     # A pipeline's own telemetry stands in for the one everybody has.
     others = [probe for probe in listeners if type(probe) not in map(type, own)]
     probes = tuple(probe for probe in (*own, *others) if _is_awake(probe))
-    return StreamObservation(name, probes) if probes else None
+    return StreamObservation(pipeline, probes) if probes else None
 
 
 def _is_awake(probe: Probe) -> bool:

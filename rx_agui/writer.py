@@ -36,7 +36,6 @@ from rx_agui.errors import (
     require_at_least,
 )
 from rx_agui.flow import NO_PERMIT, Credit, Permit
-from rx_agui.flow._credit import Carrier
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.probe import OperatorCounters, PayloadTrace, StreamObservation
 from rx_agui.sse import format_frame, format_sse_chunk
@@ -135,7 +134,7 @@ class SSEWriter(Sink):
         self._outlived = False
         self._parked_in: Credit | None = None
         self._task: asyncio.Task[None] | None = None
-        self._tally = _SinkTally(self)
+        self._tally = _WriterCounters(self)
         self._watch: StreamObservation | None = None
         self._is_over = False
 
@@ -178,11 +177,11 @@ class SSEWriter(Sink):
         elif is_idle and self._flush_interval:
             self._park(permit.credit)
         elif is_idle:
-            self._pump(work, permit.credit)
+            self._pump(work)
 
     def _format(self, value: Any) -> bytes:
         """The bytes of what came."""
-        return _formatted(value, self._stem)
+        return formatted(value, self._stem)
 
     def _claim(self, send: PayloadTrace) -> None:
         """It is for us to say when a payload is done; the first says whose we are."""
@@ -268,12 +267,10 @@ class SSEWriter(Sink):
 
     # -- writing -------------------------------------------------------------
 
-    def _pump(self, work: _Work | None = None, credit: Credit | None = None) -> None:
+    def _pump(self, work: _Work | None = None) -> None:
         """Write until nothing waits. Only who has set `_is_busy` comes here."""
         if self._is_async:
-            carrier = None if credit is None else credit.carrier
-            if carrier is None or not self._is_carried_by(carrier):
-                self._start(None, None)
+            self._start(None, None)
             return
         if work is not None:
             self._under_way = work.begin()
@@ -293,11 +290,6 @@ class SSEWriter(Sink):
                     return
                 self._written(work)
             work = None
-
-    def _is_carried_by(self, carrier: Carrier) -> bool:
-        """Whether who brought the payload writes it, before it brings the next."""
-        is_here = running_loop() is self._loop
-        return is_here and carrier.carries(partial(self._pump_async, None, None))
 
     def _start(self, result: Awaitable[object] | None, work: _Work | None) -> None:
         """Go on writing in a task on the loop."""
@@ -534,15 +526,13 @@ class _Work:
             permit.release(error)
 
 
-class _SinkTally(OperatorCounters):
-    """What a writer does. What waits to be written is what it holds."""
+class SinkCounters(OperatorCounters):
+    """Counts of a stream's end: pieces and bytes written, and the ns that took."""
 
-    __slots__ = ("_writer", "busy", "frames", "size")
+    __slots__ = ("busy", "frames", "size")
 
-    def __init__(self, writer: SSEWriter) -> None:
+    def __init__(self) -> None:
         super().__init__("sink")
-        self._writer = writer
-        #: What was written, and how many ns that took: added to for every write.
         self.frames = self.size = self.busy = 0
 
     @property
@@ -554,6 +544,16 @@ class _SinkTally(OperatorCounters):
         }
         return {**super().more, **{k: n for k, n in written.items() if n}}
 
+
+class _WriterCounters(SinkCounters):
+    """Counts of an SSEWriter, which holds the bytes that wait to be written."""
+
+    __slots__ = ("_writer",)
+
+    def __init__(self, writer: SSEWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
     @property
     def levels(self) -> dict[str, int]:
         waiting = tuple(self._writer._waiting.pieces)
@@ -561,7 +561,7 @@ class _SinkTally(OperatorCounters):
         return {"operator.buffer.usage": held}
 
 
-def _formatted(value: Any, stem: str) -> bytes:
+def formatted(value: Any, stem: str) -> bytes:
     """A chunk, a frame or a bare event, with `stem` before its numbers."""
     if type(value) is StreamChunk:
         if stem and value.event_id:

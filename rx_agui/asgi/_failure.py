@@ -18,7 +18,14 @@ import orjson
 
 from rx_agui.errors import StreamError
 
-__all__ = ["Failure", "ReaderGone", "RunCancelled", "failure_of", "run_error"]
+__all__ = [
+    "Failure",
+    "ReaderGone",
+    "Refused",
+    "RunCancelled",
+    "failure_of",
+    "run_error",
+]
 
 _CANCELLED: Final = "The run was cancelled."
 _FAILED: Final = "The agent failed."
@@ -26,7 +33,15 @@ _INCOMPLETE: Final = "The run ended before it was finished."
 
 
 class ReaderGone(StreamError):
-    """Bytes could not be written: whoever read them is gone, or is stuck."""
+    """Bytes could not be written: their reader is gone, or is stuck."""
+
+
+class Refused(Exception):
+    """The source failed before its first event: there is still time for a status."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class RunCancelled(StreamError):

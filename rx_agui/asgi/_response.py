@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 
 from rx_agui.asgi._connection import Connection
-from rx_agui.asgi._failure import failure_of
+from rx_agui.asgi._failure import Refused, failure_of
 from rx_agui.asgi._request import Message, Receive, Request, Send
 from rx_agui.asgi._settings import Settings
 from rx_agui.asgi._shutdown import Shutdown
 from rx_agui.asgi.reader._fan_out import Subscriber
-from rx_agui.asgi.reader._log_reader import LogReader, answered
+from rx_agui.asgi.reader._reader import LogReader, answered
 from rx_agui.asgi.reader._resume import LIVE
-from rx_agui.asgi.reader._session import Refused
 from rx_agui.asgi.run._on_disconnect import Grace
-from rx_agui.asgi.run._request_run import serve_alone
+from rx_agui.asgi.run._request_run import RequestRun
 from rx_agui.asgi.run._source import is_source
 from rx_agui.codecs.codec import StreamEncoder
 from rx_agui.codecs.negotiation import encoder, negotiated, offered
@@ -245,15 +244,8 @@ class SSEResponse(_Base):
         else:
             connection = Connection(send, make_encoder, settings)
             with self._until_shutdown(connection, resumes=False):
-                await serve_alone(
-                    self._source,
-                    self._stream or "",
-                    connection,
-                    settings,
-                    receive,
-                    self.status_code,
-                    headers,
-                )
+                run = RequestRun(self._source, self._stream or "", connection, settings)
+                await run.serve(receive, self.status_code, headers)
 
     async def _serve_kept(
         self,
@@ -284,13 +276,15 @@ class SSEResponse(_Base):
         _add_to(headers, b"access-control-expose-headers", b"Rx-Agui-Replay")
         if run is not None and self._shutdown is not None:
             self._shutdown.enrol(run)
-        seat = Subscriber(log)
-        connection = Connection(send, lambda: seat.in_step(make_encoder()), settings)
-        viewer = LogReader(
-            answer, run, log, connection, settings, seat, resumes=request.resumes
+        subscriber = Subscriber(log)
+        connection = Connection(
+            send, lambda: subscriber.in_step(make_encoder()), settings
+        )
+        reader = LogReader(
+            answer, run, log, connection, settings, subscriber, resumes=request.resumes
         )
         with self._until_shutdown(connection, resumes=request.resumes):
-            await viewer.serve(receive, self.status_code, headers)
+            await reader.serve(receive, self.status_code, headers)
 
     def _until_shutdown(
         self, connection: Connection, *, resumes: bool

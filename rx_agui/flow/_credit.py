@@ -25,7 +25,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
 from threading import TIMEOUT_MAX
@@ -107,16 +107,6 @@ class Waiter:
 _NOBODY: Final[deque[Waiter]] = deque(maxlen=0)
 
 
-class Carrier(Protocol):
-    """A task that brings one event at a time, and waits for each to be done with."""
-
-    def carries(self, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
-        """Do this before anything else, as a part of the task; whether it will.
-
-        Only while it hands on an event, on its own loop.
-        """
-
-
 class Credit:
     """The window of one subscription: how many events may be in flight.
 
@@ -142,7 +132,6 @@ class Credit:
         "_reserve",
         "_waiters",
         "abandoned",
-        "carrier",
         "closed",
         "error",
         "failed",
@@ -183,8 +172,6 @@ class Credit:
         self.longest_wait = 0
         self._recent = 0, 0, 0
         self.on_wait: Callable[[int, str], object] | None = None
-        #: Who brings the one event that fits in, and can do no more until it comes home.
-        self.carrier: Carrier | None = None
         self._waiters = _NOBODY
         self._buffering: list[Buffering] = []
         self._at_home: tuple[Wake, ...] = ()

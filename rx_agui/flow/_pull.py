@@ -18,13 +18,11 @@ from collections.abc import (
     AsyncIterable,
     AsyncIterator,
     Callable,
-    Coroutine,
     Iterable,
     Iterator,
 )
 from contextlib import suppress
 from itertools import islice
-from math import inf
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 
@@ -398,25 +396,16 @@ class _PullMany(_Pull):
 
 
 class FromAsyncIterable(PullSource):
-    """See from_async_iterable.
-
-    Args:
-        gives_way: Whether others on the loop have their turn while it is advanced,
-            however much there is. Of anybody's iterable nobody knows, so that there is a
-            break behind every millisecond, and behind each event that took longer.
-    """
+    """See from_async_iterable."""
 
     def __init__(
         self,
         source: AsyncIterable[Any] | Callable[[], AsyncIterable[Any]],
         loop: asyncio.AbstractEventLoop | None = None,
-        *,
-        gives_way: bool = False,
     ) -> None:
         super().__init__()
         self._source = source
         self._loop = loop
-        self._slice = inf if gives_way else _SLICE
 
     def attach(self, link: Demand) -> DisposableBase:
         here = running_loop()
@@ -424,7 +413,7 @@ class FromAsyncIterable(PullSource):
         if loop is None:
             must = "a loop, or subscribe must be called where one runs"
             raise ConfigError("from_async_iterable(loop)", None, must)
-        pull = _AsyncPull(self._source, link, loop, self._slice)
+        pull = _AsyncPull(self._source, link, loop)
         if here is loop:
             pull.start()
         else:
@@ -440,19 +429,13 @@ class _AsyncPull:
         source: AsyncIterable[Any] | Callable[[], AsyncIterable[Any]],
         link: Demand,
         loop: asyncio.AbstractEventLoop,
-        slice_: float,
     ) -> None:
         self._source = source
-        self._slice = slice_
         self._link = link
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         self._is_advancing = False  # and not in somebody's on_next, or cleaning up
-        self._is_handing_on = False
-        self._carried: Callable[[], Coroutine[Any, Any, None]] | None = None
-        if link.credit.size == 1:
-            link.credit.carrier = self
 
     def start(self) -> None:
         if not self._stopped:
@@ -495,7 +478,7 @@ class _AsyncPull:
 
     async def _advance(self, iterator: AsyncIterator[Any]) -> Callable[[], None] | None:
         link = self._link
-        yield_at = time.monotonic() + self._slice
+        yield_at = time.monotonic() + _SLICE
         self._is_advancing = True
         take, step = link.credit.tokens.pop, iterator.__anext__
         while not self._stopped:
@@ -518,16 +501,11 @@ class _AsyncPull:
                 link.credit.release(1)
                 raise
             self._is_advancing = False
-            try:
-                self._hand_on(event)
-            finally:
-                if self._carried is not None:
-                    carried, self._carried = self._carried, None
-                    await carried()
+            self._hand_on(event)
             self._is_advancing = True
             if time.monotonic() >= yield_at:
                 await asyncio.sleep(0)
-                yield_at = time.monotonic() + self._slice
+                yield_at = time.monotonic() + _SLICE
         return None
 
     def _hand_on(self, event: Any) -> None:
@@ -538,19 +516,7 @@ class _AsyncPull:
             link.credit.release(1)
             link.refuse(error)
             return
-        self._is_handing_on = True
-        try:
-            link.admit(prepared)
-        finally:
-            self._is_handing_on = False
-
-    def carries(self, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
-        """See Carrier: a write costs no task of its own, nor a turn of the loop."""
-        is_here = self._is_handing_on and running_loop() is self._loop
-        if not is_here or self._carried is not None:
-            return False
-        self._carried = work
-        return True
+        link.admit(prepared)
 
 
 def _failing(link: Demand, error: Exception) -> Callable[[], None]:

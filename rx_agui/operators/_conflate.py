@@ -33,7 +33,7 @@ from rx_agui.frame import IDENTITY, Frame
 from rx_agui.probe import PayloadTrace
 from rx_agui.types import Item, Operator, Patches, RawEvent
 
-__all__ = ["MergingQueue", "conflate", "conflate_lines"]
+__all__ = ["MergingQueue", "conflate", "conflate_frame", "conflate_lines"]
 
 
 def conflate(
@@ -128,6 +128,38 @@ def conflate_lines(
     return merged, [group.number for group in merger] if numbers else []
 
 
+def conflate_frame(
+    frame: Frame,
+    *,
+    raw_event: str = "strip",
+    patches: str = "proven",
+    max_event_size: int = MAX_EVENT_SIZE,
+    known: KnownState | None = None,
+) -> None:
+    """Merge the events of a payload in place; see `conflate_lines`."""
+    lines = frame.lines()
+    numbers = frame.line_numbers() if frame.last else ()
+    if len(lines) != frame.events or (numbers and len(numbers) != len(lines)):
+        if known is not None:
+            known.forget()
+        return  # its reader will report that it contradicts itself
+    merged, covered = conflate_lines(
+        lines,
+        numbers,
+        raw_event=raw_event,
+        patches=patches,
+        max_event_size=max_event_size,
+        known=known,
+    )
+    if len(merged) == len(lines):
+        return
+    frame.data = b"\n".join(merged)
+    frame.events = len(merged)
+    frame.crc32 = None
+    if covered:
+        frame.numbers = tuple(covered)
+
+
 class _Conflate(Stage):
     __slots__ = ("_known", "_rests", "_rules")
     word = "conflate"
@@ -180,28 +212,14 @@ class _Conflate(Stage):
                 self._known.forget()
 
     def _merge(self, frame: Frame) -> None:
-        lines = frame.lines()
-        numbers = frame.line_numbers() if frame.last else ()
-        if len(lines) != frame.events or (numbers and len(numbers) != len(lines)):
-            if self._known is not None:
-                self._known.forget()
-            return  # whoever made it will hear of that from who reads it
         raw_event, patches, max_event_size = self._rules
-        merged, covered = conflate_lines(
-            lines,
-            numbers,
+        conflate_frame(
+            frame,
             raw_event=raw_event,
             patches=patches,
             max_event_size=max_event_size,
             known=self._known,
         )
-        if len(merged) == len(lines):
-            return
-        frame.data = b"\n".join(merged)
-        frame.events = len(merged)
-        frame.crc32 = None
-        if covered:
-            frame.numbers = tuple(covered)
 
 
 class MergingQueue:

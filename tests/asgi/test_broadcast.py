@@ -18,7 +18,7 @@ from rx_agui.agui.encoding import encode
 from rx_agui.asgi import CONTINUE, SSEResponse
 from rx_agui.asgi.reader import _fan_out
 from rx_agui.asgi.reader._fan_out import FanOutGroup, Subscriber
-from rx_agui.asgi.reader._lagging import LAGGING
+from rx_agui.asgi.reader._fan_out import LAGGING
 from rx_agui.asgi.run._window import RunWindow
 from rx_agui.codecs._deflate import DeflateEncoder
 from rx_agui.codecs.negotiation import encoder
@@ -44,7 +44,7 @@ class Response:
 
     def __init__(self, log: MemoryLog, coding: str, at: int = 0) -> None:
         self.seat = Subscriber(log)
-        self.seat.sits_at("run-7")
+        self.seat.join("run-7")
         self.coding = self.seat.in_step(encoder(coding, 6))
         self.decoder = zlib.decompressobj(31 if coding == "gzip" else 15)
         self.is_plain = coding == "identity"
@@ -321,7 +321,7 @@ def test_two_streams_share_nothing() -> None:
         log = MemoryLog()
         seats = [Subscriber(log) for _ in range(4)]
         for number, seat in enumerate(seats):
-            seat.sits_at(f"run-{number % 2}")
+            seat.join(f"run-{number % 2}")
         one, other = (seat.broadcast for seat in seats[:2])
 
         assert one is seats[2].broadcast

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from rx_agui import Frame
-from rx_agui.asgi.reader._lagging import gathered
+from rx_agui.asgi.reader._reader import gathered
 from tests.support.virtual import play
 
 

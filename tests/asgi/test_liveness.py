@@ -537,11 +537,14 @@ def test_an_agent_that_has_not_begun_is_not_waited_for() -> None:
     async def main() -> None:
         agent = Agent(run_of("a"))
         reader = Reader()
+
+        async def late() -> AsyncIterator[Event]:
+            serving.cancel()  # which the response hears before the agent is advanced
+            return agent()
+
         serving = asyncio.ensure_future(
-            SSEResponse(agent)(reader.scope, reader.receive, reader.send)
+            SSEResponse(late)(reader.scope, reader.receive, reader.send)
         )
-        await asyncio.sleep(0)  # it is subscribed next, and advanced after that
-        serving.cancel()
         await asyncio.wait([serving])
         assert now() == 0
         assert agent.given == 0

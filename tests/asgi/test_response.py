@@ -228,7 +228,7 @@ def test_the_first_byte_goes_when_status_grace_is_over_though_nothing_was_said()
 def test_the_head_waits_no_longer_than_for_the_first_event() -> None:
     async def main() -> None:
         async with reading(SSEResponse(Agent(RUN), status_grace=60)) as reader:
-            await reader.until(lambda: len(reader.sent) == 2)
+            await reader.until(lambda: len(reader.sent) >= 2)
             assert now() < 0.1
 
     play(main())

@@ -27,14 +27,16 @@ from functools import partial
 from typing import ClassVar, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
-from rx_agui.asgi.reader._lagging import LAGGING
 from rx_agui.codecs._deflate import DeflateEncoder, compressor
 from rx_agui.codecs.codec import StreamEncoder
 from rx_agui.frame import Frame
 from rx_agui.replay import ReplayLog
 from rx_agui.sse import format_frame
 
-__all__ = ["FanOut", "FanOutGroup", "Subscriber"]
+__all__ = ["LAGGING", "FanOut", "FanOutGroup", "Subscriber"]
+
+#: Frame.trigger of a payload that was gathered of several for a reader that lags.
+LAGGING: Final = "lagging"
 
 #: Blocks from one that looks back at nothing to the next. Without any but the first it
 #: would be 9 % fewer bytes with payloads of 5 events, and 2 % with 25; and a reader who
@@ -240,8 +242,8 @@ class Subscriber:
         self._log = log
         self._audience: FanOutGroup | None = None
 
-    def sits_at(self, stream: str) -> None:
-        """Read this stream."""
+    def join(self, stream: str) -> None:
+        """Become a reader of this stream."""
         self.leave()
         self._audience = FanOutGroup.joined(self._log, stream)
 

@@ -1,6 +1,8 @@
-"""A run that is nobody's but this request's: no log, so nobody can come back to it.
+"""A run that belongs to its request: no log, so nothing to come back to.
 
-    agent ──▶ flow_control ──▶ sequence ──▶ batch ──▶ ending ──▶ one reader
+    agent ──▶ flow_control ──▶ sequence ──▶ batch ──▶ ending ──▶ inbox
+                   ▲                                                │
+                   └── credit ◀── write ◀── format ◀── gather ◀─────┘  one loop
 
 A reader who stops reading stops the agent, within the window. One who leaves cancels
 it, unless the policy is to let it go on.
@@ -10,33 +12,44 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from functools import partial
 from math import inf
-from typing import Any
+from time import time_ns
+from typing import Any, Final
 
-from rx_agui.asgi._connection import COMPLETED, GONE, Connection, Outcome
+from rx_agui.asgi._connection import COMPLETED, GONE, Connection, Outcome, trailer
+from rx_agui.asgi._failure import ReaderGone, Refused
 from rx_agui.asgi._request import Receive
 from rx_agui.asgi._settings import Settings
-from rx_agui.asgi.reader._session import CloseReason, Session
+from rx_agui.asgi._sink import CloseReason, Sink, trace_of
 from rx_agui.asgi.run._deferred import PipelineSpec
-from rx_agui.asgi.run._source import Source, resolved
+from rx_agui.asgi.run._source import Source, called, checked, must_be_awaited
 from rx_agui.asgi.run._terminal import RunState, ending
+from rx_agui.clock import running_loop
 from rx_agui.engine import Operator
+from rx_agui.engine import Sink as LastObserver
+from rx_agui.flow import Permit
+from rx_agui.frame import Frame, StreamChunk
 from rx_agui.operators import batch, chunk, compress, conflate, flow_control, sequence
+from rx_agui.writer import formatted
 
-__all__ = ["CLEANUP", "bare_chain", "outgoing", "serve_alone"]
+__all__ = ["CLEANUP", "RequestRun", "bare_chain"]
 
 _log = logging.getLogger("rx_agui")
 
 #: Seconds an agent has to clean up, after its end or when it is cancelled.
 CLEANUP = 10.0
 
+#: Seconds of writes that never wait before others on the loop have a turn.
+_SLICE: Final = 0.001
+
 #: Runs that go on without their request; the event loop alone would forget them.
 _going_on: set[asyncio.Task[None]] = set()
 
 
 def bare_chain(settings: Settings) -> tuple[Operator, ...]:
-    """What bare events go through, up to where they are numbered and gathered."""
+    """The operators for bare events, up to where they are numbered and gathered."""
     return (
         flow_control(settings.window),
         sequence(),
@@ -45,139 +58,329 @@ def bare_chain(settings: Settings) -> tuple[Operator, ...]:
 
 
 def outgoing(settings: Settings) -> tuple[Operator, ...]:
-    """What payloads go through, last, in the profile that was asked for."""
-    return (compress(), chunk()) if settings.profile == "chunk" else ()
+    """The operators for the payloads of one reader, of the window at most.
 
-
-def _always_conflated(settings: Settings) -> tuple[Operator, ...]:
-    # One reader, of the window at most, never lags far enough to be worth more.
-    return (conflate(),) if settings.conflate == "always" else ()
-
-
-async def serve_alone(
-    source: Any,
-    stream: str,
-    connection: Connection,
-    settings: Settings,
-    receive: Receive,
-    status: int,
-    headers: list[tuple[bytes, bytes]],
-) -> None:
-    """Run the source for this one reader.
-
-    Raises:
-        Refused: It failed before its first event.
+    Such a reader never lags far enough for `conflate="lagging"` to be worth it.
     """
-    course = RunState(stream, expose=settings.expose_errors, numbered=True)
-    policy = settings.without_readers(logged=False)
-    witness = CloseReason()
-    course.failing = partial(witness.says, "error")
-    session = Session(
-        connection, course, witness, settings, outlives_reader=policy.seconds > 0
-    )
-    run = _Run(source, course, session, settings)
-    try:
-        outcome = await session.begin(receive, status, headers)
-        await session.say_goodbye(outcome)
-    except asyncio.CancelledError:  # the server calls us off: the reader is gone to it
-        connection.close(GONE)
-        await run.ends(GONE, policy.seconds)
-        raise
-    except BaseException:
-        await run.stop("error")
-        raise
-    finally:
-        session.leave()
-    await run.ends(outcome, policy.seconds)
+    merging = (conflate(),) if settings.conflate == "always" else ()
+    return (*merging, compress(), chunk()) if settings.profile == "chunk" else merging
 
 
-class _Run:
-    """The source at work."""
+class RequestRun:
+    """The source at work for one reader."""
 
     def __init__(
-        self, source: Any, course: RunState, session: Session, settings: Settings
+        self, source: Any, stream: str, connection: Connection, settings: Settings
     ) -> None:
         self._source = source
-        self._course = course
-        self._session = session
+        self._connection = connection
+        self._settings = settings
+        self._policy = settings.without_readers(logged=False)
+        self._close_reason = CloseReason()
+        self.state = state = RunState(
+            stream, expose=settings.expose_errors, numbered=True
+        )
+        state.failing = partial(self._close_reason.set, "error")
+        self._inbox = _Inbox(connection, state)
         self._chain = PipelineSpec(
             settings.name,
-            session.witness,
+            self._close_reason,
             bare_chain(settings),
-            ending(course),
-            (*_always_conflated(settings), *outgoing(settings)),
+            ending(state),
+            outgoing(settings),
         )
         self._feed: Source | None = None
-        self._starting = asyncio.ensure_future(self._start())
+        self._starting: asyncio.Task[None] | None = None
 
-    async def _start(self) -> None:
-        writer = self._session.writer
+    async def serve(
+        self, receive: Receive, status: int, headers: list[tuple[bytes, bytes]]
+    ) -> None:
+        """Run the source for this one reader.
+
+        Raises:
+            Refused: It failed before its first event.
+        """
+        connection, inbox = self._connection, self._inbox
         try:
-            self._feed = Source(await resolved(self._source), self._chain)
-            self._feed.subscribe(writer)
-        except Exception as error:
-            writer.on_next(self._course.fails(error))
-            writer.on_completed()
+            outcome = await connection.serve(
+                receive, status, headers, self._write_all, self.state.refusal
+            )
+            if connection.state != "done":
+                last_bytes = trailer(
+                    outcome, retry=None, has_ended=inbox.has_written_end
+                )
+                await connection.finish(last_bytes)
+        except asyncio.CancelledError:  # the server calls us off: the reader is gone
+            connection.leave()
+            await self._end(GONE)
+            raise
+        except BaseException:
+            connection.leave()
+            await self._stop("error")
+            raise
+        connection.leave()
+        await self._end(outcome)
 
-    async def ends(self, outcome: Outcome, grace: float) -> None:
-        """The connection has ended. What becomes of the run?"""
-        course = self._course
+    # -- the loop ----------------------------------------------------------------------
+
+    async def _write_all(self) -> None:
+        """Write what the run says, as it comes; what came during a write goes together."""
+        self._start()
+        connection, inbox, clock = self._connection, self._inbox, time.monotonic
+        yield_at = clock() + _SLICE
+        while not connection.outcome:
+            if not inbox.waiting:
+                if inbox.is_over:
+                    if inbox.error is not None:
+                        raise inbox.error
+                    return
+                await inbox.changed()
+                yield_at = clock() + _SLICE
+                continue
+            if connection.state == "new" and (error := self.state.refusal()):
+                raise Refused(error)
+            await inbox.write_to(connection)
+            # A write that never waits would keep the loop for as long as the credit it
+            # gives back brings more.
+            if clock() >= yield_at:
+                await asyncio.sleep(0)
+                yield_at = clock() + _SLICE
+
+    def _start(self) -> None:
+        try:
+            made = called(self._source)
+            if must_be_awaited(made):
+                self._starting = asyncio.ensure_future(self._start_late(made))
+            else:
+                self._subscribe(made)
+        except Exception as error:
+            self._fails(error)
+
+    async def _start_late(self, making: Any) -> None:
+        try:
+            self._subscribe(await making)
+        except Exception as error:
+            self._fails(error)
+
+    def _subscribe(self, source: Any) -> None:
+        self._feed = Source(checked(source), self._chain)
+        self._feed.subscribe(self._inbox)
+
+    def _fails(self, error: Exception) -> None:
+        self._inbox.on_next(self.state.fails(error))
+        self._inbox.on_completed()
+
+    # -- its end -----------------------------------------------------------------------
+
+    async def _end(self, outcome: Outcome) -> None:
+        """Decide what becomes of the run, whose connection has ended."""
+        state, grace = self.state, self._policy.seconds
         if outcome is COMPLETED:
             try:
                 rests = await self._comes_to_rest(CLEANUP)
             except asyncio.CancelledError:  # what belongs to the request is gone
-                await self.stop("completed")
+                await self._stop("completed")
                 raise
             if not rests:
                 _log.warning(
                     "%s: its agent is still at work %g s after its end, number %d, and "
                     "is cancelled",
-                    course,
+                    state,
                     CLEANUP,
-                    course.last,
+                    state.last,
                 )
-                await self.stop("completed")
+                await self._stop("completed")
+            self._inbox.sink.end("completed")
             return
-        _log.info("%s: %s, at number %d", course, outcome.why, course.last)
+        level = logging.ERROR if outcome.reason == "error" else logging.INFO
+        _log.log(level, "%s: %s, at number %d", state, outcome.why, state.last)
         if outcome.reason != "server_shutdown" and grace > 0:
-            self._session.is_alone = True
+            self._inbox.discard()
             going_on = asyncio.ensure_future(self._goes_on(grace))
             _going_on.add(going_on)
             going_on.add_done_callback(_going_on.discard)
             return
-        await self.stop(outcome.reason)
+        await self._stop(outcome.reason)
 
     async def _goes_on(self, grace: float) -> None:
         if not await self._comes_to_rest(grace):
             _log.info(
-                "%s: nobody has read it for %g s; it is cancelled at number %d",
-                self._course,
+                "%s: it has had no reader for %g s; it is cancelled at number %d",
+                self.state,
                 grace,
-                self._course.last,
+                self.state.last,
             )
-        await self.stop("client_disconnect")
+        await self._stop("client_disconnect")
 
     async def _comes_to_rest(self, seconds: float) -> bool:
         """Whether the source ends by itself in so many seconds."""
-        timeout = None if seconds == inf else seconds
-        return not (await asyncio.wait({self._session.written}, timeout=timeout))[1]
+        inbox = self._inbox
+        inbox.discard()
+        if inbox.is_over:
+            return True
+        try:
+            async with asyncio.timeout(None if seconds == inf else seconds):
+                while not inbox.is_over:
+                    await inbox.changed()
+        except TimeoutError:
+            return False
+        return True
 
-    async def stop(self, reason: str) -> None:
-        """Cancel it, and wait until it has cleaned up."""
-        self._session.witness.says(reason)
-        self._starting.cancel()
+    async def _stop(self, reason: str) -> None:
+        """Cancel the source, and wait until it has cleaned up."""
+        self._close_reason.set(reason)
+        self._inbox.discard()
+        if self._starting is not None:
+            self._starting.cancel()
         feed = self._feed
-        if feed is None:
+        if feed is not None:
+            self.state.on("cancel")
+            feed.dispose()
+        self._inbox.sink.end(reason)
+        if feed is None or feed.closed.is_set():
             return
-        self._course.over = True
-        feed.dispose()
-        self._session.writer.disposed()
         try:
             async with asyncio.timeout(CLEANUP):
                 await feed.closed.wait()
         except TimeoutError:
             _log.warning(
                 "%s: its agent was cancelled %g s ago and is still at work",
-                self._course,
+                self.state,
                 CLEANUP,
             )
+
+
+class _Inbox(LastObserver):
+    """Where payloads leave the stream, for the loop that writes them.
+
+    Attributes:
+        waiting: Payloads and their permits, which are held until they are written.
+        is_over: Whether no more will come.
+        error: What broke the stream behind `ending`.
+        has_written_end: Whether the end of the run has been written.
+    """
+
+    def __init__(self, connection: Connection, state: RunState) -> None:
+        self.waiting: list[tuple[Any, Permit]] = []
+        self.is_over = False
+        self.error: Exception | None = None
+        self.has_written_end = False
+        self.sink = Sink()
+        self._connection = connection
+        self._state = state
+        self._loop = asyncio.get_running_loop()
+        self._has_end = False  # it waits, or was written
+        self._discards = False
+        self._changed: asyncio.Future[None] | None = None
+
+    # -- from the stream, on any thread ---------------------------------------------------
+
+    def on_next(self, value: Any) -> None:
+        trace = trace_of(value)
+        if trace is not None:
+            trace.claimed = True
+            self.sink.join(trace.watch)
+        self.sink.taken += _events_of(value)
+        if self._discards:
+            self._lose(value)
+            return
+        connection = self._connection
+        if connection.waiting_since is None:
+            connection.waiting_since = self._loop.time()
+        if self._state.over and _is_end(value, self._state.last):
+            self._has_end = True
+        self.waiting.append((value, value.permit.hold()))
+        self._wake()
+
+    def on_error(self, error: Exception) -> None:
+        self.error = error
+        self.on_completed()
+
+    def on_completed(self) -> None:
+        self.is_over = True
+        self._wake()
+
+    def _lose(self, value: Any) -> None:
+        self.sink.count_drop("cancelled", _events_of(value))
+
+    def _wake(self) -> None:
+        if self._changed is None:
+            return
+        if running_loop() is self._loop:
+            self._set()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._set)
+
+    def _set(self) -> None:
+        changed, self._changed = self._changed, None
+        if changed is not None and not changed.done():
+            changed.set_result(None)
+
+    # -- for the loop ---------------------------------------------------------------------
+
+    async def changed(self) -> None:
+        """Wait until a payload or the end has come since the caller looked."""
+        changed = self._changed = self._loop.create_future()
+        if self.is_over or (self.waiting and not self._discards):
+            return  # it came from another thread meanwhile
+        await changed
+
+    async def write_to(self, connection: Connection) -> None:
+        """Write all that waits as one, and give its credit back."""
+        payloads, self.waiting = self.waiting, []
+        has_end = self._has_end
+        events, traces, pieces = 0, [], []
+        error: Exception | None = None
+        begun = time_ns()
+        try:
+            for value, _ in payloads:
+                piece = formatted(value, "")
+                pieces.append(piece)
+                more = _events_of(value)
+                events += more
+                if (trace := trace_of(value)) is not None:
+                    trace.size += len(piece)
+                    traces.append((trace, more > 0))
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self.sink.under_way = len(data)
+            await connection.write(data, last=has_end)
+        except BaseException as caught:
+            error = caught if isinstance(caught, Exception) else _gone(connection)
+            self.sink.failed(error, events, begun, traces)
+            raise
+        else:
+            self.sink.wrote(len(data), events, len(pieces), begun, traces)
+            self.has_written_end = has_end
+        finally:
+            for _, permit in payloads:
+                permit.release(error if permit.is_answered else None)
+
+    def discard(self) -> None:
+        """Let go of what waits, and of all that comes."""
+        self._discards = True
+        waiting, self.waiting = self.waiting, []
+        for value, permit in waiting:
+            self._lose(value)
+            permit.release()
+
+
+def _gone(connection: Connection) -> ReaderGone:
+    outcome = connection.outcome or GONE
+    return ReaderGone(outcome.why)
+
+
+def _events_of(payload: Frame | StreamChunk) -> int:
+    """Events that are written once this is: those of a cut payload with its last piece."""
+    if isinstance(payload, StreamChunk):
+        is_last = payload.chunk_index == payload.total_chunks - 1
+        return payload.events if is_last else 0
+    return payload.events
+
+
+def _is_end(payload: Frame | StreamChunk, last: int) -> bool:
+    """Whether a run that is over ends with it; what has no numbers is never put off."""
+    if isinstance(payload, Frame):
+        return not payload.last or payload.last >= last
+    if payload.chunk_index < payload.total_chunks - 1:
+        return False
+    return not payload.event_id.isdecimal() or int(payload.event_id) >= last

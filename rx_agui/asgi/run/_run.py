@@ -22,10 +22,10 @@ from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from rx_agui.asgi._settings import Settings
-from rx_agui.asgi.reader._session import CloseReason
+from rx_agui.asgi._sink import CloseReason
 from rx_agui.asgi.run._deferred import PipelineSpec
 from rx_agui.asgi.run._request_run import CLEANUP, bare_chain
-from rx_agui.asgi.run._source import Source, resolved
+from rx_agui.asgi.run._source import Source, called, checked, must_be_awaited
 from rx_agui.asgi.run._terminal import RunState, ending
 from rx_agui.asgi.run._window import Reader, RunWindow
 from rx_agui.clock import running_loop
@@ -48,7 +48,7 @@ class Run:
     """The producer of one stream.
 
     Attributes:
-        course: How far it has come.
+        state: How far it has come.
         opened: Its name, once the log has it; None if somebody else runs a stream of
             that name, so that this one was given up, or if it failed before its first
             event.
@@ -76,7 +76,7 @@ class Run:
         self, source: Any, log: ReplayLog, stream: str | None, settings: Settings
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.course = RunState(
+        self.state = RunState(
             stream or "", expose=settings.expose_errors, numbered=True
         )
         self.opened: asyncio.Future[str | None] = self.loop.create_future()
@@ -85,14 +85,14 @@ class Run:
         self._log = log
         self._stream = stream
         self._policy = settings.without_readers(logged=True)
-        self._pace = RunWindow(settings.window, self._policy)
-        self._witness = CloseReason()
-        self.course.failing = partial(self._witness.says, "error")
+        self._window = RunWindow(settings.window, self._policy)
+        self._close_reason = CloseReason()
+        self.state.failing = partial(self._close_reason.set, "error")
         self._chain = PipelineSpec(
             settings.name,
-            self._witness,
+            self._close_reason,
             bare_chain(settings),
-            ending(self.course),
+            ending(self.state),
             ready=(reassemble(), decompress()),
         )
         self._feed: Source | None = None
@@ -110,13 +110,13 @@ class Run:
         self.working = self.loop.create_task(self._work())
 
     def _is_opened_as(self, stream: str) -> None:
-        self._stream = self.course.stream = stream
+        self._stream = self.state.stream = stream
         self._of_log.setdefault(self._log, {})[stream] = self
 
     @property
     def last(self) -> int:
         """The last number in the log."""
-        return self._pace.last
+        return self._window.last
 
     # -- what the source does ---------------------------------------------------------
 
@@ -140,12 +140,15 @@ class Run:
 
     async def _start(self) -> None:
         recorder = _Recorder(self)
-        self.course.ended = recorder.on_completed
+        self.state.ended = recorder.on_completed
         try:
-            self._feed = Source(await resolved(self._source), self._chain)
+            made = called(self._source)
+            if must_be_awaited(made):
+                made = await made
+            self._feed = Source(checked(made), self._chain)
             self._feed.subscribe(recorder)
         except Exception as error:
-            recorder.on_next(self.course.fails(error))
+            recorder.on_next(self.state.fails(error))
             recorder.on_completed()
 
     def takes(self, frame: Frame, permit: Permit) -> None:
@@ -179,16 +182,16 @@ class Run:
         """Whether the stream is ours to fill. The first payload may have to name it."""
         if self.opened.done():
             return True
-        course = self.course
-        if course.refusal() is not None:
+        state = self.state
+        if state.refusal() is not None:
             if self._stream is not None:
                 await self._log.forget(self._stream)
             self.opened.set_result(None)
             return False
         if self._stream is None:
-            name = course.stream or uuid4().hex
+            name = state.stream or uuid4().hex
             if not await self._log.open(name):
-                _log.info("%s is known already: this run is given up", course)
+                _log.info("%s is known already: this run is given up", state)
                 self._gives_up()
                 self.opened.set_result(None)
                 return False
@@ -215,7 +218,7 @@ class Run:
             raise
         if isinstance(send, PayloadTrace):
             send.done()
-        self._pace.stores(frame.first, frame.last, permit, self.loop.time())
+        self._window.stores(frame.first, frame.last, permit, self.loop.time())
 
     async def _close(self) -> None:
         if self.opened.done() and self._stream is not None:
@@ -225,12 +228,12 @@ class Run:
         """The log does not take it. There is nothing to read any more."""
         _log.error(
             "%s: the log failed behind number %d (%r): the run is cancelled",
-            self.course,
+            self.state,
             self.last,
             error,
             exc_info=error,
         )
-        self.course.error = error
+        self.state.error = error
         self._gives_up()
         if not self.opened.done():
             self.opened.set_exception(error)
@@ -246,7 +249,7 @@ class Run:
             del streams[self._stream]
         if self._timer is not None:
             self._timer.cancel()
-        self._pace.ends()
+        self._window.ends()
         for _, permit in self._waiting:
             permit.release()
         self._waiting.clear()
@@ -260,7 +263,7 @@ class Run:
             _log.warning(
                 "%s: its agent is still at work %g s after its end, number %d, and is "
                 "cancelled",
-                self.course,
+                self.state,
                 CLEANUP,
                 self.last,
             )
@@ -273,11 +276,11 @@ class Run:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        return self._pace.attach(self.loop.time(), written)
+        return self._window.attach(self.loop.time(), written)
 
-    def leaves(self, reader: Reader, *, returns: bool = False) -> None:
+    def detach(self, reader: Reader, *, returns: bool = False) -> None:
         """One reads no more. Whether it was sent away, and will come back."""
-        if not self._pace.leaves(reader) or self.over.is_set():
+        if not self._window.detach(reader) or self.over.is_set():
             return
         seconds = max(self._policy.seconds, _RETURN if returns else 0.0)
         if seconds == 0:
@@ -292,11 +295,11 @@ class Run:
 
     def cancel(self, why: str, code: str) -> None:
         """End it, by an event like any other run's end."""
-        if self._is_cancelled or self.over.is_set() or self.course.over:
+        if self._is_cancelled or self.over.is_set() or self.state.over:
             return
-        _log.info("%s: %s; it is cancelled at number %d", self.course, why, self.last)
+        _log.info("%s: %s; it is cancelled at number %d", self.state, why, self.last)
         self._gives_up()
-        self._last_word = self.course.is_cancelled(why, code)
+        self._last_word = self.state.cancel(why, code)
         self.takes(self._last_word, self._last_word.permit)
         self.ends()
 
@@ -304,7 +307,7 @@ class Run:
         self._is_cancelled = True
         if self._starting is not None:
             self._starting.cancel()
-        self._witness.says("client_disconnect")
+        self._close_reason.set("client_disconnect")
         if self._feed is not None:
             self._feed.dispose()
 
@@ -323,7 +326,7 @@ class _Recorder(Sink):
 
     def on_error(self, error: Exception) -> None:
         # `ending` makes an event of every error; this is that a write failed, and ours do not.
-        _log.error("%s: %r", self._run.course, error)
+        _log.error("%s: %r", self._run.state, error)
         self._at_home(self._run.ends)
 
     def on_completed(self) -> None:

@@ -29,7 +29,7 @@ from rx_agui.errors import ConfigError
 from rx_agui.flow import PullSource
 from rx_agui.frame import Frame, StreamChunk
 
-__all__ = ["Source", "is_source", "resolved"]
+__all__ = ["Source", "called", "checked", "is_source", "must_be_awaited"]
 
 
 def is_source(source: Any) -> bool:
@@ -44,17 +44,22 @@ def _is_made(source: Any) -> bool:
     return kinds or hasattr(source, "receive_chunks")
 
 
-async def resolved(source: Any) -> Any:
-    """What a factory makes; anything else as it is.
+def called(source: Any) -> Any:
+    """The result of a factory, which may have to be awaited; anything else as it is."""
+    return source() if not _is_made(source) and callable(source) else source
+
+
+def must_be_awaited(made: Any) -> bool:
+    """Whether what was called makes its source when it is awaited."""
+    return not _is_made(made) and inspect.isawaitable(made)
+
+
+def checked(made: Any) -> Any:
+    """The source itself.
 
     Raises:
-        ConfigError: It makes something that is no source.
+        ConfigError: It is no source.
     """
-    made = source
-    if not _is_made(made) and callable(made):
-        made = made()
-    if not _is_made(made) and inspect.isawaitable(made):
-        made = await made
     if not _is_made(made):
         must = (
             "events: an (async) iterable, an Observable, or a function that makes one"

@@ -26,7 +26,7 @@ from rx_agui.flow import NO_PERMIT, Permit
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.operators import _compress
 
-__all__ = ["RunState", "ending"]
+__all__ = ["NEXT", "RunState", "ending"]
 
 _log = logging.getLogger("rx_agui")
 
@@ -36,25 +36,35 @@ _ENDS: Final = ("RUN_FINISHED", "RUN_ERROR")
 _MAX_SIZE = 64 * 1024 * 1024
 
 
+#: What a run does in which state, and its next state. Anything else changes nothing.
+NEXT: Final = {
+    ("new", "event"): "running",
+    ("new", "end"): "finished",  # its terminal event
+    ("running", "end"): "finished",
+    ("new", "fail"): "refused",  # there is still time for a status
+    ("running", "fail"): "failed",
+    ("new", "cancel"): "cancelled",
+    ("running", "cancel"): "cancelled",
+}
+
+_OVER: Final = frozenset(("finished", "refused", "failed", "cancelled"))
+
+
 class RunState:
-    """How far a run has come.
+    """How far a run has come: a table of states and events, and its last number.
 
     Attributes:
+        state: See `NEXT`.
         stream: What log lines call it.
         last: The highest number so far.
-        began: Whether any event has passed.
-        over: Whether its terminal event has passed, or its reader was told otherwise.
         error: What ended it, if not its terminal event.
-        failed: Whether it ended without one of its own.
         numbered: Whether its events have numbers.
     """
 
     def __init__(self, stream: str, *, expose: bool, numbered: bool) -> None:
+        self.state = "new"
         self.stream = stream
         self.last = 0
-        self.began = False
-        self.over = False
-        self.failed = False
         self.error: BaseException | None = None
         self.numbered = numbered
         self.expose = expose
@@ -64,17 +74,26 @@ class RunState:
         self.failing: Callable[[BaseException | None], object] = _ignore
         self._complained = False
 
+    def on(self, event: str) -> None:
+        """Take the step that the table has for this event, if it has one."""
+        self.state = NEXT.get((self.state, event), self.state)
+
+    @property
+    def over(self) -> bool:
+        """Whether its terminal event has passed, or what stands in for one."""
+        return self.state in _OVER
+
     def passes(self, frame: Frame) -> int:
-        """Note a payload. How many of its events belong to the run: none is its end's."""
-        self.began = True
+        """Look into a payload; return how many of its events belong to the run."""
         lines = frame.lines() if b'"RUN_' in frame.data else ()
         for index, line in enumerate(lines):
             kind, event = _type_of(line)
             if kind == "RUN_STARTED" and not self.stream:
                 self.stream = str(event.get("runId", ""))
             if kind in _ENDS:
-                self.over = True
+                self.on("end")
                 return index + 1
+        self.on("event")
         return frame.events
 
     def drops(self, events: int) -> None:
@@ -90,13 +109,13 @@ class RunState:
             )
 
     def fails(self, error: BaseException | None) -> Frame:
-        """It ended without an end: here is one."""
-        self.failed = self.over = True
+        """End a run that has no terminal event, and return one."""
+        self.on("fail")
         self.error = error
         self.failing(error)
         number = self.last + 1 if self.numbered or self.last else 0
         failure = failure_of(error, expose=self.expose)
-        refused = not self.began and failure.status < 500  # a 404 is no alarm
+        refused = self.state == "refused" and failure.status < 500  # 404 is no alarm
         why = "the agent stopped without RUN_FINISHED or RUN_ERROR"
         _log.log(
             logging.INFO if refused else logging.ERROR,
@@ -110,11 +129,11 @@ class RunState:
 
     def refusal(self) -> BaseException | None:
         """What the source raised before its first event, if it did."""
-        return self.error if self.failed and not self.began else None
+        return self.error if self.state == "refused" else None
 
-    def is_cancelled(self, why: str, code: str) -> Frame:
-        """It is ended from outside: here is its end."""
-        self.failed = self.over = True
+    def cancel(self, why: str, code: str) -> Frame:
+        """End a run from outside, and return its terminal event."""
+        self.on("cancel")
         line = run_error(f"The run was cancelled: {why}.", code)
         return self._end(line, self.last + 1)
 
@@ -130,18 +149,18 @@ class RunState:
         return f"stream {shown[:100]}"
 
 
-def ending(course: RunState) -> Operator:
+def ending(state: RunState) -> Operator:
     """Give a run its end, and nothing behind it. Stands last, behind any operators."""
-    return lift(_Ending, course)
+    return lift(_Ending, state)
 
 
 class _Ending(Stage):
-    __slots__ = ("_course", "_pieces")
+    __slots__ = ("_pieces", "_state")
     word = "ending"
 
-    def __init__(self, subscription: Subscription, course: RunState) -> None:
+    def __init__(self, subscription: Subscription, state: RunState) -> None:
         super().__init__(subscription)
-        self._course = course
+        self._state = state
         self._pieces: list[tuple[StreamChunk, Permit]] = []  # of an unfinished payload
 
     def frame_of(self, item: Any) -> Any:
@@ -160,20 +179,20 @@ class _Ending(Stage):
             self._pass_looked_into(frame, [frame])
 
     def _pass(self, frame: Frame) -> None:
-        course = self._course
-        if course.over:
+        state = self._state
+        if state.over:
             self._drop_late(frame.events)
             return
-        keep = course.passes(frame)
+        keep = state.passes(frame)
         if keep < frame.events:
             late = frame.events - keep
             frame = _cut(frame, keep)
             self._drop_late(late)
-        course.last = frame.last or course.last
+        state.last = frame.last or state.last
         self.sent += frame.events
         self.emit(frame)
-        if course.over:
-            course.ended()
+        if state.over:
+            state.ended()
 
     def _gather(self, piece: StreamChunk) -> None:
         """Keep a piece until its payload is whole: `chunk` sends them in one go."""
@@ -193,50 +212,50 @@ class _Ending(Stage):
 
     def _pass_looked_into(self, payload: Frame, parts: list[Any]) -> None:
         """Send a payload as it came, unless the run ends within it."""
-        course = self._course
+        state = self._state
         try:
             is_plain = payload.encoding == IDENTITY  # and was only cut
             plain = payload if is_plain else _compress._unpacked(payload, _MAX_SIZE)
         except Exception as error:  # whatever it is, its reader will say so
-            _log.warning("%s: a payload cannot be looked into: %r", course, error)
+            _log.warning("%s: a payload cannot be looked into: %r", state, error)
             plain = Frame(b"", NO_PERMIT, payload.events, payload.first, payload.last)
-        if course.over:
+        if state.over:
             self._drop_late(payload.events)
             return
-        keep = course.passes(plain)
+        keep = state.passes(plain)
         if keep < payload.events:  # so it goes uncompressed, which all clients read
             self._drop_late(payload.events - keep)
             parts = [_cut(plain, keep)]
             payload = parts[0]
-        course.last = payload.last or course.last
+        state.last = payload.last or state.last
         self.sent += payload.events
         for part in parts:
             self.emit(part)
-        if course.over:
-            course.ended()
+        if state.over:
+            state.ended()
 
     def _drop_late(self, events: int) -> None:
         self.count_drop("after_end", events)
-        self._course.drops(events)
+        self._state.drops(events)
 
     def finish(self, error: Exception | None) -> None:
         self._lose_pieces()
-        course = self._course
+        state = self._state
         if isinstance(error, ReaderGone):
             self.end(error)
             return
-        if course.over:
+        if state.over:
             if error is not None:
                 _log.error(
                     "%s: the agent failed behind the end of its run (%r)",
-                    course,
+                    state,
                     error,
                     exc_info=error,
                 )
         else:
             self.created += 1
             self.sent += 1
-            self.emit(course.fails(error))
+            self.emit(state.fails(error))
         self.end(None)
 
     def drop(self) -> None:

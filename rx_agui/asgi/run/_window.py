@@ -71,8 +71,8 @@ class RunWindow:
         self.has_gone_out(written)  # by another process, if not by us
         return reader
 
-    def leaves(self, reader: Reader) -> bool:
-        """One reads no more. Whether nobody does now."""
+    def detach(self, reader: Reader) -> bool:
+        """Detach a reader; return True if none is left."""
         self._readers.discard(reader)
         self._give_back()
         return not self._readers
