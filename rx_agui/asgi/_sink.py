@@ -42,12 +42,13 @@ class Sink(SinkCounters):
         watch: The stream's observation; None until a payload belongs to one.
     """
 
-    __slots__ = ("_is_over", "under_way", "watch")
+    __slots__ = ("_is_over", "replayed", "under_way", "watch")
 
     def __init__(self) -> None:
         super().__init__()
         self.watch: StreamObservation | None = None
         self.under_way = 0  # bytes
+        self.replayed = 0  # events from the log that were there before the reader
         self._is_over = False
 
     def join(self, watch: StreamObservation) -> None:
@@ -101,6 +102,11 @@ class Sink(SinkCounters):
         watch, self.watch = self.watch, None
         if watch is not None:
             watch.ends(reason, error)
+
+    @property
+    def more(self) -> dict[tuple[str, str], int]:
+        replayed = {("session.replayed.events", ""): self.replayed}
+        return {**super().more, **(replayed if self.replayed else {})}
 
     @property
     def levels(self) -> dict[str, int]:

@@ -131,8 +131,8 @@ def conflate_lines(
 def conflate_frame(
     frame: Frame,
     *,
-    raw_event: str = "strip",
-    patches: str = "proven",
+    raw_event: RawEvent = "strip",
+    patches: Patches = "proven",
     max_event_size: int = MAX_EVENT_SIZE,
     known: KnownState | None = None,
 ) -> None:

@@ -17,8 +17,7 @@ from rx_agui import Credit, Permit
 from rx_agui.agui.encoding import encode
 from rx_agui.asgi import CONTINUE, SSEResponse
 from rx_agui.asgi.reader import _fan_out
-from rx_agui.asgi.reader._fan_out import FanOutGroup, Subscriber
-from rx_agui.asgi.reader._fan_out import LAGGING
+from rx_agui.asgi.reader._fan_out import LAGGING, FanOutGroup, Subscriber
 from rx_agui.asgi.run._window import RunWindow
 from rx_agui.codecs._deflate import DeflateEncoder
 from rx_agui.codecs.negotiation import encoder
@@ -266,9 +265,9 @@ def test_the_compressor_of_all_goes_with_the_first_keep_alive() -> None:
             for reader in (one, other, behind):
                 if reader is not behind or number < 3:
                     reader.reads(payload(number, number))
-        broadcast = one.seat.broadcast
-        assert broadcast is not None
-        (blocks,) = broadcast._streams.values()
+        fan_out = one.seat.group.fan_out
+        assert fan_out is not None
+        (blocks,) = fan_out._streams.values()
 
         behind.is_sent(b":\n\n", behind.coding.rest)
         assert blocks._stream is not None
@@ -283,13 +282,13 @@ def test_one_alone_shares_with_nobody_and_leaves_nothing(formats: Counted) -> No
         log = MemoryLog()
         one, other = Response(log, "gzip"), Response(log, "gzip")
         one.reads(payload(1, 2))
-        broadcast = one.seat.broadcast
-        assert broadcast is not None
-        assert broadcast._wires
+        fan_out = one.seat.group.fan_out
+        assert fan_out is not None
+        assert fan_out._wires
         other.ends()
         one.reads(payload(3, 4))
 
-        assert one.seat.broadcast is None
+        assert one.seat.group.fan_out is None
         one.ends()
         assert not FanOutGroup._of_log[log]
 
@@ -305,11 +304,11 @@ def test_what_is_kept_for_others_is_bounded() -> None:
         large = Frame(b'{"large":"%b"}' % (b"x" * 2_000_000), first=1000, last=1000)
         for reader in (one, other):
             reader.reads(large)
-        broadcast = one.seat.broadcast
-        assert broadcast is not None
+        fan_out = one.seat.group.fan_out
+        assert fan_out is not None
 
-        assert len(broadcast._wires) == len(broadcast._spans) == 1
-        assert [len(blocks._made) for blocks in broadcast._streams.values()] == [1]
+        assert len(fan_out._wires) == len(fan_out._spans) == 1
+        assert [len(blocks._made) for blocks in fan_out._streams.values()] == [1]
 
     in_a_loop(main)
 
@@ -322,9 +321,9 @@ def test_two_streams_share_nothing() -> None:
         seats = [Subscriber(log) for _ in range(4)]
         for number, seat in enumerate(seats):
             seat.join(f"run-{number % 2}")
-        one, other = (seat.broadcast for seat in seats[:2])
+        one, other = (seat.group.fan_out for seat in seats[:2])
 
-        assert one is seats[2].broadcast
+        assert one is seats[2].group.fan_out
         assert one is not other
 
     in_a_loop(main)

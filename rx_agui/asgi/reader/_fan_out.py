@@ -68,14 +68,14 @@ class Block(NamedTuple):
 
 
 class FanOutGroup:
-    """Those who read one stream on this event loop.
+    """The readers of one stream on this event loop.
 
     Attributes:
         readers: How many.
-        broadcast: What they have in common; None while one is alone.
+        fan_out: What they have in common; None while one is alone.
     """
 
-    __slots__ = ("_forget", "broadcast", "readers")
+    __slots__ = ("_forget", "fan_out", "readers")
 
     _of_log: ClassVar[
         WeakKeyDictionary[
@@ -86,11 +86,11 @@ class FanOutGroup:
     def __init__(self, forget: Callable[[], object]) -> None:
         self._forget = forget
         self.readers = 0
-        self.broadcast: FanOut | None = None
+        self.fan_out: FanOut | None = None
 
     @classmethod
     def joined(cls, log: ReplayLog, stream: str) -> FanOutGroup:
-        """That of a stream, with one reader more."""
+        """The group of a stream, with one reader more."""
         streams = cls._of_log.setdefault(log, {})
         key = stream, asyncio.get_running_loop()
         if key not in streams:
@@ -98,16 +98,20 @@ class FanOutGroup:
         found = streams[key]
         found.readers += 1
         if found.readers == 2:
-            found.broadcast = FanOut()
+            found.fan_out = FanOut()
         return found
 
     def left(self) -> None:
-        """One reader less."""
+        """Detach a reader."""
         self.readers -= 1
         if self.readers == 1:
-            self.broadcast = None
+            self.fan_out = None
         elif not self.readers:
             self._forget()
+
+
+#: The group of a reader whose stream has no name yet: nothing is shared in it.
+_ALONE: Final = FanOutGroup(lambda: None)
 
 
 class FanOut:
@@ -179,15 +183,16 @@ class FanOut:
             blocks = self._streams[level] = _Blocks(level)
         return blocks.of(wire, *span)
 
-    def strays(self, level: int, readers: int) -> None:
-        """A block did not suit one of the readers, who compressed the same by itself.
+    def count_miss(self, level: int, readers: int) -> None:
+        """Count a cache miss: a reader could not use the shared block.
 
-        What that costs a reader is what a block that looks back at nothing costs one who
-        is in step. So when it was paid as often as there are readers, all begin anew.
+        It compressed the same by itself, which costs it what a block that looks back at
+        nothing costs a reader in step. So after as many misses as there are readers, all
+        begin anew.
         """
         blocks = self._streams[level]
-        blocks.strayed += 1
-        if blocks.strayed >= readers:
+        blocks.misses += 1
+        if blocks.misses >= readers:
             blocks.begin_anew()
 
     def rests(self, level: int, after: Block) -> None:
@@ -202,7 +207,7 @@ class _Blocks:
 
     def __init__(self, level: int) -> None:
         self.latest: Block | None = None
-        self.strayed = 0  # payloads that were compressed for one, in this group
+        self.misses = 0  # payloads that were compressed for one, in this group
         self._level = level
         self._stream: zlib._Compress | None = None
         self._last = 0  # the last number of the latest
@@ -219,7 +224,7 @@ class _Blocks:
         stream, before = self._stream, self.latest
         if stream is None or before is None or before.place == _GROUP - 1:
             stream = self._stream = compressor(self._level)
-            group, place, self.strayed = object(), 0, 0
+            group, place, self.misses = object(), 0, 0
         else:
             group, place = before.group, before.place + 1
         data = stream.compress(wire) + stream.flush(zlib.Z_SYNC_FLUSH)
@@ -234,86 +239,77 @@ class _Blocks:
 
 
 class Subscriber:
-    """One reader's place in an audience. Until the stream has a name, it is nowhere."""
+    """One reader's membership in the group of its stream, once that has a name.
 
-    __slots__ = ("_audience", "_log")
+    Attributes:
+        group: The readers of the same stream.
+    """
+
+    __slots__ = ("_log", "group")
 
     def __init__(self, log: ReplayLog) -> None:
         self._log = log
-        self._audience: FanOutGroup | None = None
+        self.group = _ALONE
 
     def join(self, stream: str) -> None:
         """Become a reader of this stream."""
         self.leave()
-        self._audience = FanOutGroup.joined(self._log, stream)
+        self.group = FanOutGroup.joined(self._log, stream)
 
     def leave(self) -> None:
-        """Read no more."""
-        if self._audience is not None:
-            self._audience.left()
-            self._audience = None
-
-    @property
-    def broadcast(self) -> FanOut | None:
-        """What is shared with others; None without any."""
-        return None if self._audience is None else self._audience.broadcast
+        """Leave the group."""
+        group, self.group = self.group, _ALONE
+        if group is not _ALONE:
+            group.left()
 
     def keeps_up(self, frame: Frame) -> bool:
         """Whether the payload is one that others are sent as it is."""
-        broadcast = self.broadcast
-        return broadcast is not None and broadcast.keeps_up(frame)
-
-    def tells_of_run(self, frame: Frame) -> bool:
-        """Whether the run may begin or end in the payload."""
-        broadcast = self.broadcast
-        return broadcast is None or broadcast.tells_of_run(frame)
+        fan_out = self.group.fan_out
+        return fan_out is not None and fan_out.keeps_up(frame)
 
     def format(self, frame: Frame, stem: str) -> bytes:
-        """What to write of a payload."""
-        broadcast = self.broadcast
-        if broadcast is None:
+        """The bytes of a payload: the others', if they are sent the same."""
+        fan_out = self.group.fan_out
+        if fan_out is None:
             return format_frame(frame, stem)
-        return broadcast.format(frame, stem)
-
-    def strays(self, level: int) -> None:
-        """A block did not suit us."""
-        if self._audience is not None and self._audience.broadcast is not None:
-            self._audience.broadcast.strays(level, self._audience.readers)
+        return fan_out.format(frame, stem)
 
     def in_step(self, own: StreamEncoder) -> StreamEncoder:
         """The coding of this reader's response: with the others', as far as it can be."""
-        return _InStep(own, self) if isinstance(own, DeflateEncoder) else own
+        return SharedEncoder(own, self) if isinstance(own, DeflateEncoder) else own
 
 
-class _InStep:
-    """One response's coding, of blocks that others are sent as well."""
+class SharedEncoder:
+    """One response's coding, of blocks that other readers are sent as well."""
 
-    __slots__ = ("_latest", "_own", "_seat")
+    __slots__ = ("_latest", "_own", "_subscriber")
 
-    def __init__(self, own: DeflateEncoder, seat: Subscriber) -> None:
+    def __init__(self, own: DeflateEncoder, subscriber: Subscriber) -> None:
         self._own = own
-        self._seat = seat
+        self._subscriber = subscriber
         self._latest: Block | None = None  # if nothing else was sent since
 
     def encode(self, data: bytes) -> bytes:
-        own, latest, broadcast = self._own, self._latest, self._seat.broadcast
-        block = None if broadcast is None else broadcast.block(data, own.level)
-        if block is None:
-            self._latest = None
+        """Encode a payload, as a shared block where there is one that fits."""
+        own, latest, group = self._own, self._latest, self._subscriber.group
+        self._latest = None
+        fan_out = group.fan_out
+        if fan_out is None or (block := fan_out.block(data, own.level)) is None:
             return own.encode(data)
         if block.suits(latest):
             self._latest = block
             return own.takes(block.data, data)
-        self._latest = None
-        self._seat.strays(own.level)
+        fan_out.count_miss(own.level, group.readers)
         return own.encode(data)
 
     def rest(self, data: bytes) -> bytes:
+        """Encode data of this reader alone, behind which nothing may follow for long."""
         latest, self._latest = self._latest, None
-        broadcast = self._seat.broadcast
-        if latest is not None and broadcast is not None:
-            broadcast.rests(self._own.level, latest)
+        fan_out = self._subscriber.group.fan_out
+        if latest is not None and fan_out is not None:
+            fan_out.rests(self._own.level, latest)
         return self._own.rest(data)
 
     def finish(self) -> bytes:
+        """The end of the coded stream."""
         return self._own.finish()

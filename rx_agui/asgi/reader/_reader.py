@@ -38,6 +38,7 @@ from rx_agui.operators._batch import _join
 from rx_agui.operators._conflate import conflate_frame
 from rx_agui.probe import OperatorCounters, PayloadTrace
 from rx_agui.replay import ReplayLog
+from rx_agui.sse import format_frame
 
 __all__ = ["LogReader", "answered", "gathered"]
 
@@ -187,13 +188,13 @@ class LogReader:
     async def _send(self, frame: Frame) -> None:
         """Observe the run's state, format, write, acknowledge."""
         state, sink, number = self.state, self._sink, frame.last
-        subscriber = self._subscriber
-        if subscriber.tells_of_run(frame):
+        fan_out = self._subscriber.group.fan_out
+        if b'"RUN_' in frame.data if fan_out is None else fan_out.tells_of_run(frame):
             state.passes(frame)
         elif state.state == "new":
             state.on("event")
         if number <= self._replay_to:
-            sink.count("session.replayed.events", frame.events)
+            sink.replayed += frame.events
         trace, begun = None, time_ns()
         if sink.watch is not None:
             frame.trace = trace = PayloadTrace(sink.watch, begun, frame.events)
@@ -202,7 +203,14 @@ class LogReader:
             self._conflate(frame)
         events = frame.events
         if self._cut is None:
-            data, pieces = subscriber.format(frame, self._stem), 1
+            data, pieces = (
+                (
+                    format_frame(frame, self._stem)
+                    if fan_out is None
+                    else fan_out.format(frame, self._stem)
+                ),
+                1,
+            )
         else:
             data, pieces = await self._cut(frame, self._stem)
         sink.taken += events

@@ -55,6 +55,7 @@ class RunState:
 
     Attributes:
         state: See `NEXT`.
+        over: Whether its terminal event has passed, or what stands in for one.
         stream: What log lines call it.
         last: The highest number so far.
         error: What ended it, if not its terminal event.
@@ -63,6 +64,7 @@ class RunState:
 
     def __init__(self, stream: str, *, expose: bool, numbered: bool) -> None:
         self.state = "new"
+        self.over = False
         self.stream = stream
         self.last = 0
         self.error: BaseException | None = None
@@ -77,11 +79,7 @@ class RunState:
     def on(self, event: str) -> None:
         """Take the step that the table has for this event, if it has one."""
         self.state = NEXT.get((self.state, event), self.state)
-
-    @property
-    def over(self) -> bool:
-        """Whether its terminal event has passed, or what stands in for one."""
-        return self.state in _OVER
+        self.over = self.state in _OVER
 
     def passes(self, frame: Frame) -> int:
         """Look into a payload; return how many of its events belong to the run."""

@@ -1,4 +1,4 @@
-"""A window of one on a loop: who brings an event also writes it, and no task is made."""
+"""A window of one on a loop: nothing more is asked for while an event is written."""
 
 from __future__ import annotations
 
@@ -81,24 +81,6 @@ def on_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
             await test()
 
     asyncio.run(main())
-
-
-@pytest.mark.parametrize(("window", "tasks"), [(1, 1), (2, 2)])
-def test_with_a_window_of_one_the_walk_and_the_writes_are_one_task(
-    window: int, tasks: int
-) -> None:
-    async def main() -> None:
-        write = Slow()
-        write.may_end.set()
-        writer = SSEWriter(write)
-        of(Agent(1), window).subscribe(writer)
-        walk = asyncio.all_tasks() - {asyncio.current_task()}
-        await writer.done
-
-        assert len(walk) == 1
-        assert len(walk | {task for task in write.in_task if task}) == tasks
-
-    on_a_loop(main)
 
 
 def test_nothing_more_is_asked_for_during_a_write() -> None:
@@ -188,22 +170,5 @@ def test_a_writer_comes_to_rest_though_somebody_beside_it_raised() -> None:
 
         assert (write.written, writer._is_busy) == ([], False)
         assert agent.is_closed
-
-    on_a_loop(main)
-
-
-def test_of_two_writers_one_is_carried_and_the_other_has_a_task() -> None:
-    async def main() -> None:
-        one, other = Slow(), Slow()
-        one.may_end.set()
-        other.may_end.set()
-        writers = SSEWriter(one), SSEWriter(other)
-        sink = Each(*[writer.on_next for writer in writers])
-        of(Agent(2)).subscribe(sink)
-        await sink.is_over.wait()
-        await other.begun.wait()
-
-        assert one.written == other.written
-        assert one.in_task[0] is not other.in_task[0]
 
     on_a_loop(main)
