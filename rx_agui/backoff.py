@@ -72,7 +72,7 @@ class Backoff:
 
 
 def as_backoff(setting: str, value: float | Backoff) -> Backoff:
-    """What a setting says: a `Backoff`, or seconds that are the same each time."""
+    """Return a setting as a Backoff; a number waits the same seconds each time."""
     if isinstance(value, Backoff):
         return value
     require_positive(**{setting: value})

@@ -66,7 +66,7 @@ class StreamConfig:
     Attributes:
         event_buffer_size: Events that may wait to be let in before a sender has to.
             More: a burst is swallowed and senders feel nothing; but a reader who is
-            slow falls further behind before anybody notices.
+            slow falls further behind before it is noticed.
         event_buffer_bytes: Bytes of events in the stream, from `send` until written,
             before senders wait, however few events that is. More: larger snapshots side
             by side; it is what the stream may cost in memory. An event that is larger
@@ -218,8 +218,8 @@ class StreamConfig:
     def from_env(cls, environ: Mapping[str, str] | None = None) -> StreamConfig:
         """From environment variables: RX_AGUI_BATCH_SIZE=100, RX_AGUI_BATCH_ENABLED=no.
 
-        A variable with our prefix that is near no option is somebody else's, and left
-        alone: other parts of rx_agui have variables too.
+        A variable with the prefix RX_AGUI_ that resembles no option is left alone: other
+        parts of rx_agui have variables too.
 
         >>> StreamConfig.from_env({"RX_AGUI_BATCH_SIZE": "100"}).batch_size
         100
@@ -349,7 +349,7 @@ def _require_known(name: str, value: object) -> None:
 
 
 def _nearest(name: str) -> str:
-    """The option that was probably meant; "" if none is near."""
+    """Return the option that was probably meant; "" if none is near."""
     plain = {option.replace("_", ""): option for option in _KINDS}
     asked = "".join(c for c in name.lower() if c.isalnum())
     near = get_close_matches(asked, plain, n=1, cutoff=0.75)

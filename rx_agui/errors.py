@@ -17,22 +17,22 @@
     │   └── PayloadTooLargeError      a limit in bytes was reached
     ├── DeliveryError                 a payload did not reach the sink
     │   ├── NotSentError              nothing of it has gone out: it may be sent again
-    │   └── LostError                 it may have: its events are given up, not sent twice
+    │   └── LostError                 it may have: its events are lost, not sent twice
     ├── TransportError                a server does not give what is asked for
     │   ├── ConnectionLostError       a stream broke off before its run had ended
     │   ├── RefusedError              the answer has a status that is no stream
-    │   │   └── GoneError             410: nobody there knows the stream (any more)
+    │   │   └── GoneError             410: the server does not know the stream (any more)
     │   └── DeadlineExceededError     the whole took longer than it may
     ├── ReplayError                   a log cannot give what a reader asks for
     │   ├── TrimmedError              it no longer reaches back that far
-    │   └── UnknownStreamError        nobody has opened it, or it is too long ago
+    │   └── UnknownStreamError        it was never opened, or has been dropped
     └── FlowControlError
         ├── BackpressureTimeoutError  no credit came home within `timeout` seconds
         ├── BufferOverflowError       the queue is full and the policy is to refuse
         ├── WouldBlockError           waiting here would stop the very thing waited for
         ├── CircuitOpenError          the sink keeps failing and is left alone for a while
         ├── OverloadedError           the reader is too far behind for anything but the end
-        ├── NotSubscribedError        nobody listens to this Gate yet
+        ├── NotSubscribedError        this Gate has no subscriber yet
         ├── AlreadySubscribedError    this source has its one subscriber
         ├── NotStartedError           start() comes before send()
         ├── AlreadyStartedError       start() was called before
@@ -41,7 +41,7 @@
 
 Operators hand these to `on_error`, or to the observer given as `errors=`. Only
 ConfigError and MissingExtraError are raised where an operator is written, and only a
-Gate and its kin raise the flow control errors, at whoever sends.
+Gate and its kin raise the flow control errors, out of `send`.
 """
 
 from __future__ import annotations
@@ -205,9 +205,8 @@ class GapError(SequencingError):
     """The numbers `first` to `last` never came and were given up."""
 
     def __init__(self, first: int, last: int) -> None:
-        one, some = f"number {first} never came and was", f"numbers {first} to {last}"
-        which = one if first == last else f"{some} never came and were"
-        super().__init__(f"{which} given up")
+        were = "was" if first == last else "were"
+        super().__init__(f"{_numbers(first, last)} never came and {were} given up")
         self.first = first
         self.last = self.number = last
 
@@ -240,7 +239,7 @@ class IncompleteError(PayloadError):
     """Pieces of payload `number` never came."""
 
     def __init__(self, number: int, received: int, total: int) -> None:
-        super().__init__(f"payload {number}: {received} of {total} pieces came")
+        super().__init__(f"payload {number}: {received} of {total} pieces arrived")
         self.number: int = number
         self.received = received
         self.total = total
@@ -265,8 +264,8 @@ class DeliveryError(StreamError):
 class NotSentError(DeliveryError, ConnectionError):
     """Nothing of a payload has gone out: it may be sent again.
 
-    Raised by a `write`, or given to `Permit.release`, by a sink that knows this. Of any
-    other error nobody knows whether the reader has the bytes.
+    Raised by a `write`, or given to `Permit.release`, by a sink that knows this. After any
+    other error it is unknown whether the reader has the bytes.
 
     Attributes:
         tried: False if the sink did not come to it, because an earlier one failed.
@@ -288,8 +287,9 @@ class LostError(DeliveryError):
     def __init__(
         self, events: int, first: int, last: int, cause: BaseException
     ) -> None:
-        which = f", numbers {first} to {last}," if last else ""
-        super().__init__(f"{events} events{which} are given up: {cause!r}")
+        which = f" ({_numbers(first, last)})" if last else ""
+        were = "was" if events == 1 else "were"
+        super().__init__(f"{_events(events)}{which} {were} lost: {cause!r}")
         self.events = events
         self.first = first
         self.last = last
@@ -325,7 +325,7 @@ class RefusedError(TransportError):
 
 
 class GoneError(RefusedError):
-    """410: nobody there knows the stream (any more), so it cannot be resumed.
+    """410: the server does not know the stream (any more), so it cannot be resumed.
 
     The run is not started again: whether to is for the caller to say.
     """
@@ -346,24 +346,24 @@ class ReplayError(StreamError, LookupError):
 
 
 class TrimmedError(ReplayError):
-    """What follows number `after` is no longer kept: the first is `first`.
+    """The log no longer holds what follows number `after`; it begins at `first`.
 
-    A reader at a distance is not told what the first is: 0.
+    `first` is 0 where the server does not tell.
     """
 
     def __init__(self, stream: str, after: int, first: int = 0) -> None:
-        kept = f"kept from number {first} on" if first else "not kept so far back"
-        super().__init__(f"stream {stream!r} is {kept}, asked for {after + 1}")
+        kept = f"from number {first} on" if first else "only later numbers"
+        super().__init__(f"stream {stream!r}: the log has {kept}, not {after + 1}")
         self.stream = stream
         self.after = after
         self.first = first
 
 
 class UnknownStreamError(ReplayError):
-    """Nobody has opened the stream, or it is so long ago that it was dropped."""
+    """The stream was never opened, or has been dropped from the log."""
 
     def __init__(self, stream: str) -> None:
-        super().__init__(f"no stream {stream!r}: it never began, or is too long ago")
+        super().__init__(f"no stream {stream!r}: it was never opened, or has been dropped")
         self.stream = stream
 
 
@@ -384,7 +384,7 @@ class BufferOverflowError(FlowControlError):
     """The queue of events that wait for credit is full, and the policy is to refuse."""
 
     def __init__(self, buffer_size: int) -> None:
-        super().__init__(f"{buffer_size} events wait for credit already (buffer_size)")
+        super().__init__(f"the queue is full: {_events(buffer_size)} waiting for credit (buffer_size)")
         self.buffer_size = buffer_size
 
 
@@ -410,10 +410,10 @@ class OverloadedError(FlowControlError):
 
 
 class NotSubscribedError(FlowControlError):
-    """Nobody has subscribed to this Gate yet, so nobody would see the event."""
+    """This Gate has no subscriber yet, so the event would be lost."""
 
     def __init__(self) -> None:
-        super().__init__("nobody has subscribed yet: subscribe first, then send")
+        super().__init__("the Gate has no subscriber: subscribe first, then send")
 
 
 class NotStartedError(FlowControlError):
@@ -448,7 +448,7 @@ class DrainTimeoutError(FlowControlError, TimeoutError):
     """Closing took longer than its deadline; `lost` accepted events were dropped."""
 
     def __init__(self, lost: int, timeout: float) -> None:
-        super().__init__(f"{lost} accepted events were not written in {timeout:g} s")
+        super().__init__(f"{_events(lost)} accepted but not written within {timeout:g} s")
         self.lost = lost
         self.timeout = timeout
 
@@ -481,6 +481,22 @@ def require_one_of(choices: Collection[str], **settings: str) -> None:
             raise ConfigError(name, value, must=f"one of {', '.join(choices)}")
 
 
+def _events(events: int) -> str:
+    return f"{events} event" if events == 1 else f"{events} events"
+
+
+def _numbers(first: int, last: int) -> str:
+    return f"number {first}" if first == last else f"numbers {first} to {last}"
+
+
+def _events(events: int) -> str:
+    return f"{events} event" if events == 1 else f"{events} events"
+
+
+def _numbers(first: int, last: int) -> str:
+    return f"number {first}" if first == last else f"numbers {first} to {last}"
+
+
 def _number(value: object) -> float:
     """`value`, or nan, which is neither positive nor at least anything."""
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -491,6 +507,6 @@ def _number(value: object) -> float:
 def _shown(event: object, room: int = 120) -> str:
     try:
         text = repr(event)
-    except Exception as error:  # a cycle, or a __repr__ of somebody's
+    except Exception as error:  # a cycle, or a __repr__ that fails
         text = f"a {type(event).__name__} that cannot be shown ({error!r})"
     return text if len(text) <= room else f"{text[:room]}… ({len(text)} characters)"

@@ -1,4 +1,4 @@
-"""The one value that moves, and the pieces it leaves in.
+"""Frame, the one value that moves between operators, and StreamChunk, its pieces.
 
     event ──▶ Frame ──▶ Frame ──▶ Frame ──▶ StreamChunk, StreamChunk
               number    batch     gzip      pieces
@@ -18,7 +18,7 @@ __all__ = ["IDENTITY", "Frame", "StreamChunk"]
 
 
 class Frame:
-    """One or more events as bytes, with what operators need to know of them.
+    """One or more events as bytes, with the facts that operators need.
 
     Attributes:
         data: The events' JSON, one object a line, lines joined by LF; compressed
@@ -32,7 +32,7 @@ class Frame:
         permit: The credit that comes home when the frame has been written.
         trigger: What made a batch leave: size, timeout, bytes, stalled,
             adaptive, completed or error. Empty for what was never batched.
-        trace: The stream's telemetry, or None when nobody listens.
+        trace: The stream's telemetry, or None when nothing records it.
     """
 
     # One is made per event, so what few frames need is kept beside, not in, a slot.
@@ -60,7 +60,7 @@ class Frame:
 
     @property
     def permit(self) -> Permit:
-        """What to `hold` by whoever keeps the frame beyond `on_next`."""
+        """The permit to hold if this frame is kept after `on_next` returns."""
         permit = self._permit
         if isinstance(
             permit, Credit
@@ -77,7 +77,7 @@ class Frame:
         return f"Frame({self.events} events, {len(self.data)} bytes{numbered}, {self.encoding})"
 
     def copy(self, data: bytes | None = None, permit: Permit | None = None) -> Frame:
-        """A frame of one's own: somebody else may have been given this one too."""
+        """Return a copy, to change without changing what other subscribers hold."""
         frame = Frame(
             self.data if data is None else data,
             permit or self.permit,
@@ -89,11 +89,11 @@ class Frame:
         return frame
 
     def lines(self) -> list[bytes]:
-        """The JSON of each event. Only of a frame that is not compressed."""
+        """Return the JSON of each event. Only for a frame that is not compressed."""
         return self.data.split(b"\n")
 
     def line_numbers(self) -> tuple[int, ...] | range:
-        """The last number each line covers; zeros if the frame has no numbers."""
+        """Return the last number each line covers; zeros if the frame is not numbered."""
         if self.numbers is not None:
             return self.numbers
         if self.last:

@@ -1,4 +1,4 @@
-"""The numbers of a stream, in code: what OpenTelemetry would show, without it.
+"""Numbers of a stream, in code: what OpenTelemetry would show, without it.
 
     meter = StreamMeter()
     events.pipe(pipeline("chat", telemetry=meter)).subscribe(writer)
@@ -37,7 +37,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowMetrics:
-    """What flow control did.
+    """Numbers of flow control.
 
     Attributes:
         events_processed: Events let in.
@@ -57,7 +57,7 @@ class FlowMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SequenceMetrics:
-    """What sequencing did.
+    """Numbers of sequencing.
 
     Attributes:
         events_sequenced: Events that have their number, or their place.
@@ -78,7 +78,7 @@ class SequenceMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BufferMetrics:
-    """One of the places in an EventStream where events wait.
+    """Fill of one of the buffers in an EventStream.
 
     Attributes:
         events, bytes: What waits there now.
@@ -97,7 +97,7 @@ class BufferMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamMetrics:
-    """What a stream did, from its beginning until now. Seconds and bytes.
+    """Numbers of a stream from its beginning until now, in seconds and bytes.
 
     Attributes:
         total_events: Events that came in.
@@ -105,7 +105,7 @@ class StreamMetrics:
             the first.
         events_processed: Events written; where no SSEWriter stands at the end, events
             that came out.
-        events_dropped: Events nobody will see, whatever the reason.
+        events_dropped: Events that will never be delivered, for any reason.
         events_compressed: Events whose payload was compressed.
         total_batches, average_batch_size: Batches, and events in each.
         batch_processing_time: At work on batches: to join, compress and cut them.
@@ -148,7 +148,7 @@ class StreamMetrics:
 
 
 class StreamMeter(Probe):
-    """Counts the streams it watches, together.
+    """A probe that adds up the streams it observes.
 
     >>> from rx_agui import SSEWriter, from_iterable, pipeline
     >>> meter = StreamMeter()
@@ -167,7 +167,7 @@ class StreamMeter(Probe):
         self._leaving: list[StreamObservation] = []  # ended, and not yet at rest
         self._sums = _Sums()  # of those that are at rest
         self._before = _Mark(0.0)
-        self._turn = Lock()  # whose snapshot is next
+        self._snapshot = Lock()  # one snapshot at a time
 
     # -- as a probe ------------------------------------------------------------------
 
@@ -194,9 +194,9 @@ class StreamMeter(Probe):
             self._let_go()
 
     def _let_go(self) -> None:
-        """Fold streams that are at rest into sums. Under the lock.
+        """Move ended streams whose operators hold nothing into the sums. Caller locks.
 
-        A writer whose stream was disposed of may still be writing.
+        The writer of a stream that was disposed of may still be writing.
         """
         leaving, self._leaving = self._leaving, []
         for watch in leaving:
@@ -208,8 +208,8 @@ class StreamMeter(Probe):
     # -- as numbers ------------------------------------------------------------------
 
     def metrics(self) -> StreamMetrics:
-        """What has happened until now."""
-        with self._turn:  # or one who began before would end behind one who saw more
+        """Return the numbers of this moment."""
+        with self._snapshot:
             sums = self._sum()
             now = time_ns() / 1e9
             before, self._before = self._before, _Mark(now, sums.total, sums.size)
@@ -217,9 +217,9 @@ class StreamMeter(Probe):
         return sums.metrics(since, now)
 
     def every(self, metrics_interval: float = 30.0) -> Observable[StreamMetrics]:
-        """A snapshot every so many seconds, for as long as somebody listens.
+        """Emit a snapshot every `metrics_interval` seconds, while subscribed.
 
-        Its rates are those of the interval, whoever else takes snapshots meanwhile.
+        Its rates are those of the interval; other callers' snapshots do not change them.
 
         Raises:
             ConfigError: The interval is not positive.
@@ -238,7 +238,7 @@ class StreamMeter(Probe):
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """What there was at a snapshot, for the rates of the next."""
+    """Totals at a snapshot, for the rates of the next."""
 
     second: float
     events: int = 0
@@ -281,7 +281,7 @@ class _Snapshots(Observable[StreamMetrics]):
 
 
 class _Sums:
-    """The integers of many streams, added up."""
+    """Sums over many streams."""
 
     def __init__(self) -> None:
         self.begun = 0  # ns since 1970, like the next
@@ -299,7 +299,7 @@ class _Sums:
         self.levels: Counter[str] = Counter()
 
     def copy(self) -> _Sums:
-        """One to go on adding to."""
+        """Return a copy to which live streams are added."""
         more = copy(self)
         more.counts = self.counts.copy()
         more.words = self.words.copy()
@@ -307,7 +307,7 @@ class _Sums:
         return more
 
     def add(self, watch: StreamObservation, *, is_live: bool) -> None:
-        """What one stream did."""
+        """Add the numbers of one stream."""
         # From the bottom up: what passes meanwhile has not come out before it came in.
         readings = [tally.read() for tally in reversed(watch.tallies)]
         if readings:
@@ -340,7 +340,7 @@ class _Sums:
         return self.counts["sink", "sink.sent.size"] or taken
 
     def metrics(self, since: _Mark, now: float) -> StreamMetrics:
-        """In the seed's words."""
+        """Return the sums under the names of StreamMetrics."""
         counts, levels = self.counts, self.levels
         lapse = max(now - since.second, 1e-9)
         busy = {

@@ -45,7 +45,7 @@ def pipeline(
 def pipeline(
     name: str = "default", /, *operators: Operator, telemetry: Probe | None = None
 ) -> Callable[[Observable[Any]], Observable[Any]]:
-    """Several operators as one, under a name.
+    """Compose operators into one, under a name.
 
     >>> from rx_agui import from_iterable
     >>> events = [{"type": "STEP_STARTED", "stepName": "think"}]

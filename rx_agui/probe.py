@@ -1,12 +1,12 @@
-"""What operators tell about themselves, and to whom they tell it.
+"""Facts that operators record, and the probes that read them.
 
-    operator ── Tally ──▶ plain integers; a probe reads them when it likes
-             ── Send  ──▶ one payload's way: when each operator had it, and how it ended
-             ── Watch ──▶ one stream: who works in it, when it began, why it ended
+    operator ── OperatorCounters  ──▶ plain integers, which a probe reads at any time
+             ── PayloadTrace      ──▶ one payload: when each operator had it, how it ended
+             ── StreamObservation ──▶ one stream: its operators, its begin, its end
 
 Nothing is called per event: an operator adds to integers, and a payload carries one
-record that it fills in. Whether anybody watches is decided when a stream is
-subscribed; if nobody does, there is no Watch, no Send, and no clock is read.
+record that operators fill in. Which probes observe a stream is decided when it is
+subscribed; without any there is no observation, no trace, and no clock is read.
 Telemetry and StreamMetrics are probes; operators know neither.
 """
 
@@ -41,7 +41,7 @@ _log = logging.getLogger("rx_agui")
 
 
 class Reading(NamedTuple):
-    """A tally at one moment. Unlike its integers one by one, these fit each other."""
+    """Consistent snapshot of one OperatorCounters."""
 
     name: str
     received: int
@@ -56,7 +56,7 @@ class Reading(NamedTuple):
 
 
 class OperatorCounters:
-    """What one operator did for one subscriber, in events.
+    """Counts of one operator for one subscriber, in events.
 
     Whenever the stream is quiet, and after it has ended,
 
@@ -92,12 +92,12 @@ class OperatorCounters:
         self._shown = 0, 0  # in and out, in the reading before
 
     def read(self) -> Reading:
-        """All of it, while others may be at work."""
+        """Return a consistent snapshot, while other threads may count."""
         shown_in, shown_out = self._shown
-        # Out before in: who is at work meanwhile must not make `held` negative. And
-        # what is just being moved from one integer to another is in neither, which
+        # Out before in: a thread that counts meanwhile must not make `held` negative. An
+        # event that is being moved from one integer to another is in neither, which
         # must not look as if a sum fell.
-        for _ in range(4):  # till no thread took its turn in between, with thousands
+        for _ in range(4):  # until no thread counted in between
             out, dropped = self.emitted, self.dropped
             created, merged = self.created, self.merged
             emitted, received = max(out, shown_out), max(self.received, shown_in)
@@ -135,45 +135,45 @@ class OperatorCounters:
 
     @property
     def held(self) -> int:
-        """Events the operator keeps for now: a batch that fills, a late number."""
+        """Events the operator keeps for now: in a batch, or for a late number."""
         lost = sum((self._dropped or {}).values())
         return self.received + self.created - self.emitted - lost - self.merged
 
     @property
     def more(self) -> dict[tuple[str, str], int]:
-        """What else it counts: ("compress.input.size", "gzip") and the like."""
+        """Other counts, by name and label: ("compress.input.size", "gzip")."""
         return dict(self._more or {})
 
     @property
     def states(self) -> dict[tuple[str, str], int]:
-        """Which of its states a named thing is in, as 1 and 0: a circuit breaker."""
+        """States of a named object, 1 for the current one: of a circuit breaker."""
         return {}
 
     @property
     def levels(self) -> dict[str, int]:
-        """What goes up and down: a queue's length, a window's size."""
+        """Gauges: the length of a queue, the size of a window."""
         return {}
 
     def count_drop(self, reason: str, events: int) -> None:
-        """`events` more that nobody will see, because of `reason`."""
+        """Count `events` as dropped, because of `reason`."""
         if events:
             if self._dropped is None:
                 self._dropped = {}
             self._dropped[reason] = self._dropped.get(reason, 0) + events
 
     def count(self, what: str, n: int, label: str = "") -> None:
-        """`n` more of something that not every event has. Not for every event."""
+        """Add `n` to a count that not every event has. Not for every event."""
         self.counts()[what, label] += n
 
     def counts(self) -> defaultdict[tuple[str, str], int]:
-        """What `count` adds to, for who has several to count at once."""
+        """Return the mapping behind `count`, for callers with several counts."""
         if self._more is None:
             self._more = defaultdict(int)
         return self._more
 
 
 class Step:
-    """What one operator did with one payload: from when to when, in ns since 1970."""
+    """Work of one operator on one payload: begin and end, in ns since 1970."""
 
     __slots__ = ("begun", "ended", "facts", "name")
 
@@ -187,7 +187,7 @@ class Step:
 
 
 class PayloadTrace:
-    """One payload's way from its first event to the last byte written.
+    """Trace of one payload, from its first event to the last byte written.
 
     It rides in the `trace` slot of frames and chunks; operators add their steps.
 
@@ -196,7 +196,7 @@ class PayloadTrace:
         origins: What producers' contexts its events came from, and how many from each.
         steps: What operators did with it, in order.
         size: Bytes of it that were written.
-        claimed: A writer has it, and says when it is done.
+        is_claimed: Whether a writer reports the end of it.
     """
 
     __slots__ = (
@@ -232,13 +232,13 @@ class PayloadTrace:
         self.context = ""
 
     def comes_from(self, origin: Any, events: int) -> None:
-        """Some of its events come from there."""
+        """Add a producer's context, and how many events came from it."""
         if self.origins and self.origins[-1][0] is origin:
             events += self.origins.pop()[1]
         self.origins.append((origin, events))
 
     def absorb(self, other: PayloadTrace) -> None:
-        """It has become part of this one, on its way down from another line."""
+        """Add a trace from a subscription further up, whose payload joined this one."""
         if not self.steps:
             self.steps += other.steps
             self.begun = min(self.begun, other.begun)
@@ -246,18 +246,18 @@ class PayloadTrace:
             self.comes_from(origin, events)
 
     def step(self, name: str, begun: int, ended: int, **facts: Any) -> None:
-        """An operator had the payload from `begun` to `ended`."""
+        """Add the work of an operator on the payload."""
         if self.watch.wants_steps:
             self.steps.append(Step(name, begun, ended, facts))
 
     def written(self, begun: int, ended: int) -> None:
-        """A write took some of it. Several may, and are one step."""
+        """Add a write of the payload. Several writes are one step."""
         if self.steps and self.steps[-1].name == "sink.write":
             begun = self.steps.pop().begun
         self.step("sink.write", begun, ended, size=self.size)
 
     def done(self, error: BaseException | None = None) -> None:
-        """The last byte was written, or never will be. Once."""
+        """End the trace: the last byte was written, or failed. The first call counts."""
         if not self.ended:
             self.ended = time_ns()
             self.error = error
@@ -265,7 +265,7 @@ class PayloadTrace:
 
 
 class StreamObservation:
-    """One stream, as its probes see it: one subscription, whatever it is piped of.
+    """One stream as probes see it: one subscription of a whole pipe.
 
     Attributes:
         pipeline: The name it was given; "default" if none.
@@ -294,7 +294,7 @@ class StreamObservation:
         self.origin: Callable[[], Any] | None = None
         self.wants_steps = False
         self.propagates = False
-        #: Whether it has ended: nobody hears of it any more.
+        #: Whether it has ended; nothing is reported after that.
         self.is_over = False
         self._parts = 0
         self._complaints: set[tuple[Probe, str]] = set()
@@ -302,16 +302,17 @@ class StreamObservation:
         self._tell("started", self)
 
     def joined(self, tally: OperatorCounters, *, at_end: bool = False) -> None:
-        """An operator begins to work for this stream, above the others; or a writer."""
+        """Add an operator, above the others; or a writer, at the end."""
         tally.pipeline = self.pipeline
         with self._mutex:
             self.tallies.insert(len(self.tallies) if at_end else 0, tally)
         self._tell("joined", self, tally)
 
     def begins(self) -> bool:
-        """A part of the stream begins, a line of operators or a writer: is it the first?
+        """Count a part of the stream; return True for the first.
 
-        The first is the line at the bottom, since subscribing goes up.
+        A part is a subscription of operators, or a writer. The first is the one at the
+        bottom, since subscribing goes up.
         """
         with self._mutex:
             self._parts += 1
@@ -324,7 +325,7 @@ class StreamObservation:
         *,
         at_once: bool = False,
     ) -> None:
-        """A part has ended. The stream ends with its last part, for the first reason.
+        """End a part. The stream ends with its last part, for the first reason.
 
         Args:
             reason: completed, error or client_disconnect. Empty for a line further up:
@@ -343,12 +344,12 @@ class StreamObservation:
         self._tell("ended", self)
 
     def sending(self, send: PayloadTrace) -> None:
-        """A payload sets out; its producers are known."""
+        """Report a payload whose producers are known, before it is sent."""
         if self.propagates or send.trigger:
             self._tell("sending", send)
 
     def sent(self, send: PayloadTrace) -> None:
-        """A payload was written, or never will be."""
+        """Report a payload that was written, or could not be."""
         age = send.ended - send.begun
         with self._mutex:
             if send.error is None:
@@ -358,23 +359,23 @@ class StreamObservation:
         self._tell("sent", send)
 
     def waited(self, wait: int, outcome: str) -> None:
-        """Somebody waited for credit, in ns: admitted, timeout or cancelled."""
+        """Report a wait for credit, in ns; outcome: admitted, timeout or cancelled."""
         self._tell("waited", self, wait, outcome)
 
     def reordered(self, seconds: float) -> None:
-        """A payload was held for one that was late."""
+        """Report how long a payload was held for order."""
         self._tell("reordered", self, seconds)
 
     def wrote(self, duration: int, error: BaseException | None) -> None:
-        """A write took so many ns, or failed."""
+        """Report a write: its duration in ns, and its error."""
         self._tell("wrote", self, duration, error)
 
     def transitioned(self, name: str, before: str, after: str) -> None:
-        """A circuit breaker changed its state."""
+        """Report a change of state of a circuit breaker."""
         self._tell("transitioned", self, name, before, after)
 
     def _tell(self, what: str, *facts: Any) -> None:
-        """A probe that raises harms nobody but itself."""
+        """Call every probe; log the first failure of each, and go on."""
         for probe in self.probes:
             try:
                 getattr(probe, what)(*facts)
@@ -389,45 +390,45 @@ class StreamObservation:
 
 
 class Probe:
-    """Hears of streams. What it raises is its own affair: see `Telemetry`."""
+    """Base class of observers of streams. What one raises is logged, not passed on."""
 
     def is_awake(self) -> bool:
-        """Whether it wants to hear of a stream that begins now."""
+        """Return True to observe a stream that is subscribed now."""
         return True
 
     def started(self, watch: StreamObservation) -> None:
-        """A stream was subscribed."""
+        """Handle the subscription of a stream."""
 
     def joined(self, watch: StreamObservation, tally: OperatorCounters) -> None:
-        """An operator begins to work for it."""
+        """Handle a new operator of the stream."""
 
     def sending(self, send: PayloadTrace) -> None:
-        """A payload sets out. Its `context` will travel with it."""
+        """Handle a payload before it is sent; its `context` is sent with it."""
 
     def sent(self, send: PayloadTrace) -> None:
-        """A payload was written, or could not be."""
+        """Handle a payload that was written, or could not be."""
 
     def waited(self, watch: StreamObservation, wait: int, outcome: str) -> None:
-        """Somebody waited for credit, in ns: admitted, timeout or cancelled."""
+        """Report a wait for credit, in ns; outcome: admitted, timeout or cancelled."""
 
     def reordered(self, watch: StreamObservation, seconds: float) -> None:
-        """A payload was held for one that was late."""
+        """Report how long a payload was held for order."""
 
     def wrote(
         self, watch: StreamObservation, duration: int, error: BaseException | None
     ) -> None:
-        """A write took so many ns, or failed."""
+        """Report a write: its duration in ns, and its error."""
 
     def transitioned(
         self, watch: StreamObservation, name: str, before: str, after: str
     ) -> None:
-        """A circuit breaker changed its state."""
+        """Report a change of state of a circuit breaker."""
 
     def ended(self, watch: StreamObservation) -> None:
-        """The stream has ended: for `watch.reason`, with `watch.error`."""
+        """Handle the end of a stream: see its `reason` and `error`."""
 
 
-#: Every probe that watches, asked when a stream is subscribed.
+#: Probes that are asked when a stream is subscribed.
 listeners: list[Probe] = []
 
 #: Called whenever a stream is subscribed, until it returns True: each may add a listener
@@ -436,21 +437,21 @@ deferred: list[Callable[[], bool]] = []
 
 
 class _Name(NamedTuple):
-    """What was said of the next stream."""
+    """Name and probes of the next stream on this thread."""
 
     pipeline: str
     probes: tuple[Probe, ...]
 
 
 class _Inside(NamedTuple):
-    """The stream that is being subscribed, and whether a thread hands on its signals."""
+    """The stream that is being subscribed, and a test for its threads."""
 
     watch: StreamObservation
     is_owned_by: Callable[[int], bool]
 
 
 class _Here(local):
-    """Where this thread is, while it subscribes.
+    """Thread-local state of a subscription in progress.
 
     Chosen over a ContextVar, which timers and tasks would take along: an agent that
     subscribes a stream of its own would find it to be part of this one.
@@ -464,7 +465,7 @@ _here = _Here()
 
 @contextmanager
 def watching(probe: Probe) -> Iterator[None]:
-    """Let `probe` see every stream that is subscribed within the block."""
+    """Let `probe` observe every stream that is subscribed within the block."""
     listeners.append(probe)
     try:
         yield
@@ -474,7 +475,7 @@ def watching(probe: Probe) -> Iterator[None]:
 
 @contextmanager
 def named(pipeline: str, probes: tuple[Probe, ...]) -> Iterator[None]:
-    """Streams subscribed within the block have this name, and these probes as well."""
+    """Give streams subscribed within the block this name and these probes."""
     before, _here.place = _here.place, _Name(pipeline, probes)
     try:
         yield
@@ -483,9 +484,10 @@ def named(pipeline: str, probes: tuple[Probe, ...]) -> Iterator[None]:
 
 
 class subscribing:  # as contextlib's own: a generator costs three times
-    """Lines subscribed within the block, with RxPY's between, are the same stream.
+    """Count subscriptions made within the block as parts of one stream.
 
-    Not so what RxPY subscribes later: the second of `concat`, or on another thread.
+    RxPY's operators may stand in between. What RxPY subscribes later is a stream of its
+    own: the second of `concat`, or one on another thread.
     """
 
     __slots__ = ("_before", "_inside")
@@ -503,12 +505,12 @@ class subscribing:  # as contextlib's own: a generator costs three times
 
 
 def watch_here() -> StreamObservation | None:
-    """The watch of a line that is being subscribed; None if nobody wants to know."""
+    """Return the observation for a subscription in progress; None without probes."""
     here = _here.place
     if isinstance(here, _Inside):
         if not here.is_owned_by(get_ident()):
             return here.watch
-        here = None  # a source sent at once, and who heard it subscribes something else
+        here = None  # a source sent at once, and its observer subscribes another stream
     for install in deferred.copy():
         if install():
             deferred.remove(install)
@@ -518,13 +520,13 @@ def watch_here() -> StreamObservation | None:
 
 
 def observe(pipeline: str, own: tuple[Probe, ...] = ()) -> StreamObservation | None:
-    """The observation of a stream that begins now; None if no probe wants to know.
+    """Return the observation of a stream that begins now; None without probes.
 
     Args:
         pipeline: The stream's name.
         own: Probes of this stream alone.
     """
-    # A pipeline's own telemetry stands in for the one everybody has.
+    # A pipeline's own telemetry replaces the default one.
     others = [probe for probe in listeners if type(probe) not in map(type, own)]
     probes = tuple(probe for probe in (*own, *others) if _is_awake(probe))
     return StreamObservation(pipeline, probes) if probes else None

@@ -1,4 +1,4 @@
-"""Many small events leave as one.
+"""Gather many small events into one payload.
 
     in    a-b-c-d------|
           batch(batch_size=3, batch_timeout=4)
@@ -180,7 +180,7 @@ class _Batch(Stage):
         self._begin()
 
     def ease(self, step: str, taken: bool) -> None:
-        """Make larger batches, that may wait for longer, while `degrade` says so."""
+        """Enlarge batches and their time-out while `degrade` asks for it."""
         if step != "batch":
             return
         self._size, self._timeout = self._usual
@@ -199,16 +199,16 @@ class _Batch(Stage):
         self._permits: list[Permit] = []
 
     def request_fusion(self, above: tuple[AnyStage, ...]) -> BatchSink:
-        """Do the work of the stages above as well, once per batch.
+        """Do the work of the transparent stages above as well, once per batch.
 
-        They would pass each event on as it is: to count it, or to number it, which
-        arithmetic does. So no event needs to be a Frame before its batch is.
+        They count or number events, which arithmetic does for a whole batch. So no event
+        needs to be a Frame before its batch is.
         """
         self._fused = above
         return self
 
     def gather(self, line: bytes, credit: Credit) -> None:
-        """An event came straight from the head, for which it took a credit."""
+        """Add one encoded event, for which the head took a credit."""
         lines = self._lines
         size = self._bytes + len(line) + 1  # the LF behind it
         if not lines or size > self._limit:
@@ -222,7 +222,7 @@ class _Batch(Stage):
             credit.relieve()
 
     def _gather_slowly(self, line: bytes, credit: Credit) -> None:
-        """The first of a batch, and what might be too much for it."""
+        """Add an event that opens a batch or may exceed its bytes."""
         if self._waiting:
             self.next(Frame(line, credit))
             return
@@ -242,7 +242,7 @@ class _Batch(Stage):
             credit.relieve()
 
     def gather_many(self, lines: list[bytes], size: int, credit: Credit) -> None:
-        """Events came together straight from the head, each with a credit."""
+        """Add several encoded events, each with a credit."""
         size += len(lines)  # the LF behind each
         fits = not self._waiting and self._bytes + size <= self._limit
         while lines and not self._ended:
@@ -278,7 +278,7 @@ class _Batch(Stage):
         self._events += events
         permit = frame._permit
         if isinstance(permit, Credit):
-            # On loan, and nobody else has seen the frame: take it over as it is.
+            # On loan, and no other operator has seen the frame: take it over as it is.
             frame._permit = NO_PERMIT
             self._loans += 1
         elif permit is not NO_PERMIT and permit is not self._last_permit():
@@ -305,7 +305,7 @@ class _Batch(Stage):
         return self._permits[-1] if self._permits else None
 
     def _make_room_for(self, frame: Frame) -> None:
-        """Let the batch go that the frame would make too large."""
+        """Send the current batch if this frame would make it too large."""
         size = len(frame.data)
         if self._waiting:
             if self._events + frame.events > self._size:
@@ -315,7 +315,7 @@ class _Batch(Stage):
         self._bytes += size + 1  # the LF behind it
 
     def _open(self, credit: Credit | None, events: int) -> None:
-        """The first event of a batch has come."""
+        """Begin a batch: register its credit and arm the timer."""
         if self._size <= events:
             return  # it leaves at once
         self._credit = credit
@@ -340,7 +340,7 @@ class _Batch(Stage):
             self._timer = self.after(left, self._ring)
 
     def flush(self) -> None:
-        """Nothing in flight can move unless what waits here does."""
+        """Send the batch: everything in flight waits here."""
         self.subscription.execute(self._leave, "stalled")
 
     def _leave(self, trigger: str) -> None:
@@ -372,7 +372,7 @@ class _Batch(Stage):
     def _send(
         self, watch: StreamObservation, payload: Frame, frames: list[Frame]
     ) -> PayloadTrace:
-        """The record of the payload's way, from when its first event came."""
+        """Return the trace of a payload, from the arrival of its first event."""
         now = time_ns()
         opened = self._opened or now
         self._opened = 0
@@ -402,13 +402,13 @@ class _Batch(Stage):
         return {"operator.buffer.usage": waiting}
 
     def _frame_lines(self) -> None:
-        """A frame comes among events that are none."""
+        """Turn gathered lines into frames, since a frame joins them."""
         lines, self._lines = self._lines, []
         self._waiting = [Frame(line) for line in lines]
         self._events = self._loans = len(lines)
 
     def _permit_for_all(self) -> Permit:
-        """One permit for all that waits, whose credits come home in one step."""
+        """Return one permit for all that waits, which releases its credits in one step."""
         credit, self._credit = self._credit, None
         if credit is not None:
             credit.remove_buffering(self)
@@ -443,7 +443,7 @@ class _Batch(Stage):
 
 
 class _AdaptiveBatch(_Batch):
-    """Its size follows the rate and the sink; see rx_agui.operators._rate."""
+    """A batch whose size follows the rate and the sink; see operators/_rate.py."""
 
     __slots__ = ("_first_came", "_pace", "_soon", "_under_way")
 
@@ -487,12 +487,12 @@ class _AdaptiveBatch(_Batch):
     def _permit_for_all(self) -> Permit:
         permit = super()._permit_for_all()
         self._under_way += 1
-        receipt = AckPermit(permit, self._acknowledged)
-        permit.release()  # the receipt holds it now
-        return receipt
+        acknowledged = AckPermit(permit, self._acknowledged)
+        permit.release()  # the AckPermit holds it now
+        return acknowledged
 
     def _acknowledged(self, _: Exception | None) -> None:
-        """The sink is done with a payload. On any thread."""
+        """Handle the acknowledgement of a payload. Called on any thread."""
         if not self.subscription.executor.is_owned_by(get_ident()):
             self.subscription.on_own_loop(self._is_idle)
             return
@@ -506,7 +506,7 @@ class _AdaptiveBatch(_Batch):
             self._go(None)
 
     def _go(self, _: object) -> None:
-        """The sink is idle: let it have what waits, unless more is just about to come."""
+        """Send what waits to the idle sink, unless more is expected within `linger`."""
         if not self.waiting or self._under_way:
             return
         now = self.subscription.clock.now()
@@ -559,10 +559,10 @@ class _Unbatch(Stage):
 
 
 def _join(frames: list[Frame]) -> Frame:
-    """One payload of many: their lines, and what they cover."""
+    """Join frames into one payload: their lines and their numbers."""
     first = frames[0]
     if len(frames) == 1:
-        # Not itself: who let it in looks at its permit again when we return.
+        # A copy: the head looks at the frame's own permit when this call returns.
         return first.copy(permit=NO_PERMIT)
     payload = Frame(
         b"\n".join([frame.data for frame in frames]),
@@ -577,7 +577,7 @@ def _join(frames: list[Frame]) -> Frame:
 
 
 def _is_consecutive(frames: list[Frame], payload: Frame) -> bool:
-    """Whether the events cover one number each, first, first + 1, ... last."""
+    """Return True if the events cover one number each: first, first + 1, ... last."""
     if payload.last - payload.first + 1 != payload.events:
         return False
     if len(frames) == payload.events:

@@ -53,7 +53,7 @@ class Rules:
 
 
 class Circuit:
-    """Which state a sink is in, as its calls show.
+    """State of a sink, judged by its calls.
 
     >>> rules = Rules(0.5, 1.0, 60.0, "count", 10, 2, Backoff(5.0, jitter=0), 1)
     >>> circuit = Circuit(rules)
@@ -94,12 +94,12 @@ class Circuit:
         return max(0.0, self._due - now) if self.state == OPEN else 0.0
 
     def begins(self) -> int:
-        """A call begins. What to say when it has ended."""
+        """Begin a call; return the era to give to `ended`."""
         self._begun += 1
         return self._era
 
     def ended(self, era: int, now: float, failed: bool, lasted: float) -> None:
-        """A call that began in `era` is over, after so many seconds."""
+        """Record the end of a call that began in `era` and took `lasted` seconds."""
         if era != self._era:
             return
         rules = self._rules
@@ -123,12 +123,12 @@ class Circuit:
             self._happens("well", now)
 
     def ignore(self, era: int) -> None:
-        """A call that began in `era` is over and says nothing of the sink."""
+        """Take back a call that began in `era` and shows nothing about the sink."""
         if era == self._era:
             self._begun -= 1
 
     def waited(self) -> None:
-        """The wait in the state open is over."""
+        """End the wait in the state open."""
         self._happens("waited", self._due)
 
     def _happens(self, what: str, now: float) -> None:
@@ -157,7 +157,7 @@ class Circuit:
 
 
 class _Calls:
-    """The last `size` calls."""
+    """Sliding window over the last `size` calls."""
 
     def __init__(self, size: int) -> None:
         self._calls: deque[tuple[bool, bool]] = deque(maxlen=size)
@@ -179,7 +179,7 @@ class _Calls:
 
 
 class _Seconds:
-    """The calls of the last `size` seconds, in sums of a second each."""
+    """Sliding window over the last `size` seconds, in sums of one second each."""
 
     def __init__(self, size: int) -> None:
         self._size = size

@@ -1,4 +1,4 @@
-"""A sink that keeps failing is left alone for a while, and then tried with care.
+"""Leave a failing sink alone for a while, then test it with a few calls.
 
                failures, or slowness, reach their share
     ┌────────┐ ─────────────────────────────────────────▶ ┌────────┐
@@ -13,11 +13,11 @@ A call is one payload: handed on to the sink, and over when its permit comes hom
 released (it went well) or released with an error (it failed). The error goes no
 further up, so the stream survives the write that failed. What happens to what:
 
-    a payload whose write failed            given up, and told as Lost: never sent twice
-    one the sink says was NotSentError           tried again, in its place, up to `attempts`
-    what was let in before, while open      waits here, within the credit it holds
-    what producers send meanwhile           is refused (CircuitOpenError), or waits for credit
-    and with a fallback                     goes there
+    a payload whose write failed            lost, told as LostError: never sent twice
+    one that failed with NotSentError       tried again, in its place, up to `attempts`
+    admitted earlier, while it is open      waits here, within the credit it holds
+    sent meanwhile                          refused (CircuitOpenError), or waits for credit
+    the same, with a fallback               goes to the fallback
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def circuit_breaker(
     errors: Errors = None,
     scheduler: SchedulerBase | None = None,
 ) -> Operator[Item | StreamChunk, Frame | StreamChunk]:
-    """Stand last, before the sink, and keep the stream alive while that fails.
+    """Stand last, before the sink, and keep the stream alive while the sink fails.
 
     >>> from rx_agui import Gate, SSEWriter, flow_control
     >>> def write(data):
@@ -124,13 +124,12 @@ def circuit_breaker(
         wait_in_open: Seconds to leave the sink alone; a Backoff waits longer each time
             in a row, a number always the same.
         permitted_calls_in_half_open: Calls by which the sink shows that it is well.
-        when_open: What producers see: "refuse", CircuitOpenError at whoever sends through a
-            Gate; or "wait", until there is credit. Sources that are pulled always wait.
+        when_open: What producers see: "refuse": `Gate.send` raises CircuitOpenError; or "wait", until there is credit. Sources that are pulled always wait.
         fallback: What gets the payloads instead, while open: an observer's `on_next`,
-            or a function. Then nobody waits and nobody is refused.
+            or a function. Then no sender waits and none is refused.
         attempts: How often a payload is tried that the sink says was not sent: by
-            NotSentError or ConnectionRefusedError. Of any other error nobody knows whether
-            the reader has the bytes, and an event that comes twice is text that is
+            NotSentError or ConnectionRefusedError. After any other error it is unknown
+            whether the reader has the bytes, and an event that comes twice is text that is
             wrong; so there is no second attempt.
         backoff: Seconds between such attempts. What comes behind waits as well.
         ignore: Errors that count neither way: the payload's fault, not the sink's.
@@ -197,7 +196,7 @@ def circuit_breaker(
 
 
 class _Call:
-    """A payload, in its pieces, on its way to the sink."""
+    """One call: a payload, in its pieces, on its way to the sink."""
 
     __slots__ = ("begun", "came", "era", "items", "order", "permit", "tries")
 
@@ -225,7 +224,7 @@ class _Call:
 
     @property
     def send(self) -> PayloadTrace | None:
-        """Its trace, if it is watched."""
+        """The payload's trace, if the stream is observed."""
         last = self.items[-1]
         trace = last.piece.trace if isinstance(last, Carried) else last.trace
         return trace if isinstance(trace, PayloadTrace) else None
@@ -235,7 +234,7 @@ class _Call:
         return sum([len(item.data) for item in self.items])
 
     def done(self, error: Exception) -> None:
-        """Say on its trace how it fared in the end."""
+        """Complete its trace with the error."""
         send = self.send
         if send is not None:
             send.done(error)
@@ -329,7 +328,7 @@ class _CircuitBreaker(Stage):
         self._go_on()
 
     def _go_on(self) -> None:
-        """Hand on what may go; see to what may not; end when all is done."""
+        """Send, divert or drop queued payloads; end the stream when none is left."""
         circuit = self._circuit
         while self._queue and not self._must_wait:
             if circuit.lets_through:
@@ -347,7 +346,7 @@ class _CircuitBreaker(Stage):
 
     @property
     def _must_wait(self) -> bool:
-        """Whether what comes next could overtake what has to go again."""
+        """True if the next payload could overtake one that is to be retried."""
         if self._returned or self._resting:
             return True
         return any(call.tries > 1 for call in self._under_way.values())
@@ -370,7 +369,7 @@ class _CircuitBreaker(Stage):
     # -- what came of it ---------------------------------------------------------------
 
     def _released(self, call: _Call, error: Exception | None) -> None:
-        """The permit has come home. On any thread."""
+        """Handle the release of a call's permit. Called on any thread."""
         self.subscription.on_own_loop(self._settle, (call, error))
 
     def _settle(self, what: tuple[_Call, Exception | None]) -> None:
@@ -401,7 +400,7 @@ class _CircuitBreaker(Stage):
         self._go_on()
 
     def _take_back(self) -> None:
-        """What was not sent goes again, before what came later."""
+        """Queue payloads that were not sent again, before later ones."""
         returned, self._returned = sorted(self._returned, key=_order), []
         for call in reversed(returned):
             if call.order < self._delivered:
@@ -428,7 +427,7 @@ class _CircuitBreaker(Stage):
         self._complain(LostError(call.events, *call.numbers, cause))
 
     def _turn_away(self, call: _Call) -> None:
-        """There is no place left to wait in."""
+        """Drop a payload for which the queue has no room."""
         self.count_drop("circuit_open", call.events)
         error = self._refusal()
         call.done(error)
@@ -436,7 +435,7 @@ class _CircuitBreaker(Stage):
         self._complain(error)
 
     def _divert(self, call: _Call) -> None:
-        """The fallback gets it instead of the sink."""
+        """Hand a payload to the fallback instead of the sink."""
         fallback = self._fallback
         assert fallback is not None
         try:
@@ -485,7 +484,7 @@ class _CircuitBreaker(Stage):
         )
 
     def _keep_out(self) -> None:
-        """Refuse whoever sends from now on."""
+        """Block admission: refuse all senders from now on."""
         if self._bar is not None:
             for credit in self._credits:
                 credit.block(self._bar)
@@ -547,7 +546,7 @@ def _order(call: _Call) -> int:
 
 
 def _with_permit(item: Frame, permit: Permit) -> Frame | StreamChunk:
-    """The same for this attempt: who gets it may change it, and another may follow."""
+    """Return a copy for this attempt: the receiver may change it, and a retry may follow."""
     if isinstance(item, Carried):
         return replace(item.piece, permit=permit)
     return item.copy(permit=permit)

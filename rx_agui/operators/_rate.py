@@ -1,4 +1,4 @@
-"""How large the next batch should be, from how fast events come.
+"""Estimate the next batch size from the rate of events.
 
     events/s      few         thousands            more than the sink can take
     aim           1     ...   rate × linger   ...  most
@@ -25,7 +25,7 @@ from math import exp
 __all__ = ["LINGER", "RateEstimator"]
 
 #: Of the longest a batch may be held. With the default of 50 ms that is 5: a screen
-#: shows a new picture every 16, and nobody sees a third of that.
+#: shows a new picture every 16, and a third of that is not visible.
 LINGER = 0.1
 #: The same for the memory: a flood fills batches after about this long, 100 ms, and is
 #: forgotten in a few of it.
@@ -33,7 +33,7 @@ _MEMORY = 2.0
 
 
 class RateEstimator:
-    """Remembers how fast events came, and says how many to wait for.
+    """Estimator of the event rate and of the batch size that fits it.
 
     >>> pace = RateEstimator(most=500, timeout=0.05, begun=0.0)
     >>> pace.aim(now=0.0)
@@ -64,13 +64,13 @@ class RateEstimator:
         self.since = begun
 
     def aim(self, now: float) -> int:
-        """How many events to wait for, if one has come now."""
+        """Return how many events to wait for, given that one arrives now."""
         quiet = now - self.since
         expected = self.rate * exp(-quiet / self.memory) * self.linger
         return max(1, min(self.most, round(expected)))
 
     def left(self, events: int, now: float) -> None:
-        """A batch of so many events leaves now."""
+        """Record that a batch of `events` leaves now."""
         lasted = now - self.since
         self.since = now
         if lasted < 1e-9 * self.memory:  # in the same moment: the limit of what follows

@@ -1,4 +1,4 @@
-"""Events get numbers; and whatever has numbers gets back into order.
+"""Number events, and put numbered events back in order.
 
     in    a-b-c--|                 in    1-3-2----|
           sequence()                     sequence(number=digit)
@@ -59,7 +59,7 @@ def sequence(
     errors: Errors = None,
     scheduler: SchedulerBase | None = None,
 ) -> Operator[Item, Frame]:
-    """Number events 1, 2, 3; or put them in the order of their own numbers.
+    """Give events the numbers 1, 2, 3; or order them by their own numbers.
 
     >>> from rx_agui import from_iterable
     >>> from reactivex import operators as ops
@@ -75,7 +75,7 @@ def sequence(
     Events that are held for order give their credit back: they are bounded by
     `out_of_order_buffer` alone. Else a window of 100 could never bring in the one
     event that the others wait for. As they go on they take it again, all at once, and
-    nobody is let in until they are written: a slow reader bounds them too.
+    no new event is admitted until they are written: a slow reader bounds them too.
 
     Args:
         start: The first number. With `number`, the first that is expected.
@@ -155,7 +155,7 @@ def resequence(
 
 
 class _Number(Stage):
-    """Numbers by counting."""
+    """`sequence` without `number`: counts."""
 
     __slots__ = ("_number",)
     word = "sequence"
@@ -185,7 +185,7 @@ class _Number(Stage):
 
 
 class _Rule(NamedTuple):
-    """How long to wait for what is late, and what to do then."""
+    """Settings of reordering: bounds, time-out and what follows a gap."""
 
     start: int
     buffer: int
@@ -195,7 +195,7 @@ class _Rule(NamedTuple):
 
 
 class _Held(NamedTuple):
-    """A frame that waits for one that is late, since when, and whose credit it had."""
+    """A frame held for an earlier number, its time of arrival and its credit."""
 
     frame: Frame
     since: float
@@ -203,7 +203,7 @@ class _Held(NamedTuple):
 
 
 class _Reorder(Stage):
-    """Holds what came early until what is before it has come, or is given up."""
+    """Hold early frames until the earlier ones have come or are given up."""
 
     __slots__ = (
         "_gaps",
@@ -224,11 +224,11 @@ class _Reorder(Stage):
         self._held_events = 0
         self._held_bytes = 0
         self._timer: Timer | None = None
-        #: The last few ranges given up: who comes from there is late, not double.
+        #: The last ranges given up: a number in them is late, not a duplicate.
         self._gaps: deque[range] = deque(maxlen=32)
 
     def order(self, frame: Frame) -> None:
-        """A frame with its own numbers came."""
+        """Send, hold or drop a frame by its numbers."""
         if frame.last < self.expected:
             late = any(frame.last in gap for gap in self._gaps)
             self.count_drop("late" if late else "duplicate", frame.events)
@@ -242,7 +242,7 @@ class _Reorder(Stage):
             self._hold(frame)
 
     def dropped_as(self, error: StreamError) -> None:
-        """An event was dropped for where its number stands."""
+        """Hook: an event was dropped because of its number."""
 
     @property
     def levels(self) -> dict[str, int]:
@@ -307,7 +307,7 @@ class _Reorder(Stage):
             self._send_in_debt(frame, held, credit)
 
     def _send_in_debt(self, frame: Frame, held: float, credit: Credit | None) -> None:
-        """Send on what gave its credit back. It is in flight again, if there is room."""
+        """Send a held frame, charging its credit again, below zero if need be."""
         if credit is None or credit.size is None:
             self._send(frame, held)
             return
@@ -347,7 +347,7 @@ class _Reorder(Stage):
         return oldest.since + self._rule.timeout - self.subscription.clock.now()
 
     def _give_up(self) -> None:
-        """The number that is missing will not come: go on behind it."""
+        """Give up the missing number and continue after it."""
         gap = self._skip_gap()
         if self._rule.on_gap == "error":
             self._drop_held("behind_gap")
@@ -398,7 +398,7 @@ class _Reorder(Stage):
 
 
 class _Sequence(_Reorder):
-    """In the order of the numbers that producers gave."""
+    """`sequence(number=...)`: orders events by their producers' numbers."""
 
     __slots__ = ("_number",)
     word = "sequence"
@@ -439,7 +439,7 @@ class _Sequence(_Reorder):
 
 
 class _Resequence(_Reorder):
-    """In the order of the numbers that `sequence` gave."""
+    """`resequence`: orders frames by the numbers that `sequence` gave."""
 
     __slots__ = ()
     word = "resequence"
@@ -454,7 +454,7 @@ class _Resequence(_Reorder):
 
 
 def _behind(frame: Frame, expected: int, stage: Stage) -> Frame:
-    """`frame` without the events that were seen before: all below `expected`."""
+    """Return `frame` without the events already sent: those below `expected`."""
     fresh = [
         (number, line)
         for number, line in zip(frame.line_numbers(), frame.lines(), strict=True)

@@ -1,4 +1,4 @@
-"""What operators did, in OpenTelemetry: metrics for every event, spans for some.
+"""OpenTelemetry for streams: metrics for every event, spans for some payloads.
 
     stream chat                       one span for a stream, from subscribe to its end
       send chat                       one for a payload, from its first event to its last
@@ -17,7 +17,7 @@ never sets a global; `setup_otlp` does, for demos and small applications that as
 Metrics are read, not sent: instruments are asynchronous and look at the integers
 that operators keep anyway, one set of callbacks for each MeterProvider. Spans are
 made afterwards, from timestamps, and never are current: a context that is attached
-across `on_next`, a scheduler or an `await` shows up under somebody else's events.
+across `on_next`, a scheduler or an `await` shows up under unrelated events.
 """
 
 from __future__ import annotations

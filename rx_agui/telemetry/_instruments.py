@@ -78,7 +78,7 @@ def _dropped(tally: Reading) -> Iterator[Point]:
 def _counted(
     what: str, label: str = "", *, by_operator: bool = False, scale: float = 1
 ) -> Callable[[Reading], Iterable[Point]]:
-    """What an operator counts under this word, by the attribute `label`."""
+    """Read what operators count under `word`, by the attribute `label`."""
 
     def read(tally: Reading) -> Iterator[Point]:
         for (word, value), n in tally.more.items():
@@ -133,7 +133,7 @@ OBSERVABLES: Final = (
     ),
     AsyncInstrument(
         "rx_agui.operator.dropped.events", "{event}",
-        "Events nobody will see, by reason.", _dropped,
+        "Events that will never be delivered, by reason.", _dropped,
     ),
     AsyncInstrument(
         "rx_agui.operator.errors", "{error}",

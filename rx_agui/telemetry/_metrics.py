@@ -64,7 +64,7 @@ class Meters:
 
     @classmethod
     def of(cls, provider: MeterProvider) -> Meters:
-        """The one set of instruments that this provider has."""
+        """Return the set of instruments of this provider."""
         with cls._making:
             if provider not in cls._made:
                 cls._made[provider] = cls(provider)
@@ -77,7 +77,7 @@ class Meters:
         self._ended: Sums = {seen.name: {} for seen in OBSERVABLES}
         self._ended[_ACTIVE] = {}
         self._snapshot: Sums = {}
-        self._seen: set[str] = set(self._ended)  # by whom the snapshot was
+        self._seen: set[str] = set(self._ended)  # instruments that have read it
         self._kept: deque[tuple[Series, float]] = deque()
         self._series: dict[tuple[str, Attributes], Series] = {}
         meter = get_meter(SCOPE, VERSION, provider, SCHEMA_URL)
@@ -109,17 +109,17 @@ class Meters:
     # -- streams come and go ----------------------------------------------------
 
     def start(self, watch: StreamObservation) -> None:
-        """A stream begins."""
+        """Add a stream."""
         with self._mutex:
             self._live[watch] = []
 
     def join(self, watch: StreamObservation, tally: OperatorCounters) -> None:
-        """An operator begins to work for it."""
+        """Add an operator of the stream."""
         with self._mutex:
             self._live.get(watch, self._leaving).append(tally)
 
     def end(self, watch: StreamObservation) -> None:
-        """It has ended: what it counted stays, what it held does not."""
+        """Remove a stream: its counts stay in the sums, its levels do not."""
         with self._mutex:
             self._leaving += self._live.pop(watch, [])
             self._ended[_ACTIVE][(PIPELINE, watch.pipeline),] = 0
@@ -127,9 +127,9 @@ class Meters:
         self._record_kept()
 
     def _let_go(self) -> None:
-        """Fold tallies that are at rest into sums. Under the lock.
+        """Move operators of ended streams that hold nothing into the sums. Caller locks.
 
-        A writer whose stream was disposed of may still be writing.
+        The writer of a stream that was disposed of may still be writing.
         """
         leaving, self._leaving = self._leaving, []
         for tally in leaving:
@@ -139,11 +139,11 @@ class Meters:
                 _add(self._ended, tally, is_live=False)
 
     def record(self, word: str, value: float, *labels: Label) -> None:
-        """One value of a histogram."""
+        """Record one value of a histogram."""
         self.keep(self.series(word, *labels), value)
 
     def series(self, word: str, *labels: Label) -> Series:
-        """What to `keep` values of a histogram under, with these attributes."""
+        """Return the series of a histogram with these attributes."""
         key = word, labels
         found = self._series.get(key)
         if found is None:  # names of pipelines, reasons, errors: there are few
@@ -152,14 +152,14 @@ class Meters:
         return found
 
     def keep(self, series: Series, value: float) -> None:
-        """One value more. It is recorded with others, when there are many."""
+        """Queue one value, to be recorded with others."""
         kept = self._kept
         kept.append((series, value))
         if len(kept) >= _MANY:
             self._record_kept()
 
     def _record_kept(self) -> None:
-        """Record what was kept. Who collects does so first, and misses nothing."""
+        """Record the queued values. Every collection begins with this."""
         while self._kept:
             try:
                 (record, attributes), value = self._kept.popleft()
@@ -177,7 +177,7 @@ class Meters:
         return read
 
     def _fresh(self, name: str) -> Sums:
-        """What all instruments of one collection see: made by the first that asks.
+        """Return the snapshot of one collection, made by the first instrument that asks.
 
         An instrument that has seen a snapshot is not shown it again.
         """

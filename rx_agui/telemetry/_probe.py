@@ -38,11 +38,10 @@ _PROPAGATE: Final = ("none", "envelope")
 
 
 class Telemetry(Probe):
-    """What is told of streams, and to which providers.
+    """A probe that reports streams to OpenTelemetry providers.
 
-    One works from the start, with the defaults below, for every stream that is
-    subscribed after the application has set a provider. `pipeline` takes another for
-    one pipeline.
+    One with the defaults below observes every stream that is subscribed after the
+    application has set a provider. `pipeline` takes another for one pipeline.
 
     >>> from rx_agui import flow_control, from_iterable, pipeline
     >>> events = [{"type": "STEP_STARTED", "stepName": "think"}]
@@ -63,7 +62,7 @@ class Telemetry(Probe):
             long run stays readable, and cheap. None: all. Errors always are.
         max_links: Producers' spans that a payload links to; each costs 5 µs to encode.
         propagate: "envelope" sends the payload's W3C context along in the chunk profile,
-            for a reader to go on from. "none" tells nobody.
+            for a reader to go on from. "none": it is not sent.
         fill_duration: Whether to record rx_agui.batch.fill.duration as well.
 
     Raises:
@@ -104,19 +103,19 @@ class Telemetry(Probe):
 
     def is_awake(self) -> bool:
         if self._traces() is None and self._measures() is None:
-            return False  # first, as most who are watched by nobody leave here
+            return False  # first, since without a provider most calls end here
         if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             return False
         return not any(contexts.get_value(key) for key in _SUPPRESS)
 
     def _traces(self) -> trace.TracerProvider | None:
-        """Where spans go, if they go anywhere."""
+        """Return the provider for spans; None if they are off."""
         if self.spans == "off":
             return None
         return _real(self._tracer_provider or trace.get_tracer_provider())
 
     def _measures(self) -> metrics.MeterProvider | None:
-        """Where metrics go, if they go anywhere."""
+        """Return the provider for metrics; None if they are off."""
         if self.metrics == "off":
             return None
         return _real(self._meter_provider or metrics.get_meter_provider())
@@ -252,7 +251,7 @@ class Telemetry(Probe):
 
 
 class _Note:
-    """What is known of one stream."""
+    """State of one observed stream."""
 
     __slots__ = (
         "age",
@@ -279,9 +278,9 @@ class _Note:
 
 
 class _Budget:
-    """Payloads that may become spans: so many a second, and a second's worth at once.
+    """A rate limit on traced payloads: so many a second, a second's worth at once.
 
-    Streams that ask for the same share it. Who asks for fewer takes nothing from the others.
+    Streams with the same rate share one limit; other rates do not use it up.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -290,7 +289,7 @@ class _Budget:
         self._left: dict[float, tuple[float, float]] = {}  # and since when
 
     def spend(self, per_second: float | None) -> bool:
-        """Whether one more may."""
+        """Take one payload from the limit; return False if none is left."""
         if per_second is None:
             return True
         with self._mutex:
@@ -338,13 +337,13 @@ def _error(error: BaseException | None) -> tuple[Label, ...]:
 
 
 def install() -> None:
-    """Watch every stream, with the defaults, from the moment rx_agui is imported."""
+    """Observe every stream, with the defaults."""
     if not any(isinstance(listener, Telemetry) for listener in probe.listeners):
         probe.listeners.append(Telemetry())
 
 
 def uninstall() -> None:
-    """Watch streams no more, unless a pipeline says otherwise."""
+    """Stop observing streams, except those with a probe of their own."""
     probe.listeners[:] = [
         listener for listener in probe.listeners if not isinstance(listener, Telemetry)
     ]

@@ -1,4 +1,4 @@
-"""Who we are, in OpenTelemetry's words."""
+"""Name, version and schema of the instrumentation scope."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def setup_otlp(
 
 
 def _set_tracing(make_exporter: Exporter, resource: Any) -> list[Callable[[], object]]:
-    """Set the global tracer provider, unless there is one. What shuts it down."""
+    """Set the global tracer provider, unless there is one; return its shutdown."""
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -104,7 +104,7 @@ def _set_tracing(make_exporter: Exporter, resource: Any) -> list[Callable[[], ob
 def _set_metering(
     make_exporter: Exporter, resource: Any, interval: float
 ) -> list[Callable[[], object]]:
-    """Set the global meter provider, unless there is one. What shuts it down."""
+    """Set the global meter provider, unless there is one; return its shutdown."""
     from opentelemetry import metrics
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
@@ -122,7 +122,7 @@ def _set_metering(
 
 
 def _exporter(signal: str, protocol: str, endpoint: str | None) -> Exporter:
-    """What makes the exporter of this signal. The environment's endpoint wins."""
+    """Return a factory of the signal's exporter. The environment's endpoint wins."""
     if _otlp(signal, "ENDPOINT"):
         endpoint = None
     name = "OTLPSpanExporter" if signal == "traces" else "OTLPMetricExporter"
@@ -142,30 +142,30 @@ def _exporter(signal: str, protocol: str, endpoint: str | None) -> Exporter:
 
 
 def _otlp(signal: str, what: str) -> str | None:
-    """OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, else OTEL_EXPORTER_OTLP_ENDPOINT."""
+    """Read OTEL_EXPORTER_OTLP_<SIGNAL>_<WHAT>, else OTEL_EXPORTER_OTLP_<WHAT>."""
     for_all = os.environ.get(f"OTEL_EXPORTER_OTLP_{what}")
     return os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_{what}") or for_all
 
 
 class RxAguiInstrumentor:
-    """What `opentelemetry-instrument` finds.
+    """Entry point of `opentelemetry-instrument`.
 
-    We are instrumented from birth, so it only has to import us; it can be told not to
-    by OTEL_PYTHON_DISABLED_INSTRUMENTATIONS.
+    rx_agui is instrumented without it, so it only has to import the package;
+    OTEL_PYTHON_DISABLED_INSTRUMENTATIONS keeps it from doing so.
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """Nothing but ourselves."""
+        """Return the packages it instruments: none but rx_agui."""
         return ()
 
     def instrument(self, **_: Any) -> None:
-        """Watch streams, with the defaults."""
+        """Observe every stream, with the defaults."""
         from rx_agui.telemetry._probe import install
 
         install()
 
     def uninstrument(self, **_: Any) -> None:
-        """Watch streams no more, unless a pipeline says otherwise."""
+        """Stop observing streams, except those with a probe of their own."""
         from rx_agui.telemetry._probe import uninstall
 
         uninstall()

@@ -57,7 +57,7 @@ class Origin:
         self._last: tuple[contexts.Context | None, SpanContext | None] = None, None
 
     def here(self) -> SpanContext | None:
-        """The span of this thread or task; None if it has none."""
+        """Return the current span of this thread or task; None if it has none."""
         now = _current()
         seen, origin = self._last
         if now is not seen:
@@ -70,7 +70,7 @@ class Origin:
 def begin_stream(
     tracer: trace.Tracer, watch: StreamObservation, parent: contexts.Context | None
 ) -> Span:
-    """The span of a stream, under the span in which it was subscribed."""
+    """Start the span of a stream, under the span in which it was subscribed."""
     return tracer.start_span(
         f"stream {watch.pipeline}",
         context=parent,
@@ -80,14 +80,14 @@ def begin_stream(
 
 
 def end_stream(span: Span, watch: StreamObservation, now: int) -> None:
-    """The stream has ended."""
+    """End the span of a stream."""
     span.set_attribute("rx_agui.session.close.reason", watch.reason)
     _fail(span, watch.error)
     span.end(end_time=now)
 
 
 def under(span: Span) -> contexts.Context:
-    """A context for children of the span, with nothing else in it."""
+    """Return a context for children of the span, with nothing else in it."""
     return trace.set_span_in_context(span, contexts.Context())
 
 
@@ -98,7 +98,7 @@ def begin_send(
     max_links: int,
     kind: SpanKind,
 ) -> Span:
-    """The span of a payload, with a link to each span its events came from."""
+    """Start the span of a payload, linked to the spans its events came from."""
     producers: dict[tuple[int, int], tuple[SpanContext, int]] = {}
     for origin, events in send.origins:
         key = origin.trace_id, origin.span_id  # a SpanContext cannot be hashed
@@ -123,7 +123,7 @@ def begin_send(
         context=parent,
         kind=kind,
         links=links,
-        # Who waited for credit did so before there was an event, if it is pulled.
+        # A pulled source waits for credit before there is an event.
         start_time=min([send.begun, *[step.begun for step in send.steps]]),
         attributes=attributes,
     )
@@ -132,7 +132,7 @@ def begin_send(
 def end_send(
     tracer: trace.Tracer, span: Span, send: PayloadTrace, *, by_operator: bool
 ) -> None:
-    """The payload was written, or was lost: tell what it went through."""
+    """End the span of a payload, with a child for each operator it went through."""
     _fail(span, send.error)
     if by_operator:
         inside = under(span)

@@ -298,7 +298,7 @@ def test_on_a_loop_the_deadline_holds_though_nobody_waits(
         stream.start()
         await stream.asend(event(1))
         stream.close()
-        with pytest.raises(DrainTimeoutError, match="1 accepted events"):
+        with pytest.raises(DrainTimeoutError, match="1 event accepted"):
             await stream.aclose()
 
     asyncio.run(main())
