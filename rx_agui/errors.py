@@ -363,7 +363,9 @@ class UnknownStreamError(ReplayError):
     """The stream was never opened, or has been dropped from the log."""
 
     def __init__(self, stream: str) -> None:
-        super().__init__(f"no stream {stream!r}: it was never opened, or has been dropped")
+        super().__init__(
+            f"no stream {stream!r}: it was never opened, or has been dropped"
+        )
         self.stream = stream
 
 
@@ -384,7 +386,9 @@ class BufferOverflowError(FlowControlError):
     """The queue of events that wait for credit is full, and the policy is to refuse."""
 
     def __init__(self, buffer_size: int) -> None:
-        super().__init__(f"the queue is full: {_events(buffer_size)} waiting for credit (buffer_size)")
+        super().__init__(
+            f"the queue is full: {_events(buffer_size)} waiting for credit (buffer_size)"
+        )
         self.buffer_size = buffer_size
 
 
@@ -448,7 +452,9 @@ class DrainTimeoutError(FlowControlError, TimeoutError):
     """Closing took longer than its deadline; `lost` accepted events were dropped."""
 
     def __init__(self, lost: int, timeout: float) -> None:
-        super().__init__(f"{_events(lost)} accepted but not written within {timeout:g} s")
+        super().__init__(
+            f"{_events(lost)} accepted but not written within {timeout:g} s"
+        )
         self.lost = lost
         self.timeout = timeout
 
@@ -479,14 +485,6 @@ def require_one_of(choices: Collection[str], **settings: str) -> None:
     for name, value in settings.items():
         if value not in choices:
             raise ConfigError(name, value, must=f"one of {', '.join(choices)}")
-
-
-def _events(events: int) -> str:
-    return f"{events} event" if events == 1 else f"{events} events"
-
-
-def _numbers(first: int, last: int) -> str:
-    return f"number {first}" if first == last else f"numbers {first} to {last}"
 
 
 def _events(events: int) -> str:

@@ -200,7 +200,7 @@ class StreamMeter(Probe):
         """
         leaving, self._leaving = self._leaving, []
         for watch in leaving:
-            if any(tally.held for tally in watch.tallies):
+            if any(tally.held for tally in watch.operators):
                 self._leaving.append(watch)
             else:
                 self._sums.add(watch, is_live=False)
@@ -309,7 +309,7 @@ class _Sums:
     def add(self, watch: StreamObservation, *, is_live: bool) -> None:
         """Add the numbers of one stream."""
         # From the bottom up: what passes meanwhile has not come out before it came in.
-        readings = [tally.read() for tally in reversed(watch.tallies)]
+        readings = [tally.read() for tally in reversed(watch.operators)]
         if readings:
             self.processed += readings[0].emitted
             # Who was refused by flow_control never came to what stands before it.

@@ -201,12 +201,12 @@ class PayloadTrace:
 
     __slots__ = (
         "begun",
-        "claimed",
         "context",
         "ended",
         "error",
         "events",
         "first",
+        "is_claimed",
         "last",
         "origins",
         "size",
@@ -227,11 +227,11 @@ class PayloadTrace:
         self.origins: list[tuple[Any, int]] = []
         self.steps: list[Step] = []
         self.size = 0
-        self.claimed = False
+        self.is_claimed = False
         #: What the reader may continue the trace from: a W3C traceparent.
         self.context = ""
 
-    def comes_from(self, origin: Any, events: int) -> None:
+    def add_origin(self, origin: Any, events: int) -> None:
         """Add a producer's context, and how many events came from it."""
         if self.origins and self.origins[-1][0] is origin:
             events += self.origins.pop()[1]
@@ -243,7 +243,7 @@ class PayloadTrace:
             self.steps += other.steps
             self.begun = min(self.begun, other.begun)
         for origin, events in other.origins:
-            self.comes_from(origin, events)
+            self.add_origin(origin, events)
 
     def step(self, name: str, begun: int, ended: int, **facts: Any) -> None:
         """Add the work of an operator on the payload."""
@@ -269,7 +269,7 @@ class StreamObservation:
 
     Attributes:
         pipeline: The name it was given; "default" if none.
-        tallies: Of every operator in it, from the source down.
+        operators: Counters of every operator in it, from the source down.
         begun: When it was subscribed, in ns since 1970.
         first_sent: When its first payload was written; 0 before.
         delivered: Payloads written; the sum and the greatest of their ages in ns, from
@@ -284,7 +284,7 @@ class StreamObservation:
     def __init__(self, pipeline: str, probes: tuple[Probe, ...]) -> None:
         self.pipeline = pipeline
         self.probes = probes
-        self.tallies: list[OperatorCounters] = []
+        self.operators: list[OperatorCounters] = []
         self.begun = time_ns()
         self.first_sent = 0
         self.delivered = 0, 0, 0
@@ -305,10 +305,10 @@ class StreamObservation:
         """Add an operator, above the others; or a writer, at the end."""
         tally.pipeline = self.pipeline
         with self._mutex:
-            self.tallies.insert(len(self.tallies) if at_end else 0, tally)
+            self.operators.insert(len(self.operators) if at_end else 0, tally)
         self._tell("joined", self, tally)
 
-    def begins(self) -> bool:
+    def part_started(self) -> bool:
         """Count a part of the stream; return True for the first.
 
         A part is a subscription of operators, or a writer. The first is the one at the
@@ -318,7 +318,7 @@ class StreamObservation:
             self._parts += 1
             return self._parts == 1
 
-    def ends(
+    def part_ended(
         self,
         reason: str = "",
         error: BaseException | None = None,

@@ -185,7 +185,7 @@ class SSEWriter(Sink):
 
     def _claim(self, send: PayloadTrace) -> None:
         """It is for us to say when a payload is done; the first says whose we are."""
-        send.claimed = True
+        send.is_claimed = True
         if self._watch is not None:
             return
         watch = send.watch
@@ -193,7 +193,7 @@ class SSEWriter(Sink):
             if self._watch is not None or self._is_over:
                 return
             self._watch = watch
-            watch.begins()
+            watch.part_started()
         watch.joined(self._tally, at_end=True)
 
     def _lose(self, events: int) -> None:
@@ -460,9 +460,9 @@ class SSEWriter(Sink):
             self._is_over = True
             watch, self._watch = self._watch, None
         if watch is not None and is_left:  # maybe before its line says so, in turn
-            watch.ends("client_disconnect")
+            watch.part_ended("client_disconnect")
         elif watch is not None:
-            watch.ends("completed" if error is None else "error", error)
+            watch.part_ended("completed" if error is None else "error", error)
         with suppress(InvalidStateError):  # it has ended before, or was cancelled
             if error is None:
                 self.done.set_result(None)

@@ -28,7 +28,7 @@ def test_every_event_of_a_drawing_is_accounted_for(drawing: Drawing) -> None:
     played = play(drawing, {"take": ops.take})
 
     ended = "|" in drawing.lanes["out"] or "#" in drawing.lanes["out"]
-    for tally in played.tallies:
+    for tally in played.operators:
         assert tally.held >= 0
         if ended or "dispose" in drawing.lanes:
             assert tally.held == 0, f"{tally.name} holds {tally.held}"

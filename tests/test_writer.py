@@ -101,14 +101,14 @@ class Watcher(Probe):
     """A probe that finds the window of a stream."""
 
     def __init__(self) -> None:
-        self.tallies: list[Any] = []
+        self.operators: list[Any] = []
 
     def joined(self, _: StreamObservation, tally: OperatorCounters) -> None:
-        self.tallies.append(tally)
+        self.operators.append(tally)
 
     @property
     def credit(self) -> Credit:
-        stage = next(tally for tally in self.tallies if isinstance(tally, Stage))
+        stage = next(tally for tally in self.operators if isinstance(tally, Stage))
         head = stage.subscription.head
         assert head is not None
         credit: Credit = head.credit
@@ -375,7 +375,7 @@ def test_two_threads_that_bring_the_first_event_make_a_writer_one_part() -> None
     coming.append(frames[0])
     writer.on_next(frames[1])
 
-    assert watch.tallies == [writer._tally]
+    assert watch.operators == [writer._tally]
 
 
 def test_an_event_from_inside_write_goes_next() -> None:

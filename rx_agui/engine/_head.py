@@ -113,7 +113,7 @@ class HeadSubscriber:
             return
         frame.trace = send = probe.PayloadTrace(watch, time_ns(), frame.events)
         if origin is not None:
-            send.comes_from(origin, frame.events)
+            send.add_origin(origin, frame.events)
 
     def _trace_piece(self, piece: StreamChunk, watch: probe.StreamObservation) -> None:
         """Take over a piece of a stream that has ended: its trace is closed."""
@@ -133,7 +133,7 @@ class HeadSubscriber:
         for stage in takewhile(
             lambda stage: stage.is_transparent, self.subscription.stages
         ):
-            stage.tell_step(send, now)
+            stage.trace_step(send, now)
         if self.subscription.is_bottom and not send.trigger:
             send.watch.sending(send)
 

@@ -64,7 +64,7 @@ class AnyStage(OperatorCounters):
         """Count a payload as `next` would have counted each of its events."""
         raise NotImplementedError
 
-    def tell_step(self, send: PayloadTrace, now: int) -> None:
+    def trace_step(self, send: PayloadTrace, now: int) -> None:
         """Add this stage's step to the trace of a payload."""
         raise NotImplementedError
 

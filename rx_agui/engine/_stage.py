@@ -124,7 +124,7 @@ class Stage(AnyStage):
         """Events that have passed us, and will be counted with their batch."""
         return 0 if self.fused_into is None else self.fused_into.waiting
 
-    def tell_step(self, send: probe.PayloadTrace, now: int) -> None:
+    def trace_step(self, send: probe.PayloadTrace, now: int) -> None:
         """Add our step to a payload whose first event goes by now."""
         send.step(self.word, now, now)
 

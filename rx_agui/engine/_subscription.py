@@ -71,7 +71,7 @@ class Subscription(DisposableBase):
         self.finished = False
         self.error: BaseException | None = None
         self.watch = probe.watch_here()
-        self.is_bottom = self.watch is not None and self.watch.begins()
+        self.is_bottom = self.watch is not None and self.watch.part_started()
         self.head: AnyHead | None = None
         self._upstream: DisposableBase = _NONE
         self._stages: list[AnyStage] = []  # from the source down
@@ -193,13 +193,13 @@ class Subscription(DisposableBase):
         if watch is None:
             return
         if not self.is_bottom:
-            watch.ends()
+            watch.part_ended()
         elif self.error is not None:
-            watch.ends("error", self.error, at_once=not self.finished)
+            watch.part_ended("error", self.error, at_once=not self.finished)
         elif self.finished:
-            watch.ends("completed")
+            watch.part_ended("completed")
         else:
-            watch.ends("client_disconnect", at_once=True)
+            watch.part_ended("client_disconnect", at_once=True)
 
 
 class TerminalSignal:
@@ -245,7 +245,7 @@ class TracedOutput:
         except BaseException as error:
             send.done(error)
             raise
-        if not send.claimed and _is_last(item):
+        if not send.is_claimed and _is_last(item):
             send.done()
 
 

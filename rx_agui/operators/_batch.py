@@ -385,12 +385,12 @@ class _Batch(Stage):
                 if came.watch is watch:
                     send.absorb(came)
             elif came is not None:
-                send.comes_from(came, frame.events)
+                send.add_origin(came, frame.events)
         if watch.wants_steps:
             told = [step.name for step in send.steps]  # in a line further up
             for stage in self.subscription.above(self):
                 if stage.word not in told:
-                    stage.tell_step(send, opened)
+                    stage.trace_step(send, opened)
             send.step(self.word, opened, now, size=payload.events)
         watch.sending(send)
         return send

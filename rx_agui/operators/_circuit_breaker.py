@@ -98,9 +98,9 @@ def circuit_breaker(
     ...     flow_control(), circuit_breaker(minimum_number_of_calls=2, errors=print)
     ... ).subscribe(SSEWriter(write))
     >>> gate.send({"type": "RAW", "event": 1})
-    1 events are given up: OSError('the reader has left')
+    1 event was lost: OSError('the reader has left')
     >>> gate.send({"type": "RAW", "event": 2})
-    1 events are given up: OSError('the reader has left')
+    1 event was lost: OSError('the reader has left')
     >>> gate.send({"type": "RAW", "event": 3})
     Traceback (most recent call last):
     ...

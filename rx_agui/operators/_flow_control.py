@@ -156,7 +156,7 @@ class _FlowControl(Stage):
         """The window of this subscription."""
         return cast(HeadSubscriber, self.subscription.head).credit
 
-    def tell_step(self, send: PayloadTrace, now: int) -> None:
+    def trace_step(self, send: PayloadTrace, now: int) -> None:
         begun, ended, wait = self.credit.take_waits()
         send.step(self.word, begun or now, ended or now, wait=wait)
 

@@ -37,7 +37,7 @@ def join(log: ReplayLog, stream: str) -> AsyncIterator[Frame]:
 
     Raises:
         Trimmed: The reader was so slow that it was overtaken.
-        UnknownStreamError: Nobody has opened it, or it is too long ago.
+        UnknownStreamError: The stream was never opened, or has been dropped.
     """
     return _Joined(log, stream)
 

@@ -55,7 +55,7 @@ class ReplayLog(Protocol):
             ReplayError: It does not follow on the last one, has no number, or is
                 compressed.
             StreamClosedError: The stream was closed.
-            UnknownStreamError: Nobody has opened it, or it is too long ago.
+            UnknownStreamError: The stream was never opened, or has been dropped.
         """
 
     async def close(self, stream: str) -> None:
@@ -83,7 +83,7 @@ class ReplayLog(Protocol):
             Trimmed: The log no longer reaches back that far, or not yet that far
                 forward (`after` is of another run of the same name), or a reader was so
                 slow that it was overtaken.
-            UnknownStreamError: Nobody has opened it, or it is too long ago.
+            UnknownStreamError: The stream was never opened, or has been dropped.
         """
 
     async def prelude(self, stream: str) -> Frame:
@@ -96,5 +96,5 @@ class ReplayLog(Protocol):
         and the tail behind it.
 
         Raises:
-            UnknownStreamError: Nobody has opened it, or it is too long ago.
+            UnknownStreamError: The stream was never opened, or has been dropped.
         """

@@ -80,7 +80,7 @@ class ChunkBuffer(Sink):
     def watched_by(self, watch: StreamObservation) -> None:
         """The stream is not over before we are, and what waits here is counted."""
         self._watch = watch
-        watch.begins()
+        watch.part_started()
         watch.joined(self.tally, at_end=True)
 
     # -- the pipeline's side ---------------------------------------------------------
@@ -99,7 +99,7 @@ class ChunkBuffer(Sink):
         permit: Permit = chunk.permit
         permit.hold()
         if isinstance(chunk.trace, PayloadTrace):
-            chunk.trace.claimed = True  # it is done when the reader is done with it
+            chunk.trace.is_claimed = True  # it is done when the reader is done with it
         with self._mutex:
             frozen = self._is_frozen
             self.tally.taken += _events_of(chunk)
@@ -195,7 +195,7 @@ class ChunkBuffer(Sink):
         if has_room:
             self.on_room()
         if isinstance(chunk.trace, PayloadTrace) and events:
-            chunk.trace.claimed = False  # an SSEWriter will claim it anew
+            chunk.trace.is_claimed = False  # an SSEWriter will claim it anew
         above = chunk.permit
         chunk.permit = AckPermit(above, partial(self._returned, chunk, above))
         above.release()  # the receipt holds it now
@@ -215,7 +215,7 @@ class ChunkBuffer(Sink):
         answered = error is not None and above.is_answered
         if (
             isinstance(send, PayloadTrace)
-            and not send.claimed
+            and not send.is_claimed
             and events
             and not answered
         ):
@@ -273,7 +273,7 @@ class ChunkBuffer(Sink):
             watch, self._watch = self._watch, None
             error = self._ending[0]
         if watch is not None:
-            watch.ends("completed" if error is None else "error", error)
+            watch.part_ended("completed" if error is None else "error", error)
         with suppress(InvalidStateError):  # it was done before
             self.done.set_result(None)
 

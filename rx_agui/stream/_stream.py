@@ -390,7 +390,7 @@ class EventStream:
     def _buffers(self) -> dict[str, BufferMetrics]:
         config, watch = self.config, self._witness.watch
         found = {}
-        for tally in () if watch is None else watch.tallies:
+        for tally in () if watch is None else watch.operators:
             held, levels = max(tally.held, 0), tally.levels
             found[tally.name] = BufferMetrics(
                 events=levels.get("flow_control.queue.size", held),
@@ -536,7 +536,7 @@ class EventStream:
         """Accepted events that became part of others, or were dropped and told of."""
         watch = self._witness.watch
         dropped = 0
-        for tally in () if watch is None else watch.tallies:
+        for tally in () if watch is None else watch.operators:
             apart = _NEVER_IN if tally.name == "flow_control" else _ELSEWHERE
             dropped += tally.merged - tally.created
             if tally.name != "sink":  # a reader's, to whom they were delivered

@@ -1,8 +1,8 @@
 """One set of instruments for each MeterProvider, over all streams told to it.
 
-    live tallies ──┐
-                   ├── snapshot, once a collection ──▶ callbacks of 30 instruments
-    sums of the ended ─┘
+    operators of live streams ─┐
+                               ├─ snapshot, once a collection ─▶ callbacks of instruments
+    sums of ended streams ─────┘
 
 A second observable instrument of the same name is silently dropped by the SDK, and
 none can be taken back: so they are made once, and streams come and go behind them.
@@ -195,8 +195,8 @@ class Meters:
         for watch in self._live:
             key = ((PIPELINE, watch.pipeline),)
             sums[_ACTIVE][key] = sums[_ACTIVE].get(key, 0) + 1
-        for tallies in (*self._live.values(), self._leaving):
-            for tally in tallies:
+        for operators in (*self._live.values(), self._leaving):
+            for tally in operators:
                 _add(sums, tally, is_live=True)
         return sums
 

@@ -307,10 +307,10 @@ def what_listened_is_forgotten_after_disposal(candidate: Candidate) -> None:
 
 def its_numbers_balance(candidate: Candidate) -> None:
     class Tallies(Probe):
-        tallies: list[OperatorCounters] = []  # noqa: RUF012
+        operators: list[OperatorCounters] = []  # noqa: RUF012
 
         def joined(self, _: StreamObservation, tally: OperatorCounters) -> None:
-            self.tallies = [*self.tallies, tally]
+            self.operators = [*self.operators, tally]
 
     for ending in ("complete", "dispose"):
         watch = Tallies()
@@ -322,14 +322,14 @@ def its_numbers_balance(candidate: Candidate) -> None:
         else:
             rig.subscription.dispose()
         rig.wait()
-        assert watch.tallies, "it tells nothing"
-        for tally in watch.tallies:
+        assert watch.operators, "it tells nothing"
+        for tally in watch.operators:
             lost = sum(tally.dropped.values())
             said = (
                 f"{tally.received} in, {tally.emitted} out, {lost} dropped ({ending})"
             )
             assert tally.held == 0, f"{tally.name}: {said}"
-        out = watch.tallies[0].emitted
+        out = watch.operators[0].emitted
         assert out == rig.sink.events, f"{out} events counted, {rig.sink.events} heard"
 
 

@@ -37,7 +37,7 @@ class Played:
 
     Attributes:
         lanes: The same lanes as the drawing's that say what must happen.
-        tallies: Of each operator, from the source down.
+        operators: Of each operator, from the source down.
         credit: The window, where there is a `flow_control`.
         notes: Of each lane with a sign for each second, what was noted: credits free,
             a breaker's state, a level.
@@ -45,7 +45,7 @@ class Played:
 
     drawing: Drawing
     lanes: dict[str, list[Mark]] = field(default_factory=dict)
-    tallies: list[OperatorCounters] = field(default_factory=list)
+    operators: list[OperatorCounters] = field(default_factory=list)
     credit: Credit | None = None
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -117,7 +117,7 @@ class _Player(Probe):
     # -- the probe: who works, and with which credit --------------------------
 
     def joined(self, _: StreamObservation, tally: OperatorCounters) -> None:
-        self.played.tallies.insert(0, tally)
+        self.played.operators.insert(0, tally)
         self.played.credit = getattr(tally, "credit", self.played.credit)
 
     # -- what goes in -----------------------------------------------------------
@@ -363,7 +363,7 @@ def _credit(played: Played) -> str:
 
 def _state(played: Played) -> str:
     """The first letter of the state a breaker is in."""
-    for tally in played.tallies:
+    for tally in played.operators:
         for (_, state), is_in in tally.states.items():
             if is_in:
                 return state[0]
@@ -371,7 +371,7 @@ def _state(played: Played) -> str:
 
 
 def _level(played: Played) -> str:
-    found = (tally.levels.get("degrade.level") for tally in played.tallies)
+    found = (tally.levels.get("degrade.level") for tally in played.operators)
     return str(next((level for level in found if level is not None), "?"))
 
 

@@ -53,7 +53,7 @@ class Notes(Probe):
 
     def readings(self, name: str = "default") -> dict[str, Reading]:
         (watch,) = self.of(name)
-        return {tally.name: tally.read() for tally in watch.tallies}
+        return {tally.name: tally.read() for tally in watch.operators}
 
 
 @pytest.fixture
@@ -228,7 +228,7 @@ def test_a_run_in_a_log_is_a_stream_and_every_reader_of_it_is_one(notes: Notes) 
         "completed",
     )
     more = [
-        {what: n for tally in watch.tallies for (what, _), n in tally.more.items()}
+        {what: n for tally in watch.operators for (what, _), n in tally.more.items()}
         for watch in (left, also, last)
     ]
     assert "session.resumptions" not in more[0]

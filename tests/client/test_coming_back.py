@@ -703,7 +703,7 @@ def test_a_log_that_does_not_reach_back_ends_a_run_that_has_begun(replay: str) -
 
     assert events == [STARTED, A]
     assert (error.stream, error.after, error.first) == ("run", 2, 0)
-    assert str(error) == "stream 'run' is not kept so far back, asked for 3"
+    assert str(error) == "stream 'run': the log has only later numbers, not 3"
 
 
 def test_who_can_begin_anew_is_given_the_prelude() -> None:

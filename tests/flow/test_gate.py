@@ -737,7 +737,7 @@ def test_at_the_deadline_what_was_not_written_is_counted_exactly() -> None:
         gate.send(event())
     reader.let_go()  # four are written; four, and one that is flushed, are not
 
-    with pytest.raises(DrainTimeoutError, match="5 accepted events") as late:
+    with pytest.raises(DrainTimeoutError, match="5 events accepted") as late:
         gate.close(0.01)
 
     assert (late.value.lost, late.value.timeout) == (5, 0.01)
@@ -1100,11 +1100,11 @@ def test_a_sink_that_is_stuck_costs_bounded_memory(overflow: Overflow) -> None:
         stuck.set()
         may_go_on.wait(SOON)
 
-    tallies: list[Any] = []
+    operators: list[Any] = []
 
     class Seen(Probe):
         def joined(self, _: StreamObservation, tally: Any) -> None:
-            tallies.append(tally)
+            operators.append(tally)
 
     with watching(Seen()):
         line: Any = source.pipe(
@@ -1118,7 +1118,7 @@ def test_a_sink_that_is_stuck_costs_bounded_memory(overflow: Overflow) -> None:
         subscription = line.subscribe(block)
     first = in_thread(lambda: source.on_next(event(0)))
     assert stuck.wait(SOON)
-    turn = tallies[0].subscription.executor
+    turn = operators[0].subscription.executor
 
     for value in range(1, 2001):
         source.on_next(event(value))
@@ -1132,7 +1132,7 @@ def test_a_sink_that_is_stuck_costs_bounded_memory(overflow: Overflow) -> None:
     }.get(overflow, [1, 2, 3, 4, 5])
     until(lambda: len(seen) == 1 + len(kept))
     assert seen == [0, *kept]
-    tally = tallies[0]
+    tally = operators[0]
     assert tally.received == 2001
     assert sum(tally.dropped.values()) == 2001 - len(seen)
     assert tally.held == 0

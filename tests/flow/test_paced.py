@@ -108,14 +108,14 @@ class Watcher(Probe):
     """A probe that finds the window of a stream."""
 
     def __init__(self) -> None:
-        self.tallies: list[Any] = []
+        self.operators: list[Any] = []
 
     def joined(self, _: StreamObservation, tally: OperatorCounters) -> None:
-        self.tallies.append(tally)
+        self.operators.append(tally)
 
     @property
     def credit(self) -> Credit:
-        stage = next(tally for tally in self.tallies if isinstance(tally, Stage))
+        stage = next(tally for tally in self.operators if isinstance(tally, Stage))
         head = stage.subscription.head
         assert head is not None
         credit: Credit = head.credit

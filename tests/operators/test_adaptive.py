@@ -210,9 +210,9 @@ def test_a_sink_that_is_done_on_another_thread_gets_everything_in_order() -> Non
 def test_what_made_a_batch_leave_is_counted() -> None:
     class Tallies(Probe):
         def joined(self, _: StreamObservation, tally: OperatorCounters) -> None:
-            tallies.append(tally)
+            operators.append(tally)
 
-    tallies: list[OperatorCounters] = []
+    operators: list[OperatorCounters] = []
     clock, source = MarbleScheduler(), Subject[dict[str, Any]]()
     with watching(Tallies()):
         source.pipe(batch(adaptive=True), unbatch()).subscribe(
@@ -220,5 +220,5 @@ def test_what_made_a_batch_leave_is_counted() -> None:
         )
     source.on_next({"n": 1})
 
-    assert tallies[-1].name == "batch"
-    assert tallies[-1].more[("batches", "adaptive")] == 1
+    assert operators[-1].name == "batch"
+    assert operators[-1].more[("batches", "adaptive")] == 1

@@ -275,7 +275,7 @@ def test_what_is_whole_or_was_given_up_is_not_begun_again() -> None:
 
     assert len(played.heard) == 1
     assert [str(error) for error in played.told] == [
-        f"payload 1: {len(given_up) - 1} of {len(given_up)} pieces came"
+        f"payload 1: {len(given_up) - 1} of {len(given_up)} pieces arrived"
     ]
 
 

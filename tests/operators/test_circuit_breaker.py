@@ -82,8 +82,8 @@ class Rig:
         self.gate = Gate()
         self.writer = SSEWriter(self.sink.write)
         breaker = circuit_breaker(errors=self.told.append, **settings)
-        self.tallies = Tallies()
-        with watching(self.tallies):
+        self.operators = Tallies()
+        with watching(self.operators):
             self.gate.pipe(
                 pipeline("it", flow_control(window), sequence(), *operators, breaker)
             ).subscribe(self.writer, scheduler=self.clock)
@@ -99,7 +99,7 @@ class Rig:
 
     @property
     def breaker(self) -> OperatorCounters:
-        return next(t for t in self.tallies.tallies if t.name == "circuit_breaker")
+        return next(t for t in self.operators.operators if t.name == "circuit_breaker")
 
     @property
     def state(self) -> str:
@@ -108,11 +108,11 @@ class Rig:
 
 class Tallies(Probe):
     def __init__(self) -> None:
-        self.tallies: list[OperatorCounters] = []
+        self.operators: list[OperatorCounters] = []
         self.transitions: list[tuple[str, str, str]] = []
 
     def joined(self, _: StreamObservation, tally: OperatorCounters) -> None:
-        self.tallies.append(tally)
+        self.operators.append(tally)
 
     def transitioned(
         self, _: StreamObservation, name: str, before: str, after: str
@@ -189,7 +189,7 @@ def test_every_event_is_delivered_once_or_told_once_however_often_the_sink_fails
     assert sorted(delivered + told) == accepted
     assert len(rig.lost) == len(told)
     assert rig.writer.done.result() is None
-    for tally in rig.tallies.tallies:
+    for tally in rig.operators.operators:
         assert tally.held == 0, tally.name
     if share == 1.0:
         assert refused
@@ -216,7 +216,7 @@ def test_a_sink_that_dies_opens_the_breaker_within_its_window() -> None:
         rig.gate.send(event(7))
     assert 0 < told.value.retry_in <= 1
     assert not rig.gate.try_send(event(7))
-    assert rig.tallies.transitions == [("sink", "closed", "open")]
+    assert rig.operators.transitions == [("sink", "closed", "open")]
 
     rig.sink.fails = lambda: None
     rig.clock.play()
@@ -324,7 +324,7 @@ def test_what_waits_behind_a_write_that_failed_is_written_once_and_in_order() ->
     assert tried[0] == [1]
     assert written == [2, 3, 4, 5, 6]
     assert sum(len(numbers) for numbers in tried) == 6 + (len(tried) - 2)
-    assert told == ["1 events, numbers 1 to 1, are given up: OSError('reset')"]
+    assert told == ["1 event (number 1) was lost: OSError('reset')"]
 
 
 def test_a_writer_that_has_ended_is_not_taken_for_one_that_writes() -> None:
@@ -451,9 +451,9 @@ def test_without_anybody_to_tell_the_log_is_told_with_numbers(
         ).subscribe(SSEWriter(write), scheduler=MarbleScheduler())
 
     assert [record.getMessage() for record in caplog.records] == [
-        "tv: 1 events, numbers 1 to 1, are given up: OSError('the reader has left')",
+        "tv: 1 event (number 1) was lost: OSError('the reader has left')",
         "circuit breaker tv: open, was closed",
-        "tv: 1 events, numbers 2 to 2, are given up: OSError('the reader has left')",
+        "tv: 1 event (number 2) was lost: OSError('the reader has left')",
     ]
 
 

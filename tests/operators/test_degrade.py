@@ -53,14 +53,14 @@ class Rig(Probe):
         self.gate = Gate()
         self.kept: deque[Frame] = deque()
         self.heard: list[Frame] = []
-        self.tallies: dict[str, OperatorCounters] = {}
+        self.operators: dict[str, OperatorCounters] = {}
         with watching(self):
             self.subscription = self.gate.pipe(chain).subscribe(
                 self.keep, scheduler=self.clock
             )
 
     def joined(self, _: StreamObservation, tally: OperatorCounters) -> None:
-        self.tallies[tally.name] = tally
+        self.operators[tally.name] = tally
 
     def keep(self, frame: Frame) -> None:
         frame.permit.hold()
@@ -77,7 +77,7 @@ class Rig(Probe):
 
     @property
     def level(self) -> int:
-        return self.tallies["degrade"].levels["degrade.level"]
+        return self.operators["degrade"].levels["degrade.level"]
 
     @property
     def lines(self) -> list[Event]:
@@ -372,7 +372,7 @@ def test_no_timer_is_left_when_nothing_is_in_flight() -> None:
 
     rig.clock.play()
 
-    assert rig.tallies["degrade"]._timer is None  # type: ignore[attr-defined]
+    assert rig.operators["degrade"]._timer is None  # type: ignore[attr-defined]
 
 
 @given(
@@ -383,7 +383,7 @@ def test_the_age_is_that_of_the_oldest_but_for_a_look_and_costs_little_to_know(
     gaps: list[float], lag: float
 ) -> None:
     rig = Rig(compose(flow_control(10_000), degrade(max_age=99, dwell=1)))
-    stage: Any = rig.tallies["degrade"]
+    stage: Any = rig.operators["degrade"]
     now, came, acks = 0.0, list[float](), list[float]()
     for gap in gaps:
         now += gap

@@ -64,7 +64,7 @@ class Played(Probe):
         self.source: Subject[Any] = Subject()
         self.heard: list[Any] = []
         self.ends: list[Exception | None] = []
-        self.tallies: list[OperatorCounters] = []
+        self.operators: list[OperatorCounters] = []
         with watching(self):
             self.subscription = self.source.pipe(operator).subscribe(
                 self.heard.append,
@@ -74,7 +74,7 @@ class Played(Probe):
             )
 
     def joined(self, _: StreamObservation, tally: OperatorCounters) -> None:
-        self.tallies.append(tally)
+        self.operators.append(tally)
 
     def push(self, *items: Any) -> Played:
         for item in items:
@@ -88,7 +88,7 @@ class Played(Probe):
 
     @property
     def dropped(self) -> dict[str, int]:
-        return self.tallies[0].dropped
+        return self.operators[0].dropped
 
 
 # -- settings ---------------------------------------------------------------------
@@ -238,7 +238,7 @@ def test_connections_that_overlap_in_any_way_give_every_event_once(
     assert covered == list(range(1, top + 1)), "a reader sees no hole"
     given_up = [n for gap in told for n in given_up_by(gap)]
     assert sorted([*came, *given_up]) == list(range(1, top + 1))
-    assert played.tallies[0].held == 0
+    assert played.operators[0].held == 0
     lost = sum(f.events for f in payloads) - len(came)
     assert sum(played.dropped.values()) == lost
     if buffer >= sum(f.events for f in payloads):
@@ -260,7 +260,7 @@ def test_no_more_is_held_than_the_buffer_has_room_for(
     played = Played(sequence(number=number, out_of_order_buffer=buffer))
     for n in numbers:
         played.push(event(n))
-        assert played.tallies[0].held <= buffer
+        assert played.operators[0].held <= buffer
     played.complete()
 
     came = [f.last for f in played.heard]

@@ -247,7 +247,7 @@ def test_what_has_no_pieces_passes_whole_and_is_counted_and_told(
         rx.of(event, event).pipe(split(150)).subscribe(frames.append)
 
     assert [decode(frame.data) for frame in frames] == [event, event]
-    (tally,) = listening.tallies
+    (tally,) = listening.operators
     assert tally.more == {("split.whole", event.get("type", "")): 2}
     assert (tally.received, tally.emitted, tally.created) == (2, 2, 0)
     assert len(caplog.records) == 1
@@ -288,11 +288,11 @@ class Listening(Probe):
     """Who works in the streams that are subscribed meanwhile."""
 
     def __init__(self) -> None:
-        self.tallies: list[OperatorCounters] = []
+        self.operators: list[OperatorCounters] = []
         self._watching = watching(self)
 
     def joined(self, _: Any, tally: OperatorCounters) -> None:
-        self.tallies.append(tally)
+        self.operators.append(tally)
 
     def __enter__(self) -> Listening:
         self._watching.__enter__()
@@ -315,7 +315,7 @@ def test_what_it_creates_is_counted_and_numbered() -> None:
     rx.of(*frames).pipe(unbatch()).subscribe(heard.append)
     assert "".join(event["delta"] for event in heard) == "a" + "b" * 300 + "c"
     assert frames[-1].last == len(heard) > 6
-    (tally,) = [tally for tally in listening.tallies if tally.name == "split"]
+    (tally,) = [tally for tally in listening.operators if tally.name == "split"]
     assert (tally.received, tally.created, tally.emitted, tally.held) == (
         3,
         len(heard) - 3,
@@ -366,7 +366,7 @@ def test_disposal_from_inside_on_next_drops_the_other_pieces() -> None:
         subscription.disposable = source.pipe(split(100)).subscribe(hear)
     source.on_next(text("x" * 300))
 
-    (tally,) = listening.tallies
+    (tally,) = listening.operators
     assert len(heard) == 1
     assert (tally.received, tally.created) == (1, 1)
     assert tally.dropped == {"cancelled": 1}

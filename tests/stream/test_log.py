@@ -139,7 +139,7 @@ def test_how_it_ended_is_said_with_what_became_of_every_event(
         stream.close()
 
     assert lines(said, "drain", "ends") == [
-        "stream 'ends': 2 accepted events were not written in 0.01 s"
+        "stream 'ends': 2 events accepted but not written within 0.01 s"
     ]
     until(lambda: len(lines(said, "life", "ends")) > 1)  # by whoever gave up
     assert lines(said, "life", "ends") == [

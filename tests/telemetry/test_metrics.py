@@ -403,10 +403,10 @@ def test_two_readers_of_one_provider_see_the_same() -> None:
 OPERATORS = ["flow_control", "sequence", "batch", "compress", "chunk", "sink"]
 
 
-def assert_balanced(told: Told, tallies: list[OperatorCounters]) -> None:
+def assert_balanced(told: Told, operators: list[OperatorCounters]) -> None:
     """Each operator's sums fit, fit its neighbours', and are what is exported."""
     numbers = told.read()
-    for tally in tallies:
+    for tally in operators:
         lost = sum(tally.dropped.values())
         assert tally.held >= 0
         assert (
@@ -420,12 +420,12 @@ def assert_balanced(told: Told, tallies: list[OperatorCounters]) -> None:
         assert exported == [
             tally.received, tally.emitted, tally.created, tally.merged, tally.held, lost,
         ]  # fmt: skip
-    for above, below in pairwise(tallies):
+    for above, below in pairwise(operators):
         assert above.emitted == below.received, f"{above.name} to {below.name}"
 
 
 class Listening(Probe):
-    """Keeps the tallies of one stream."""
+    """Keeps the operators of one stream."""
 
     def __init__(self) -> None:
         self.watch: StreamObservation | None = None
@@ -434,8 +434,8 @@ class Listening(Probe):
         self.watch = watch
 
     @property
-    def tallies(self) -> list[OperatorCounters]:
-        return [] if self.watch is None else self.watch.tallies
+    def operators(self) -> list[OperatorCounters]:
+        return [] if self.watch is None else self.watch.operators
 
 
 Step = tuple[str, Any]
@@ -539,7 +539,7 @@ def test_what_came_in_is_accounted_for_whatever_happens(
             while stuck and not is_stuck:
                 stuck.pop().release()
         clock.play(clock.seconds)
-        assert_balanced(told, listening.tallies)
+        assert_balanced(told, listening.operators)
 
     if ending == "dispose":
         subscription.dispose()
@@ -550,8 +550,10 @@ def test_what_came_in_is_accounted_for_whatever_happens(
     while stuck:
         stuck.pop().release()
     clock.play()
-    assert_balanced(told, listening.tallies)
-    assert [tally.held for tally in listening.tallies] == [0] * len(listening.tallies)
+    assert_balanced(told, listening.operators)
+    assert [tally.held for tally in listening.operators] == [0] * len(
+        listening.operators
+    )
     assert told.read().value("session.active") == 0
 
 

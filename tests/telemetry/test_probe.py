@@ -427,7 +427,7 @@ def test_a_probe_hears_one_stream_from_its_beginning_to_its_end() -> None:
 
         def ended(self, watch: StreamObservation) -> None:
             heard.append(f"ended {watch.reason}")
-            names.extend(tally.name for tally in watch.tallies)
+            names.extend(tally.name for tally in watch.operators)
 
     heard: list[str] = []
     names: list[str] = []

@@ -278,7 +278,7 @@ def test_a_drawing_need_not_say_what_comes_out() -> None:
     played = play(drawn(**{"in": "ab|", "stages": "batch(2)"}))
 
     assert played.lanes == {}
-    assert [tally.emitted for tally in played.tallies] == [2]
+    assert [tally.emitted for tally in played.operators] == [2]
 
 
 def test_operators_of_ones_own_can_be_drawn() -> None:

@@ -321,7 +321,7 @@ class _Recorder(Sink):
     def on_next(self, value: Any) -> None:
         send = value.trace
         if isinstance(send, PayloadTrace):
-            send.claimed = True
+            send.is_claimed = True
         self._at_home(self._run.takes, value, value.permit.hold())
 
     def on_error(self, error: Exception) -> None:
