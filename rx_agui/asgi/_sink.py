@@ -55,7 +55,7 @@ class Sink(SinkCounters):
         """Become the last part of an observed stream."""
         if self.watch is None and not self._is_over:
             self.watch = watch
-            watch.begins()
+            watch.part_started()
             watch.joined(self, at_end=True)
 
     def wrote(
@@ -101,7 +101,7 @@ class Sink(SinkCounters):
         self._is_over = True
         watch, self.watch = self.watch, None
         if watch is not None:
-            watch.ends(reason, error)
+            watch.part_ended(reason, error)
 
     @property
     def more(self) -> dict[tuple[str, str], int]:

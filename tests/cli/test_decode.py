@@ -64,7 +64,9 @@ def test_a_payload_that_lacks_a_piece_is_an_error_behind_all_that_came_whole(
     came, total = len(pieces[1]), len(pieces[1]) + 1
     assert answer.status == 2
     assert answer.events == EVENTS[:5] + EVENTS[10:]
-    assert answer.err == f"rx-agui decode: payload 6: {came} of {total} pieces arrived\n"
+    assert (
+        answer.err == f"rx-agui decode: payload 6: {came} of {total} pieces arrived\n"
+    )
 
 
 @pytest.mark.parametrize("profile", ["agui", "chunk"])

@@ -278,7 +278,7 @@ class _Inbox(LastObserver):
     def on_next(self, value: Any) -> None:
         trace = trace_of(value)
         if trace is not None:
-            trace.claimed = True
+            trace.is_claimed = True
             self.sink.join(trace.watch)
         self.sink.taken += _events_of(value)
         if self._discards:
