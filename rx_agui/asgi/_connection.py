@@ -275,7 +275,7 @@ class Connection:
         self._encoder = self._make_encoder()
         await self._transmit("head", self._head)
         retry_ms = self._settings.retry * random.uniform(1.0, 1.5) * 1000
-        await self._rest(b":\nretry: %d\n\n" % retry_ms)
+        await self._rest(b":\nretry: %d\n" % retry_ms)
 
     async def _rest(self, data: bytes) -> None:
         """Write data behind which nothing may follow for long."""
@@ -420,7 +420,7 @@ def trailer(outcome: Outcome, *, retry: float | None, has_ended: bool) -> bytes:
     """
     if retry is not None:
         # All readers come back at once otherwise, to a server that has just begun.
-        return b"retry: %d\n\n" % (random.uniform(1.0, 3.0) * retry * 1000)
+        return b"retry: %d\n" % (random.uniform(1.0, 3.0) * retry * 1000)
     if outcome is COMPLETED or has_ended:
         return b""
     return format_frame(Frame(run_error(outcome.told, outcome.code)))

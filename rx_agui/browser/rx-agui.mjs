@@ -439,7 +439,6 @@ class Run {
           try {
             this.#status.bytes += read.value.length;
             for (const block of blocks.of(decoder.decode(read.value, { stream: true }))) {
-              if (block.retry >= 0) this.#retry = block.retry;
               for (const frame of await payloads.of(block)) {
                 if (held === null) {
                   this.#arrive(frame, ready);
@@ -455,6 +454,7 @@ class Run {
           } catch (why) {
             error = why; // what came before it is taken, and must be handed on
           }
+          if (blocks.retry >= 0) this.#retry = blocks.retry;
         }
         this.#status.events += ready.length;
         if (read !== LATE) tell(onprogress, { ...this.#status });
@@ -832,7 +832,6 @@ function reason(error) {
  * @property {boolean} hasData
  * @property {string} event
  * @property {string} id "" without one: an id of an earlier block is not this one's.
- * @property {number} retry -1 without one.
  */
 
 /**
@@ -850,7 +849,8 @@ class Blocks {
   #data = [];
   #event = "";
   #id = "";
-  #retry = -1;
+  /** Milliseconds of the last `retry:`; -1 before one. It counts from its line on. */
+  retry = -1;
 
   /** @param {number} maxSize */
   constructor(maxSize) {
@@ -886,15 +886,16 @@ class Blocks {
   /** @param {string} line */
   #field(line) {
     this.#limit(line.length);
-    this.#size += line.length;
     const colon = line.indexOf(":");
+    if (colon === 0) return; // a comment, of which any number may stand before an event
+    this.#size += line.length;
     const name = colon < 0 ? line : line.slice(0, colon);
     const from = line[colon + 1] === " " ? colon + 2 : colon + 1;
     const value = colon < 0 ? "" : line.slice(from);
     if (name === "data") this.#data.push(value);
     else if (name === "event") this.#event = value;
     else if (name === "id" && !value.includes("\0")) this.#id = value;
-    else if (name === "retry" && /^\d{1,9}$/.test(value)) this.#retry = Number(value);
+    else if (name === "retry" && /^\d{1,9}$/.test(value)) this.retry = Number(value);
   }
 
   /** @returns {Block} */
@@ -904,11 +905,9 @@ class Blocks {
       hasData: this.#data.length > 0,
       event: this.#event,
       id: this.#id,
-      retry: this.#retry,
     };
     this.#data = [];
     this.#event = this.#id = "";
-    this.#retry = -1;
     this.#size = 0;
     return block;
   }

@@ -118,7 +118,7 @@ async def _tell(
         await write(_event(number))
     for pause in _pauses(asked):
         await asyncio.sleep(pause)
-        await write(b": keep-alive\n\n")
+        await write(b": keep-alive\n")
     await write(_event(-1))
 
 

@@ -32,6 +32,9 @@ _MAX_BLOCK = 10 * 1024 * 1024
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _FIELDS = (b"data", b"event", b"id", b"retry")
 
+#: U+0085, U+2028 and U+2029, raw.
+_SEPARATOR = re.compile(rb"\xc2\x85|\xe2\x80[\xa8\xa9]")
+
 
 def lint(data: bytes, headers: Mapping[str, str] | None = None) -> list[Finding]:
     r"""Return what is wrong with a stream, in its order.
@@ -102,6 +105,9 @@ class _Lines:
             yield found("invalid-utf8", shown, offset=offset, line=number)
         if b"\0" in line and name != b"id":
             yield found("nul", shown, offset=offset, line=number)
+        if (match := _SEPARATOR.search(line)) and not line.startswith(b":"):
+            named = f"U+{ord(match[0].decode()):04X} in {shown}"
+            yield found("line-separator", named, offset=offset, line=number)
         if line.startswith(_BOM):
             yield found("bom-inside", shown, offset=offset, line=number)
         elif line and name and name not in _FIELDS:

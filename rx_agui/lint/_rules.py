@@ -108,6 +108,11 @@ RULES = {
         "refuses it in JSON; Firefox removes it from data",
         "escape it in JSON as \\u0000",
     ),
+    "line-separator": Rule(
+        "reads on; readers that split by str.splitlines (httpx and requests by lines) "
+        "end the line there and lose the event",
+        "escape it in JSON as \\u2028, \\u2029 or \\u0085",
+    ),
     "unknown-line": Rule(
         "ignores the line",
         "fields are data, event, id and retry; a comment begins with a colon",

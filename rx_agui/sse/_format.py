@@ -13,7 +13,9 @@ Profile chunk, for payloads that were compressed or cut:
 
 Only what every client survives is ever written: LF line ends, one `data:` line per
 event, no empty data, no `event:` in profile agui, and only comments for keep-alive
-(`@ag-ui/client` splits on LF LF alone, and parses whatever `data:` it finds).
+(`@ag-ui/client` splits on LF LF alone, and parses any `data:` it finds). U+2028, U+2029
+and U+0085 are escaped as JSON: readers that split with `str.splitlines`, such as httpx's
+and requests' `iter_lines`, end a line there, and lose the event without a word.
 """
 
 from __future__ import annotations
@@ -34,6 +36,17 @@ T = TypeVar("T")
 
 #: What would end a field early, or, as NUL does, make clients ignore it.
 _BREAKS_A_FIELD = re.compile("[\r\n\0]")
+
+#: Characters that are no line end in SSE but are one for `str.splitlines`, by the first
+#: byte in UTF-8. A single byte is found by memchr, at 20 GB/s; text that has it is
+#: searched with a one-byte prefix, three times as fast as for the whole character.
+_SPLITTERS = {
+    0xC2: (re.compile(rb"\xc2(?=\x85)"), ((b"\xc2\x85", b"\\u0085"),)),
+    0xE2: (
+        re.compile(rb"\xe2(?=\x80[\xa8\xa9])"),
+        ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029")),
+    ),
+}
 
 
 def format_frame(frame: Frame, stem: str = "") -> bytes:
@@ -83,18 +96,23 @@ def write_sse_chunk(write: Callable[[bytes], T], chunk: StreamChunk) -> T:
 
 
 def comment(text: str = "") -> bytes:
-    r"""A line every client ignores: the only keep-alive that no AG-UI client minds.
+    r"""Format a line that every client ignores: the keep-alive that no client minds.
+
+    It joins the block of the next event. With a blank line of its own it would be a block
+    without data, of which httpx-sse and others make an event that is empty.
 
     >>> comment("keep-alive")
-    b': keep-alive\n\n'
+    b': keep-alive\n'
     """
     lines = text.replace("\r", "\n").split("\n")
-    return "".join(f": {line}".rstrip() + "\n" for line in lines).encode() + b"\n"
+    return "".join(f": {line}".rstrip() + "\n" for line in lines).encode()
 
 
 def _format_lines(
     data: bytes, numbers: tuple[int, ...] | range, stream: bytes = b""
 ) -> bytes:
+    if not data.isascii():
+        data = _with_splitters_escaped(data)
     lines = data.split(b"\n")
     if not any(numbers):
         return b"data: " + b"\n\ndata: ".join(lines) + b"\n\n"
@@ -108,6 +126,15 @@ def _format_lines(
             for number, line in zip(numbers, lines, strict=True)
         ]
     )
+
+
+def _with_splitters_escaped(data: bytes) -> bytes:
+    """Escape what some readers take for line ends. In JSON it stands in strings only."""
+    for first, (found, escapes) in _SPLITTERS.items():
+        if first in data and found.search(data):
+            for raw, escaped in escapes:
+                data = data.replace(raw, escaped)
+    return data
 
 
 def _line_numbers(chunk: StreamChunk) -> tuple[int, ...] | range:

@@ -49,7 +49,7 @@ class Response:
         self.is_plain = coding == "identity"
         self.at = at  # which payload is next
         self.bodies: list[bytes] = []
-        self.is_sent(b":\n\n", self.coding.rest)
+        self.is_sent(b":\n", self.coding.rest)
 
     def is_sent(self, data: bytes, encode: Callable[[bytes], bytes]) -> None:
         body = encode(data)
@@ -117,7 +117,7 @@ def test_whoever_reads_whatever_when_it_decodes_as_it_comes(
                 case "comes":
                     more()
                 case "rests":
-                    reader.is_sent(b":\n\n", reader.coding.rest)
+                    reader.is_sent(b":\n", reader.coding.rest)
                 case "lags":
                     behind = payloads[reader.at :]
                     if behind:
@@ -132,7 +132,7 @@ def test_whoever_reads_whatever_when_it_decodes_as_it_comes(
                 case "skips":
                     reader.at = min(reader.at + 1, len(payloads))
                 case "speaks":
-                    reader.is_sent(b"retry: 1000\n\n", reader.coding.encode)
+                    reader.is_sent(b"retry: 1000\n", reader.coding.encode)
                 case "leaves":
                     readers.remove(reader)
                     reader.ends()
@@ -269,9 +269,9 @@ def test_the_compressor_of_all_goes_with_the_first_keep_alive() -> None:
         assert fan_out is not None
         (blocks,) = fan_out._streams.values()
 
-        behind.is_sent(b":\n\n", behind.coding.rest)
+        behind.is_sent(b":\n", behind.coding.rest)
         assert blocks._stream is not None
-        other.is_sent(b":\n\n", other.coding.rest)
+        other.is_sent(b":\n", other.coding.rest)
         assert blocks._stream is None
 
     in_a_loop(main)

@@ -129,7 +129,7 @@ def test_who_rests_has_no_compressor(coding: str) -> None:
 
     encode.encode(b"delta")
     assert encode._stream is not None  # type: ignore[attr-defined]
-    encode.rest(b": keep-alive\n\n")
+    encode.rest(b": keep-alive\n")
     assert encode._stream is None  # type: ignore[attr-defined]
 
 

@@ -61,7 +61,7 @@ def on_the_wire(
         nonlocal sent
         sent += len(coder.encode(data))
 
-    write(b":\nretry: 1250\n\n")
+    write(b":\nretry: 1250\n")
     source: Subject[Event] = Subject()
     steps = (sequence(), batch(10_000, seconds), *((conflate(),) * conflated))
     writer = SSEWriter(write, stream="run-1")

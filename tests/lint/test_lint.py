@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from rx_agui.frame import Frame
 from rx_agui.lint import lint
 from rx_agui.lint._rules import CLIENTS, RULES
+from rx_agui.sse import format_frame
 from tests.support.streams import HEADERS, STREAMS, event, sse
 
 RIGHT = {
@@ -56,9 +58,10 @@ def test_every_rule_has_a_stream_that_breaks_it() -> None:
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
 def test_nothing_is_wrong_with_a_recorded_run(sample: Path) -> None:
-    lines = sample.read_bytes().split(b"\n")
+    lines = sample.read_bytes().strip()
+    run = Frame(lines, events=lines.count(b"\n") + 1)
 
-    assert lint(b"".join(b"data: " + line + b"\n\n" for line in lines if line)) == []
+    assert lint(format_frame(run)) == []
 
 
 def test_a_finding_says_where_it_is_and_what_would_be_right() -> None:

@@ -564,7 +564,7 @@ def test_a_plain_event_that_was_written_is_read_back(
     number: int, stream: str, retry: int | None
 ) -> None:
     chunk = StreamChunk(
-        data='{"type":"CUSTOM","value":"é\u2028"}'.encode(),
+        data='{"type":"CUSTOM","value":"é\u2027"}'.encode(),
         event_id=f"{stream}{number}",
         sequence_num=number,
         retry=retry,

@@ -107,6 +107,8 @@ STREAMS: list[tuple[str, bytes]] = [
     ("invalid-utf8", inside(b'data: {"type":"CUSTOM","name":"n","value":"\xe9"}\n\n')),
     ("nul", inside(b'data: {"type":"CUSTOM","name":"n","value":"\0"}\n\n')),
     ("nul", inside(b": \0\n\n")),
+    ("line-separator", inside(sse(event("CUSTOM", name="n", value="\u2028")))),
+    ("line-separator", inside(sse(event("CUSTOM", name="n", value="a\x85")))),
     ("unknown-line", inside(b"dta: 1\n\n")),
     ("unknown-line", inside(b"{}\n\n")),
     ("event-name", LF.replace(b"data: ", b"event: message\ndata: ")),
