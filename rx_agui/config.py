@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -34,10 +35,11 @@ from rx_agui.errors import (
     require_one_of,
     require_positive,
     require_whole,
+    warn_if_milliseconds,
 )
 from rx_agui.types import AlgorithmName
 
-__all__ = ["PREFIX", "StreamConfig"]
+__all__ = ["PREFIX", "StreamConfig", "config_or_default"]
 
 #: What environment variables begin with.
 PREFIX: Final = "RX_AGUI_"
@@ -259,6 +261,26 @@ class StreamConfig:
         return cls.from_mapping(found | options)
 
 
+def config_or_default(config: object) -> StreamConfig:
+    """Return the config given to an EventStream; the default for None.
+
+    Raises:
+        ConfigError: It is something else, such as a dict.
+    """
+    if isinstance(config, StreamConfig):
+        return config
+    if config is not None:
+        must = "a StreamConfig: write StreamConfig.from_mapping({...})"
+        raise ConfigError("config", config, must)
+    for variable in os.environ:
+        name = variable.removeprefix(PREFIX).lower()
+        if variable.startswith(PREFIX) and (name in _KINDS or _nearest(name)):
+            instead = "EventStream(StreamConfig.load()) does"
+            text = f"{variable} is set, but EventStream() does not read it: {instead}"
+            warnings.warn(text, stacklevel=3)
+    return StreamConfig()
+
+
 def _check_types(config: StreamConfig) -> None:
     for name, kind in _KINDS.items():
         value = getattr(config, name)
@@ -282,6 +304,9 @@ def _check_values(config: StreamConfig) -> None:
             for name, kind in _KINDS.items()
             if kind is int and getattr(config, name) is not None
         }
+    )
+    warn_if_milliseconds(
+        batch_timeout=config.batch_timeout, flush_interval=config.flush_interval
     )
     require_at_least(4, max_chunk_size=config.max_chunk_size)
     require_one_of(tuple(PAYLOAD_CODECS), compression_type=config.compression_type)

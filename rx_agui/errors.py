@@ -46,7 +46,9 @@ Gate and its kin raise the flow control errors, out of `send`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection
+from typing import Any
 
 from rx_agui.deprecation import aliases
 
@@ -93,6 +95,7 @@ __all__ = [
     "require_one_of",
     "require_positive",
     "require_whole",
+    "warn_if_milliseconds",
 ]
 
 #: Names before 0.2.
@@ -139,6 +142,19 @@ class StreamError(Exception):
     """
 
     number: int | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Rebuild it from its text and attributes: its arguments differ from those."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(
+    kind: type[StreamError], args: tuple[Any, ...], attributes: dict[str, Any]
+) -> StreamError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 class ConfigError(StreamError, ValueError):
@@ -464,6 +480,14 @@ def require_positive(**settings: float) -> None:
     for name, value in settings.items():
         if not _number(value) > 0:
             raise ConfigError(name, value, must="positive")
+
+
+def warn_if_milliseconds(**settings: float | None) -> None:
+    """Warn of a setting that is hardly meant in seconds: more than 10 of them."""
+    for name, value in settings.items():
+        if value is not None and value > 10:
+            text = f"{name} is in seconds, {value:g} of them: for milliseconds write"
+            warnings.warn(f"{text} {name}={value / 1000:g}", stacklevel=4)
 
 
 def require_at_least(least: float, **settings: float) -> None:

@@ -12,6 +12,7 @@ from rx_agui.errors import (
     require_one_of,
     require_positive,
     require_whole,
+    warn_if_milliseconds,
 )
 
 __all__ = ["CONFLATES", "PROFILES", "Settings"]
@@ -47,6 +48,7 @@ class Settings:
     def __post_init__(self) -> None:
         counts = {"window": self.window, "batch_size": self.batch_size}
         require_positive(**counts, batch_timeout=self.batch_timeout, retry=self.retry)
+        warn_if_milliseconds(batch_timeout=self.batch_timeout)
         require_whole(**counts, compression_level=self.compression_level)
         require_one_of(PROFILES, profile=self.profile)
         require_one_of(CONFLATES, conflate=self.conflate)

@@ -27,7 +27,7 @@ An operator of your own is a `Stage` and a function that lifts it:
 """
 
 from rx_agui.engine._head import HeadSubscriber
-from rx_agui.engine._lift import Attended, Lifted, Operator, Sink, lift
+from rx_agui.engine._lift import Attended, Lifted, Operator, Sink, lift, operator
 from rx_agui.engine._named import NamedPipeline
 from rx_agui.engine._protocols import AnyHead, AnyStage, BatchSink
 from rx_agui.engine._stage import Errors, Stage, as_frame
@@ -48,4 +48,5 @@ __all__ = [
     "Subscription",
     "as_frame",
     "lift",
+    "operator",
 ]

@@ -10,7 +10,8 @@ any other operator between two of ours begins a new one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
@@ -24,9 +25,24 @@ from rx_agui.engine._subscription import Subscription
 from rx_agui.flow import Credit, PullSource
 from rx_agui.types import Operator
 
-__all__ = ["Attended", "Operator", "Sink", "lift"]
+__all__ = ["Attended", "Operator", "Sink", "lift", "operator"]
 
 T = TypeVar("T")
+R = TypeVar("R")
+P = ParamSpec("P")
+
+
+def operator(make: Callable[P, Operator[T, R]]) -> Callable[P, Operator[T, R]]:
+    """Mark a function that makes an operator: `pipe(batch)` says that `()` is missing."""
+
+    @wraps(make)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> Operator[T, R]:
+        if args and isinstance(args[0], Observable):
+            name = make.__name__
+            raise TypeError(f"{name} makes an operator: write {name}(), not {name}")
+        return make(*args, **kwargs)
+
+    return checked
 
 
 def lift(

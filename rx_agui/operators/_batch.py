@@ -39,8 +39,15 @@ from rx_agui.engine import (
     Stage,
     Subscription,
     lift,
+    operator,
 )
-from rx_agui.errors import StreamError, WireError, require_positive, require_whole
+from rx_agui.errors import (
+    StreamError,
+    WireError,
+    require_positive,
+    require_whole,
+    warn_if_milliseconds,
+)
 from rx_agui.flow import NO_PERMIT, AckPermit, Credit, Permit
 from rx_agui.flow._credit import joint_permit
 from rx_agui.frame import IDENTITY, Frame
@@ -55,6 +62,7 @@ __all__ = ["batch", "unbatch"]
 _PATIENCE = 4
 
 
+@operator
 def batch(
     batch_size: int = 50,
     batch_timeout: float = 0.05,
@@ -103,6 +111,7 @@ def batch(
     require_positive(batch_size=batch_size, batch_timeout=batch_timeout)
     require_positive(max_batch_size=max_batch_size)
     require_whole(**counts)
+    warn_if_milliseconds(batch_timeout=batch_timeout)
     if max_bytes is not None:
         require_positive(max_bytes=max_bytes)
         require_whole(max_bytes=max_bytes)
@@ -117,6 +126,7 @@ def batch(
     )
 
 
+@operator
 def unbatch(*, errors: Errors = None) -> Operator[Item, dict[str, Any]]:
     """Give back the events of each payload, in order, as mappings.
 

@@ -20,7 +20,7 @@ from reactivex.abc import SchedulerBase
 
 from rx_agui.clock import Timer
 from rx_agui.codecs.registry import crc32
-from rx_agui.engine import Errors, Stage, Subscription, as_frame, lift
+from rx_agui.engine import Errors, Stage, Subscription, as_frame, lift, operator
 from rx_agui.errors import (
     CorruptError,
     IncompleteError,
@@ -40,6 +40,7 @@ __all__ = ["Carried", "chunk", "reassemble"]
 _REMEMBERED = 1024
 
 
+@operator
 def chunk(
     max_chunk_size: int = 65536, *, errors: Errors = None
 ) -> Operator[Item, StreamChunk]:
@@ -69,6 +70,7 @@ def chunk(
     return lift(_Chunk, max_chunk_size, errors)
 
 
+@operator
 def reassemble(
     *,
     max_size: int = 16 * 1024 * 1024,

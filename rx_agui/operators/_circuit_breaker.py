@@ -34,7 +34,7 @@ from reactivex.abc import ObserverBase, SchedulerBase
 
 from rx_agui.backoff import Backoff, as_backoff
 from rx_agui.clock import Timer
-from rx_agui.engine import Errors, Stage, Subscription, lift
+from rx_agui.engine import Errors, Stage, Subscription, lift, operator
 from rx_agui.errors import (
     CircuitOpenError,
     ConfigError,
@@ -68,6 +68,7 @@ _NOT_SENT: Final = (NotSentError, ConnectionRefusedError)
 Fallback = ObserverBase[Any] | Callable[[Any], object] | None
 
 
+@operator
 def circuit_breaker(
     *,
     failure_rate_threshold: float = 0.5,

@@ -20,7 +20,7 @@ from typing import Final
 from rx_agui.clock import running_loop
 from rx_agui.codecs.codec import Pack
 from rx_agui.codecs.registry import PAYLOAD_CODECS, crc32
-from rx_agui.engine import Errors, Stage, Subscription, lift
+from rx_agui.engine import Errors, Stage, Subscription, lift, operator
 from rx_agui.errors import (
     CompressionError,
     CorruptError,
@@ -42,6 +42,7 @@ __all__ = ["compress", "decompress"]
 _LARGE = 32 * 1024
 
 
+@operator
 def compress(
     algorithm: AlgorithmName = "gzip",
     level: int | None = None,
@@ -93,6 +94,7 @@ def compress(
     return lift(_Compress, algorithm, packs, min_size, workers, ordered, errors)
 
 
+@operator
 def decompress(
     *, max_size: int = 16 * 1024 * 1024, errors: Errors = None
 ) -> Operator[Item, Frame]:

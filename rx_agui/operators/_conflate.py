@@ -25,7 +25,7 @@ from rx_agui.agui.merge import (
     Group,
     Merger,
 )
-from rx_agui.engine import Errors, Stage, Subscription, lift
+from rx_agui.engine import Errors, Stage, Subscription, lift, operator
 from rx_agui.errors import require_one_of, require_positive, require_whole
 from rx_agui.flow import NO_PERMIT
 from rx_agui.flow._credit import joint_permit
@@ -36,6 +36,7 @@ from rx_agui.types import Item, Operator, Patches, RawEvent
 __all__ = ["MergingQueue", "conflate", "conflate_frame", "conflate_lines"]
 
 
+@operator
 def conflate(
     *,
     raw_event: RawEvent = "strip",

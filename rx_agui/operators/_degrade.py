@@ -35,7 +35,7 @@ from reactivex.abc import SchedulerBase
 
 from rx_agui.agui.priority import must_pass, without_raw
 from rx_agui.clock import Timer
-from rx_agui.engine import BatchSink, Errors, Stage, Subscription, lift
+from rx_agui.engine import BatchSink, Errors, Stage, Subscription, lift, operator
 from rx_agui.errors import (
     ConfigError,
     OverloadedError,
@@ -67,6 +67,7 @@ class Eases(Protocol):
         """A step is taken, or not any more, or not yet. In turn."""
 
 
+@operator
 def degrade(
     steps: tuple[Step, ...] = STEPS,
     *,

@@ -29,6 +29,7 @@ from rx_agui.engine import (
     Stage,
     Subscription,
     lift,
+    operator,
 )
 from rx_agui.errors import (
     BackpressureTimeoutError,
@@ -60,6 +61,7 @@ REASONS: Final[dict[type, str]] = {
 }
 
 
+@operator
 def flow_control(
     max_concurrent_events: int = 100,
     *,

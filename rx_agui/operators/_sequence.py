@@ -22,7 +22,7 @@ from reactivex.abc import SchedulerBase
 
 from rx_agui.agui.encoding import decode
 from rx_agui.clock import Timer
-from rx_agui.engine import Errors, Stage, Subscription, lift
+from rx_agui.engine import Errors, Stage, Subscription, lift, operator
 from rx_agui.errors import (
     ConfigError,
     CorruptError,
@@ -48,6 +48,7 @@ Number = Callable[[Mapping[str, Any]], int]
 ON_GAP: Final = get_args(OnGap)
 
 
+@operator
 def sequence(
     *,
     start: int = 1,
@@ -113,6 +114,7 @@ def sequence(
     return lift(_Sequence, rule, number, errors, scheduler=scheduler)
 
 
+@operator
 def resequence(
     *,
     start: int = 1,

@@ -22,6 +22,7 @@ from rx_agui.engine import (
     Stage,
     Subscription,
     lift,
+    operator,
 )
 from rx_agui.errors import StreamError, require_positive, require_whole
 from rx_agui.flow import Credit, Permit
@@ -34,6 +35,7 @@ __all__ = ["split"]
 _log = logging.getLogger("rx_agui")
 
 
+@operator
 def split(
     max_event_size: int = 1024 * 1024, *, errors: Errors = None
 ) -> Operator[Item, Frame]:

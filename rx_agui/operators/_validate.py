@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from rx_agui.agui.encoding import encode
-from rx_agui.engine import Errors, Stage, lift
+from rx_agui.engine import Errors, Stage, lift, operator
 from rx_agui.errors import ValidationError
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.types import Item, Operator
@@ -24,6 +24,7 @@ from rx_agui.types import Item, Operator
 __all__ = ["validate"]
 
 
+@operator
 def validate(*, errors: Errors = None) -> Operator[Item, Frame]:
     """Let through what an AG-UI client accepts; refuse the rest with ValidationError.
 

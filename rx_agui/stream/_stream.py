@@ -29,7 +29,7 @@ from reactivex.subject import AsyncSubject
 
 from rx_agui.backoff import Backoff
 from rx_agui.clock import Clock, Timer, clock_for, running_loop
-from rx_agui.config import StreamConfig
+from rx_agui.config import StreamConfig, config_or_default
 from rx_agui.engine import Operator
 from rx_agui.errors import (
     AlreadyStartedError,
@@ -124,7 +124,7 @@ class EventStream:
         name: str = "default",
         scheduler: SchedulerBase | None = None,
     ) -> None:
-        self.config = config = config or StreamConfig()
+        self.config = config = config_or_default(config)
         if number is not None and not config.ordering_required:
             must = "left out, or the config must say ordering_required=True"
             raise ConfigError("number", number, must)
