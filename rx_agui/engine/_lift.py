@@ -1,6 +1,6 @@
 """Makes a Stage an operator that `pipe` takes.
 
-    source.pipe(batch(), compress())     Lifted(Lifted(source, _Batch), _Compress)
+    source.pipe(batch(), compress())     Lifted(Lifted(source, BatchStage), _Compress)
           .subscribe(observer)           one Subscription, joined from the bottom up
 
 Operators that follow each other directly subscribe in one step, as one Subscription;

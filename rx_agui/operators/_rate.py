@@ -21,8 +21,17 @@ events: a burst of a model's tokens, all in one moment, is no flood.
 from __future__ import annotations
 
 from math import exp
+from threading import get_ident
 
-__all__ = ["LINGER", "RateEstimator"]
+from rx_agui.clock import Timer
+from rx_agui.engine import (
+    Errors,
+    Subscription,
+)
+from rx_agui.flow import AckPermit, Credit, Permit
+from rx_agui.operators._batch_stage import PATIENCE, BatchStage
+
+__all__ = ["LINGER", "AdaptiveBatchStage", "RateEstimator"]
 
 #: Of the longest a batch may be held. With the default of 50 ms that is 5: a screen
 #: shows a new picture every 16, and a third of that is not visible.
@@ -78,3 +87,93 @@ class RateEstimator:
             return
         weight = 1 - exp(-lasted / self.memory)
         self.rate += weight * (events / lasted - self.rate)
+
+
+class AdaptiveBatchStage(BatchStage):
+    """A batch whose size follows the rate and the sink; see above."""
+
+    __slots__ = ("_first_came", "_pace", "_soon", "_under_way")
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        size: int,
+        timeout: float,
+        most: int,
+        max_bytes: int | None,
+        errors: Errors,
+    ) -> None:
+        super().__init__(subscription, 1, timeout, most, max_bytes, errors)
+        self._pace = RateEstimator(most, timeout, subscription.clock.now())
+        self._under_way = 0  # payloads the sink has
+        self._first_came = 0.0
+        self._soon: Timer | None = None
+
+    def ease(self, step: str, taken: bool) -> None:
+        if step == "batch":
+            timeout = self._usual[1]
+            self._timeout = timeout * PATIENCE if taken else timeout
+            self._pace.linger = timeout if taken else timeout * LINGER
+
+    def _open(self, credit: Credit | None, events: int) -> None:
+        self._first_came = now = self.subscription.clock.now()
+        self._size = self._most if self._under_way else self._pace.aim(now)
+        super()._open(credit, events)
+        if events < self._size and not self._under_way:
+            self._linger(self._pace.linger)
+
+    def _leave(self, trigger: str) -> None:
+        events = self.waiting
+        if not events:
+            return
+        self._pace.left(events, self.subscription.clock.now())
+        if trigger == "size" and events < self._most:
+            trigger = "adaptive"
+        super()._leave(trigger)
+
+    def _permit_for_all(self) -> Permit:
+        permit = super()._permit_for_all()
+        self._under_way += 1
+        acknowledged = AckPermit(permit, self._acknowledged)
+        permit.release()  # the AckPermit holds it now
+        return acknowledged
+
+    def _acknowledged(self, _: Exception | None) -> None:
+        """Handle the acknowledgement of a payload. Called on any thread."""
+        if not self.subscription.executor.is_owned_by(get_ident()):
+            self.subscription.on_own_loop(self._is_idle)
+            return
+        self._under_way -= 1
+        if self.waiting and not self._under_way:
+            self.subscription.execute(self._go)
+
+    def _is_idle(self, _: object) -> None:
+        self._under_way -= 1
+        if not self._under_way:
+            self._go(None)
+
+    def _go(self, _: object) -> None:
+        """Send what waits to the idle sink, unless more is expected within `linger`."""
+        if not self.waiting or self._under_way:
+            return
+        now = self.subscription.clock.now()
+        self._size = self._pace.aim(now)
+        left = self._first_came + self._pace.linger - now
+        if self.waiting >= self._size or left <= 1e-6:  # what clocks lose in rounding
+            self._leave("adaptive")
+        else:
+            self._linger(left)
+
+    def _linger(self, seconds: float) -> None:
+        if self._soon is None:
+            self._soon = self.after(seconds, self._lingered)
+
+    def _lingered(self, _: object) -> None:
+        self._soon = None
+        self._go(None)
+
+    def _cancel(self) -> None:
+        super()._cancel()
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None

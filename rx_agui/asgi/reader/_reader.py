@@ -34,7 +34,7 @@ from rx_agui.asgi.run._terminal import RunState
 from rx_agui.asgi.run._window import Reader
 from rx_agui.errors import StreamError, TrimmedError
 from rx_agui.frame import Frame
-from rx_agui.operators._batch import _join
+from rx_agui.operators._batch_stage import join_frames
 from rx_agui.operators._conflate import conflate_frame
 from rx_agui.probe import OperatorCounters, PayloadTrace
 from rx_agui.replay import ReplayLog
@@ -384,6 +384,6 @@ async def _next(tail: AsyncIterator[Frame]) -> Frame | None:
 def _joined(frames: list[Frame]) -> Frame:
     if len(frames) == 1:
         return frames[0]
-    payload = _join(frames)
+    payload = join_frames(frames)
     payload.trigger = LAGGING
     return payload
