@@ -79,7 +79,7 @@ if TYPE_CHECKING:
         unbatch,
         validate,
     )
-    from rx_agui.sse import format_sse_chunk, write_sse_chunk
+    from rx_agui.sse import format_sse_chunk, from_sse, write_sse_chunk
     from rx_agui.stream import EventStream
     from rx_agui.types import Event, Item, Operator
     from rx_agui.writer import SSEWriter
@@ -151,6 +151,7 @@ __all__ = [
     "format_sse_chunk",
     "from_async_iterable",
     "from_iterable",
+    "from_sse",
     "pipeline",
     "reassemble",
     "resequence",
@@ -196,7 +197,7 @@ _LAZY = {
         "unbatch",
         "validate",
     ],
-    "sse": ["format_sse_chunk", "write_sse_chunk"],
+    "sse": ["format_sse_chunk", "from_sse", "write_sse_chunk"],
     "stream": ["EventStream"],
     "types": ["Event", "Item", "Operator"],
     "writer": ["SSEWriter"],

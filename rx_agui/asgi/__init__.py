@@ -1,5 +1,6 @@
 """HTTP out: one response for any ASGI application.
 
+middleware   AGUIMiddleware: the endpoints of any app, served by SSEResponse
 response     SSEResponse: what it takes, and which way a request goes
 coding       Content-Encoding, negotiated and streamed
 connection   one body: written, kept alive, given up
@@ -16,8 +17,17 @@ shutdown     a server that stops lets its streams end well
 ending       every run gets its terminal event
 """
 
+from rx_agui.asgi._middleware import AGUIMiddleware
 from rx_agui.asgi._response import SSEResponse
 from rx_agui.asgi._shutdown import Shutdown
 from rx_agui.asgi.run._on_disconnect import CANCEL, CONTINUE, Grace, grace
 
-__all__ = ["CANCEL", "CONTINUE", "Grace", "SSEResponse", "Shutdown", "grace"]
+__all__ = [
+    "CANCEL",
+    "CONTINUE",
+    "AGUIMiddleware",
+    "Grace",
+    "SSEResponse",
+    "Shutdown",
+    "grace",
+]

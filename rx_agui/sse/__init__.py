@@ -7,13 +7,16 @@ chunk    compressed or cut payloads under `event: chunk`; our clients read it
 from rx_agui.deprecation import aliases
 from rx_agui.sse._format import comment, format_frame, format_sse_chunk, write_sse_chunk
 from rx_agui.sse._parse import Message, Parser, read_chunk
+from rx_agui.sse._source import FrameReader, from_sse
 
 __all__ = [
+    "FrameReader",
     "Message",
     "Parser",
     "comment",
     "format_frame",
     "format_sse_chunk",
+    "from_sse",
     "read_chunk",
     "write_sse_chunk",
 ]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, ParamSpec
 
-__all__ = ["SOON", "auntil", "in_thread", "until"]
+__all__ = ["SOON", "auntil", "in_thread", "on_a_loop", "until"]
+
+P = ParamSpec("P")
 
 #: Seconds in which anything that is ever going to happen has happened.
 SOON = 20.0
@@ -28,6 +31,16 @@ async def auntil(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(SOON):
         while not condition():  # noqa: ASYNC110  # what is waited for has no event
             await asyncio.sleep(0.001)
+
+
+def on_a_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Decorate an async test: it is run on an event loop of its own."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 def in_thread(job: Callable[[], Any]) -> Future[Any]:

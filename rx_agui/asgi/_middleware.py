@@ -1,0 +1,487 @@
+"""Middleware that makes any AG-UI endpoint of an ASGI app exact, resumable and small.
+
+    request ──▶ app, in a task of its own ──▶ head: text/event-stream?
+                     ▲                          │ no: passed on, byte for byte
+                     │ credit: 50 sends ahead   │ yes: held until the log has decided
+                     └──────────────────────────┤
+                                    new run ────┼──▶ let go: frames ▶ events ▶ SSEResponse
+                                  known run ────┴──▶ app called off: the reader joins
+
+The head is held because an app that iterates its body only behind it has by then run its
+authentication and its validation, and not its agent. So each request that joins a run, or
+comes back to one, passes the app's own authentication, and the agent runs once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    MutableMapping,
+)
+from contextlib import suppress
+from typing import Any, Final
+
+import orjson
+
+from rx_agui.asgi._request import Message, Receive, Send
+from rx_agui.asgi._response import SSEResponse
+from rx_agui.errors import ConfigError, require_positive, require_whole
+from rx_agui.replay import ReplayLog
+from rx_agui.sse import FrameReader
+
+__all__ = ["AGUIMiddleware"]
+
+_log = logging.getLogger("rx_agui")
+
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+Authorize = Callable[[Message], Awaitable[object]]
+
+#: Seconds an app that was called off has to end.
+_CLEANUP: Final = 10.0
+
+#: Bytes of a request body that may be a RunAgentInput. Larger ones pass unread.
+_MAX_BODY: Final = 16 * 1024 * 1024
+
+#: What SSEResponse says itself, or what is no longer true of its body.
+_OURS: Final = frozenset(
+    (
+        b"content-type",
+        b"content-length",
+        b"content-encoding",
+        b"transfer-encoding",
+        b"cache-control",
+        b"x-accel-buffering",
+        b"connection",
+        b"etag",
+    )
+)
+
+#: What every RunAgentInput has.
+_INPUT: Final = frozenset(("threadId", "runId", "messages", "tools"))
+
+
+class AGUIMiddleware:
+    """Serves the AG-UI endpoints of an ASGI app by SSEResponse, unmodified.
+
+    `app.add_middleware(AGUIMiddleware, log=MemoryLog())` on FastAPI, Starlette or
+    Litestar; `AGUIMiddleware(app, log=MemoryLog())` around any other ASGI app. Each POST
+    that carries a RunAgentInput and is answered with `text/event-stream` is sent as
+    SSEResponse would: compressed, batched, kept alive, always with an end, and, with a
+    log, resumable. Everything else passes as it is.
+
+    >>> import asyncio, httpx, orjson
+    >>> async def endpoint(scope, receive, send):
+    ...     await receive()
+    ...     head = [(b"content-type", b"text/event-stream")]
+    ...     await send({"type": "http.response.start", "status": 200, "headers": head})
+    ...     for event in ("RUN_STARTED", "RUN_FINISHED"):
+    ...         line = orjson.dumps({"type": event, "threadId": "t", "runId": "r"})
+    ...         body = b"data: " + line + b"\\n\\n"
+    ...         await send({"type": "http.response.body", "body": body, "more_body": True})
+    ...     await send({"type": "http.response.body", "body": b""})
+    >>> async def post():
+    ...     transport = httpx.ASGITransport(AGUIMiddleware(endpoint))
+    ...     asked = {"threadId": "t", "runId": "r", "messages": [], "tools": []}
+    ...     async with httpx.AsyncClient(transport=transport) as client:
+    ...         return await client.post("http://app/agent", json=asked)
+    >>> answer = asyncio.run(post())
+    >>> answer.headers["content-encoding"], answer.text.count("data:")
+    ('gzip', 2)
+
+    Args:
+        app: The ASGI app inside.
+        log: Where runs are kept, for readers that come back. None: no resume.
+        paths: The paths whose POSTs are AG-UI's; None: all POSTs with a RunAgentInput.
+        authorize: Called with the scope of a request for a run that the log knows,
+            instead of the app: return None to allow it, or an ASGI app that refuses it.
+            Needed only where the agent has begun when the head comes: behind
+            `BaseHTTPMiddleware` (`@app.middleware("http")`), and for an endpoint that
+            works before it answers. Without it such an app runs its agent again.
+        head_timeout: Seconds the app may take to answer; then 504. None: for ever.
+        window: Sends that the app may be ahead of the log or the reader.
+        max_body: Bytes of a request body that is looked into; a larger one passes.
+        settings: Keywords of SSEResponse, for every run.
+
+    Raises:
+        ConfigError: A setting makes no sense.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        log: ReplayLog | None = None,
+        paths: Collection[str] | None = None,
+        authorize: Authorize | None = None,
+        head_timeout: float | None = 60.0,
+        window: int = 50,
+        max_body: int = _MAX_BODY,
+        **settings: Any,
+    ) -> None:
+        require_positive(window=window, max_body=max_body)
+        require_whole(window=window, max_body=max_body)
+        if head_timeout is not None:
+            require_positive(head_timeout=head_timeout)
+        if isinstance(paths, str):
+            raise ConfigError(
+                "paths", paths, 'a collection of paths, such as ["/agent"]'
+            )
+        if isinstance(log, type):
+            raise ConfigError("log", log, f"an instance: {log.__name__}()")
+        SSEResponse((), **settings)  # refuses a wrong setting here, not in a request
+        self.app = app
+        self._log = log
+        self._paths = None if paths is None else frozenset(paths)
+        self._authorize = authorize
+        self._head_timeout = head_timeout
+        self._window = window
+        self._max_body = max_body
+        self._settings = settings
+        self._began_early = False
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer a request: an ASGI application."""
+        if scope["type"] != "http" or not self._may_be_ours(scope):
+            await self.app(scope, receive, send)
+            return
+        body, whole = await _read_body(receive, self._max_body)
+        asked = (
+            _run_agent_input(b"".join(m.get("body", b"") for m in body))
+            if whole
+            else None
+        )
+        if asked is None:
+            await self.app(scope, _replayed(body, receive), send)
+            return
+        await self._serve(asked, scope, body, receive, send)
+
+    def _may_be_ours(self, scope: Message) -> bool:
+        if scope["method"] != "POST":
+            return False
+        return self._paths is None or scope["path"] in self._paths
+
+    async def _serve(
+        self,
+        asked: dict[str, Any],
+        scope: Message,
+        body: list[Message],
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        stream = str(asked["runId"])
+        if self._authorize is not None and await self._knows(stream):
+            refusal = await self._authorize(scope)
+            if refusal is None:
+                await self._respond(_never, stream, [], scope, receive, send)
+            else:
+                await refusal(scope, receive, send)  # type: ignore[operator]
+            return
+        listening = _Listening(receive)
+        inner = _InnerApp(self.app, _inward(scope), body, listening, self._window)
+        try:
+            head = await inner.head(self._head_timeout)
+            if head is None:  # it ended, or the client went, before there was a head
+                return
+            if not _is_event_stream(head):
+                await inner.pass_on(send)
+                return
+            self._warn_of_early_start()
+            headers = [h for h in head["headers"] if h[0].lower() not in _OURS]
+            await self._respond(inner.events, stream, headers, scope, listening, send)
+            if inner.is_let_go:  # else the reader joined a known run, or was refused
+                await inner.ended()
+        except _NoHead:
+            await _say(send, 504, b"the app did not answer in time\n")
+        finally:
+            listening.leave()
+            if not inner.is_let_go:
+                await inner.stop()
+
+    async def _respond(
+        self,
+        events: Callable[[], AsyncIterator[bytes]],
+        stream: str,
+        headers: Headers,
+        scope: Message,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        response = SSEResponse(
+            events,
+            log=self._log,
+            stream=stream if self._log is not None else None,
+            **self._settings,
+        )
+        response.raw_headers.extend(headers)
+        # An error before the first event is answered here: the app's handlers are inside.
+        own = {k: v for k, v in scope.items() if k != "starlette.exception_handlers"}
+        await response(own, receive, send)
+
+    async def _knows(self, stream: str) -> bool:
+        return self._log is not None and await self._log.position(stream) is not None
+
+    def _warn_of_early_start(self) -> None:
+        """Say once that joining runs the agent again, where it does."""
+        if self._began_early or self._log is None or self._authorize is not None:
+            return
+        app: object = self.app
+        for _ in range(32):
+            if any(kind.__name__ == "BaseHTTPMiddleware" for kind in type(app).__mro__):
+                self._began_early = True
+                _log.warning(
+                    "AGUIMiddleware is outside of %s, which starts the endpoint before its "
+                    "head: a repeated POST starts the agent again before it is called off; "
+                    "give authorize=, or put AGUIMiddleware inside",
+                    type(app).__name__,
+                )
+                return
+            app = getattr(app, "app", None)
+
+
+class _NoHead(Exception):
+    """The app did not start its response in time."""
+
+
+class _Listening:
+    """A request's `receive`, with one call under way that outlives the wait for it."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._next: asyncio.Task[Message] | None = None
+
+    def begin(self) -> asyncio.Task[Message]:
+        """The call that is under way."""
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._receive())
+        return self._next
+
+    async def __call__(self) -> Message:
+        message = await asyncio.shield(self.begin())
+        self._next = None
+        return message
+
+    def leave(self) -> None:
+        """Listen no more."""
+        if self._next is not None:
+            self._next.cancel()
+
+
+class _InnerApp:
+    """The app at work on one request, in a task of its own.
+
+    Its sends wait: the first until the run is let go, the others while `window` of them
+    have not been read.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        scope: Message,
+        body: list[Message],
+        listening: _Listening,
+        window: int,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.is_let_go = False
+        self._listening = listening
+        self._body = deque(body)
+        self._window = window
+        self._head: asyncio.Future[Message | None] = loop.create_future()
+        self._go: asyncio.Future[Send | None] = loop.create_future()
+        self._gone = asyncio.Event()
+        self._sent: deque[bytes] = deque()
+        self._more = True
+        self._came = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._task = loop.create_task(self._run(app, scope))
+
+    async def _run(self, app: App, scope: Message) -> None:
+        try:
+            await app(scope, self._receive, self._send)
+        finally:
+            if not self._head.done():
+                self._head.set_result(None)
+            self._more = False
+            self._came.set()
+
+    async def head(self, within: float | None) -> Message | None:
+        """The message that starts its response; None if it never does.
+
+        Raises:
+            _NoHead: It did not come in `within` seconds.
+            Exception: What the app raised before it.
+        """
+        hearing = self._listening.begin()
+        await asyncio.wait(
+            (self._head, hearing), timeout=within, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not self._head.done():
+            if hearing.done() and hearing.result()["type"] == "http.disconnect":
+                return None
+            raise _NoHead
+        head = self._head.result()
+        if head is None:
+            await self._task  # raises what it raised
+        return head
+
+    async def pass_on(self, send: Send) -> None:
+        """Send what the app sends, from its head on, as it is."""
+        self.is_let_go = True
+        await send(self._head.result())  # type: ignore[arg-type]
+        self._go.set_result(send)
+        try:
+            await asyncio.shield(self._task)
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """Let the app go on behind its head, and read the events in its body."""
+        self.is_let_go = True
+        reader = FrameReader()
+        self._go.set_result(None)
+        is_over = False
+        try:
+            while True:
+                while self._sent:
+                    piece = self._sent.popleft()
+                    if len(self._sent) < self._window:
+                        self._room.set()
+                    for event in reader.read(piece):
+                        yield event
+                if not self._more:
+                    break
+                self._came.clear()
+                await self._came.wait()
+            is_over = True
+            if self._task.done():
+                await self._task  # raises what the app raised
+        finally:
+            if not is_over:
+                await self.stop()
+
+    async def stop(self) -> None:
+        """Call the app off, and wait until it has cleaned up; not for ever."""
+        self._gone.set()
+        self._room.set()
+        self._task.cancel()
+        done, _ = await asyncio.wait((self._task,), timeout=_CLEANUP)
+        if not done:
+            _log.warning(
+                "the app was called off %g s ago and is still at work", _CLEANUP
+            )
+        elif not self._task.cancelled():
+            self._task.exception()  # told in its place, or caused by us
+
+    async def ended(self) -> None:
+        """Wait for what the app does behind its body, such as background tasks."""
+        if not self._task.done():
+            with suppress(Exception):
+                await asyncio.shield(self._task)
+
+    async def _receive(self) -> Message:
+        if self._body:
+            return self._body.popleft()
+        if self._go.done() and self._go.result() is not None:  # passed on as it is
+            return await self._listening()
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if self._gone.is_set():
+            raise OSError("the request was called off")
+        if message["type"] == "http.response.start":
+            if not self._head.done():
+                self._head.set_result(message)
+            await asyncio.shield(self._go)
+            return
+        onward = await asyncio.shield(self._go)
+        if onward is not None:
+            await onward(message)
+            return
+        if message["type"] != "http.response.body":
+            return
+        while len(self._sent) >= self._window:
+            self._room.clear()
+            await self._room.wait()
+            if self._gone.is_set():
+                raise OSError("the request was called off")
+        if piece := message.get("body", b""):
+            self._sent.append(bytes(piece))
+        if not message.get("more_body", False):
+            self._more = False
+        self._came.set()
+
+
+async def _never() -> AsyncIterator[bytes]:
+    """The source of a run that the log knows; it is not asked for anything."""
+    raise LookupError(
+        "the run was dropped from the log just now; send the request again"
+    )
+    yield b""  # makes it a generator
+
+
+async def _read_body(receive: Receive, limit: int) -> tuple[list[Message], bool]:
+    """Read a request body; also whether it is whole and within the limit."""
+    messages, size = [], 0
+    while True:
+        message = await receive()
+        messages.append(message)
+        size += len(message.get("body", b""))
+        if message["type"] != "http.request" or size > limit:
+            return messages, False
+        if not message.get("more_body", False):
+            return messages, True
+
+
+def _replayed(messages: list[Message], receive: Receive) -> Receive:
+    """A `receive` that gives these messages again, and then what follows them."""
+    ahead = deque(messages)
+
+    async def replaying() -> Message:
+        return ahead.popleft() if ahead else await receive()
+
+    return replaying
+
+
+def _run_agent_input(body: bytes) -> dict[str, Any] | None:
+    """The RunAgentInput of a body; None if it is something else."""
+    if b'"runId"' not in body:
+        return None
+    try:
+        asked = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(asked, dict) or not asked.keys() >= _INPUT:
+        return None
+    return asked if isinstance(asked["runId"], str) and asked["runId"] else None
+
+
+def _inward(scope: Message) -> Message:
+    """The scope without Accept-Encoding: the app inside need not compress."""
+    headers = [h for h in scope["headers"] if h[0] != b"accept-encoding"]
+    return {**scope, "headers": headers}
+
+
+def _is_event_stream(head: Message) -> bool:
+    if head["status"] != 200:
+        return False
+    for name, value in head.get("headers", ()):
+        if name.lower() == b"content-type":
+            kind: bytes = value
+            return kind.partition(b";")[0].strip().lower() == b"text/event-stream"
+    return False
+
+
+async def _say(send: Send, status: int, why: bytes) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": why})
