@@ -31,6 +31,9 @@ _CANCELLED: Final = "The run was cancelled."
 _FAILED: Final = "The agent failed."
 _INCOMPLETE: Final = "The run ended before it was finished."
 
+#: Headers that say how to ask again (RFC 9110, §10.2.2, §10.2.3, §11.6.1).
+_ALLOWED: Final = frozenset(("location", "retry-after", "www-authenticate"))
+
 
 class ReaderGone(StreamError):
     """Bytes could not be written: their reader is gone, or is stuck."""
@@ -54,7 +57,7 @@ class Failure(NamedTuple):
     Attributes:
         status: Of the HTTP response, if none has begun.
         message, code: Of the RUN_ERROR otherwise.
-        headers: What an HTTPException wants to be sent along.
+        headers: Those of an exception that are safe to send along: see `_ALLOWED`.
     """
 
     status: int
@@ -79,15 +82,34 @@ def failure_of(error: BaseException | None, *, expose: bool = False) -> Failure:
     if type(status) is int and 400 <= status < 600:
         detail: Any = getattr(error, "detail", None)  # made to be told
         message = detail if isinstance(detail, str) else _FAILED
-        return Failure(
-            status, message, f"HTTP_{status}", getattr(error, "headers", None)
-        )
+        return Failure(status, message, f"HTTP_{status}", _allowed(error))
     message = (
         (str(error) if isinstance(error, StreamError) else repr(error))
         if expose
         else _FAILED
     )
     return Failure(500, message, "AGENT_ERROR")
+
+
+def _allowed(error: BaseException) -> dict[str, str] | None:
+    """Return the headers of an exception that a response may carry.
+
+    A client library's exception has the headers of the upstream's answer: its cookies,
+    its content length, its account. So only these go out, and only as one line of text.
+    """
+    headers: Any = getattr(error, "headers", None)
+    if not isinstance(headers, Mapping):
+        return None
+    allowed = {
+        str(name): str(value)
+        for name, value in headers.items()
+        if str(name).lower() in _ALLOWED and _is_one_line(str(value))
+    }
+    return allowed or None
+
+
+def _is_one_line(value: str) -> bool:
+    return value.isprintable() and value.isascii()
 
 
 def run_error(message: str, code: str) -> bytes:

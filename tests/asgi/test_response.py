@@ -147,7 +147,7 @@ def test_only_http_is_spoken() -> None:
 class NotFound(Exception):
     status_code = 404
     detail = "no such thread"
-    headers = {"X-Why": "gone"}  # noqa: RUF012
+    headers = {"Retry-After": "7"}  # noqa: RUF012
 
 
 @pytest.mark.parametrize(
@@ -181,8 +181,37 @@ def test_an_error_before_the_first_event_is_a_status(
 
     assert reader.status == status
     assert reader.raw == b'{"detail":"%b"}' % detail.encode()
-    assert reader.headers.get("x-why") == getattr(error, "headers", {}).get("X-Why")
+    assert reader.headers.get("retry-after") == getattr(error, "headers", {}).get(
+        "Retry-After"
+    )
     assert int(reader.headers["content-length"]) == len(reader.raw)
+
+
+class UpstreamRefused(Exception):
+    """The shape of a generated API client's error: the upstream's answer, whole."""
+
+    def __init__(self) -> None:
+        self.status_code = 429
+        self.headers = {
+            "Retry-After": "7",
+            "WWW-Authenticate": "Bearer\r\nset-cookie: injected=1",
+            "set-cookie": "upstream=1",
+            "content-length": "999",
+            "content-encoding": "gzip",
+            "x-org-id": "org-secret",
+        }
+
+
+def test_of_an_exceptions_headers_only_those_that_say_how_to_ask_again_go_out() -> None:
+    reader = answer(Agent([], then=UpstreamRefused()))
+
+    assert reader.status == 429
+    assert reader.headers == {
+        "content-type": "application/json",
+        "cache-control": "no-store",
+        "retry-after": "7",
+        "content-length": str(len(reader.raw)),
+    }
 
 
 def test_an_error_behind_status_grace_is_an_event() -> None:
