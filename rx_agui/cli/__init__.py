@@ -46,10 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             0    done
             1    refused: a full disk, a port in use; a server that cannot be
-                 reached, answers with an error or breaks off
+                 reached, answers with an error or breaks off; a stream that
+                 clients fail at (lint)
             2    what was typed, or what came in, makes no sense
-            3    the answer is no: a run that ended with RUN_ERROR (tail), a stream
-                 that clients fail at (lint), something in the way (doctor)
+            3    the answer is no: a run that ended with RUN_ERROR (tail), something
+                 in the way (doctor)
             130  interrupted (Ctrl-C)
             141  the reader of standard output is gone (`| head -1`)
     """

@@ -40,7 +40,8 @@ right. FILE may be a recorded body, - standard input:
     rx-agui lint http://127.0.0.1:8000/run --json @input.json
     curl -sN URL | rx-agui lint -
 
-"fatal" is what the unmodified @ag-ui/client fails at (status 3)."""
+"fatal" is what the unmodified @ag-ui/client fails at, "error" what it takes for a success
+though the run is not whole (status 1 for both)."""
 
 DOCTOR = """\
 Measures what lies between a server and its readers: lag, buffering, recompression,

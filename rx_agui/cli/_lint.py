@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-import time
 from argparse import Namespace
 from pathlib import Path
 
 from rx_agui.cli._asking import Asking
 from rx_agui.cli._pipes import unbuffered
-from rx_agui.client._request import require_httpx
+from rx_agui.client._request import Request, ask, reason_of, require_httpx
 from rx_agui.errors import RefusedError, TransportError, require_positive
 from rx_agui.lint import Finding
 from rx_agui.lint import lint as lint_bytes
@@ -21,14 +21,18 @@ _ENOUGH = 32 * 1024 * 1024
 
 
 def lint(asked: Namespace) -> int:
-    """Do it. The status says whether a client would fail."""
+    """Judge a URL, a file or standard input.
+
+    Returns:
+        1 if a client fails, or takes what is not whole for a success; else 0.
+    """
     require_positive(max_time=asked.max_time)
     headers: dict[str, str] | None = None
     is_whole = True
     if asked.url == "-":
         data = unbuffered(sys.stdin, "standard input").read()
     elif asked.url.startswith(("http://", "https://")):
-        data, headers, is_whole = _fetch(Asking(asked), asked.max_time)
+        data, headers, is_whole = asyncio.run(_fetch(Asking(asked), asked.max_time))
     else:
         data = Path(asked.url).read_bytes()
     findings = lint_bytes(data, headers)
@@ -37,9 +41,15 @@ def lint(asked: Namespace) -> int:
         print(f"stopped listening after {asked.max_time:g} s", file=sys.stderr)
     for finding in findings:
         print(_shown(finding))
-    fatal = sum(finding.severity == "fatal" for finding in findings)
-    print(f"{fatal} fatal, {len(findings) - fatal} warnings, in {len(data)} bytes")
-    return 3 if fatal else 0
+    severities = [finding.severity for finding in findings]
+    fatal, errors, warnings = map(severities.count, ("fatal", "error", "warning"))
+    counts = f"{fatal} fatal, {_count(errors, 'error')}, {_count(warnings, 'warning')}"
+    print(f"{counts}, in {len(data)} bytes")
+    return 1 if fatal or errors else 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _shown(finding: Finding) -> str:
@@ -51,36 +61,42 @@ def _shown(finding: Finding) -> str:
     )
 
 
-def _fetch(asking: Asking, max_time: float) -> tuple[bytes, dict[str, str], bool]:
-    """The body as it came over the wire, its headers, and whether it is whole."""
+async def _fetch(asking: Asking, max_time: float) -> tuple[bytes, dict[str, str], bool]:
+    """Return the body as it was on the wire, its headers, and whether it is whole.
+
+    Raises:
+        RefusedError: The status is not 200, or it redirects the body to another origin.
+        TransportError: No answer came.
+    """
     httpx = require_httpx()
-    headers = {"accept": "text/event-stream", "accept-encoding": "gzip, deflate"}
-    until = time.monotonic() + max_time
+    request = Request(
+        asking.method,
+        asking.url,
+        {"accept-encoding": "gzip, deflate"} | asking.headers,
+        asking.content,
+        auth=None,
+        connect_timeout=min(max_time, 10.0),
+        resumes=False,
+    )
     body = bytearray()
+    named: dict[str, str] = {}
     try:
-        with httpx.stream(
-            asking.method,
-            asking.url,
-            headers=headers | asking.headers,
-            content=asking.content,
-            follow_redirects=True,
-            timeout=httpx.Timeout(max_time, connect=min(max_time, 10.0)),
-        ) as response:
+        async with asyncio.timeout(max_time), httpx.AsyncClient() as client:
+            response, _ = await ask(client, request, "")
             if response.status_code != 200:
-                text = response.read()[:500].decode("utf-8", "replace")
-                raise RefusedError(
-                    asking.url, response.status_code, " ".join(text.split())
-                )
+                why = await reason_of(response)
+                raise RefusedError(asking.url, response.status_code, why)
             named = {n.lower(): v for n, v in response.headers.items()}
-            try:
-                for piece in response.iter_raw():
-                    body += piece
-                    if time.monotonic() > until or len(body) > _ENOUGH:
-                        return bytes(body), named, False
-            except httpx.ReadTimeout:
-                return bytes(body), named, False
-            except httpx.TransportError as error:
-                print(f"broken off: {error}", file=sys.stderr)
-            return bytes(body), named, True
+            async for piece in response.aiter_raw():
+                body += piece
+                if len(body) > _ENOUGH:
+                    return bytes(body), named, False
+    except TimeoutError:
+        if not named:
+            raise TransportError(f"{asking.url}: no answer in {max_time:g} s") from None
+        return bytes(body), named, False
     except httpx.TransportError as error:
-        raise TransportError(f"{asking.url}: {error}") from error
+        if not named:
+            raise TransportError(f"{asking.url}: {error}") from error
+        print(f"broken off: {error}", file=sys.stderr)
+    return bytes(body), named, True

@@ -88,8 +88,9 @@ def connect(
         content: The same as bytes or text that are ready.
         method: The default is POST with something to send, else GET.
         params: As httpx takes them; added to what the URL has.
-        headers, auth: As httpx takes them. Secrets do not follow a redirect to another
-            host.
+        headers, auth: As httpx takes them. A redirect to another origin is followed
+            without them, and without what is sent: 307 and 308, which ask for it, are
+            refused there.
         client: Yours, with its pool, proxies and certificates; it is not closed. The
             default is one per reading.
         last_event_id: Where to go on, if you have kept it (`Reading.last_event_id`).

@@ -3,8 +3,9 @@
     POST /run                                       the same again, with
     Accept: text/event-stream;resume=1, ...         Last-Event-ID: run-7/41
 
-httpx does the talking. Redirects are followed here, since a POST must stay one: a
-browser turns it into a GET at a 301, and the run's input would be lost.
+httpx does the talking. Redirects are followed here, since within one origin a POST must
+stay one: a browser turns it into a GET at a 301, and the run's input would be lost. To
+another origin go neither the body nor the caller's headers.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from rx_agui.codecs.negotiation import accepted_encodings
+from rx_agui.codecs.negotiation import accepted_encodings, decoder
 from rx_agui.errors import (
     GoneError,
     MissingExtraError,
     RefusedError,
+    StreamError,
     TransportError,
     WireError,
 )
@@ -28,7 +30,14 @@ from rx_agui.errors import (
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Request", "TryAgain", "ask", "require_httpx", "require_stream"]
+__all__ = [
+    "Request",
+    "TryAgain",
+    "ask",
+    "reason_of",
+    "require_httpx",
+    "require_stream",
+]
 
 #: What says that the same request may well be answered in a moment.
 _TRANSIENT = (408, 425, 429, 502, 503, 504)
@@ -37,8 +46,20 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 
 _MAX_REDIRECTS = 20
 
-#: What is nobody's business at another origin.
-_SECRETS = ("authorization", "cookie", "proxy-authorization")
+#: Headers that may go to another origin. An allow list, since keys have any name
+#: (X-API-Key, Api-Key, X-Auth-Token); the cursor is what a moved server knows itself.
+_ANYWHERE = frozenset(
+    (
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "cache-control",
+        "connection",
+        "host",
+        "last-event-id",
+        "user-agent",
+    )
+)
 
 #: Bytes of an error's body to show.
 _REASON = 500
@@ -127,42 +148,50 @@ async def _send(
     auth = httpx.USE_CLIENT_DEFAULT if request.auth is None else request.auth
     if request.is_elsewhere:  # what a client adds is for the origin it was made for
         auth = None
-        for name in _SECRETS:
-            if name in client.headers:
-                outgoing.headers.pop(name, None)
-        _keep_cookies_of_hosts(client, outgoing)
+        for name in outgoing.headers.keys() - _ANYWHERE:
+            del outgoing.headers[name]
+        _add_cookies_of_hosts(client, outgoing)
     return await client.send(outgoing, auth=auth, stream=True, follow_redirects=False)
 
 
-def _keep_cookies_of_hosts(client: httpx.AsyncClient, outgoing: httpx.Request) -> None:
-    """Leave out those that no server has set: httpx sends them wherever it goes."""
+def _add_cookies_of_hosts(client: httpx.AsyncClient, outgoing: httpx.Request) -> None:
+    """Add the client's cookies that name a host; httpx sends the others anywhere."""
     cookies = require_httpx().Cookies()
     for cookie in client.cookies.jar:
         if cookie.domain:
             cookies.jar.set_cookie(cookie)
-    outgoing.headers.pop("cookie", None)
     cookies.set_cookie_header(outgoing)
 
 
 def _redirected(request: Request, response: httpx.Response) -> Request:
+    """Return the request to send where a response points.
+
+    Raises:
+        RefusedError: It points to no HTTP URL, or asks for the body to be sent to another
+            origin (307, 308).
+    """
     target = response.url.join(response.headers["location"])
     if target.scheme not in ("http", "https"):
         raise RefusedError(
             request.url, response.status_code, f"it redirects to {target}"
         )
-    headers = dict(request.headers)
+    headers, is_get = dict(request.headers), response.status_code == 303
     if not _is_same_origin(response.url, target):
-        headers = {n: v for n, v in headers.items() if n not in _SECRETS}
+        if request.content is not None and response.status_code in (307, 308):
+            why = f"it redirects to {target}, and the body goes to no other origin"
+            raise RefusedError(request.url, response.status_code, why)
+        is_get = is_get or request.content is not None  # as browsers do
+        headers = {n: v for n, v in headers.items() if n in _ANYWHERE - {"host"}}
         request = replace(request, is_elsewhere=True)
     moved = replace(request, url=str(target), headers=headers)
-    if response.status_code == 303:
+    if is_get:
         headers.pop("content-type", None)
         moved = replace(moved, method="GET", content=None)
     return moved
 
 
 def _is_same_origin(here: httpx.URL, there: httpx.URL) -> bool:
-    """Whether secrets may go there too. The same host is, if only TLS is added."""
+    """Return True if secrets may go there too: the same origin, or TLS added to it."""
     if here.host != there.host:
         return False
     if (here.scheme, _port(here)) == (there.scheme, _port(there)):
@@ -189,25 +218,29 @@ async def require_stream(response: httpx.Response) -> None:
         if kind.strip().lower() not in _STREAMS:
             raise WireError(f"{response.url} sends {kind}, not text/event-stream")
         return
-    reason = await _reason(response)
+    reason = await reason_of(response)
     if status in _TRANSIENT:
         raise TryAgain(f"{status} {reason}", _retry_after(response))
     kind_of_error = GoneError if status == 410 else RefusedError
     raise kind_of_error(str(response.url), status, reason)
 
 
-async def _reason(response: httpx.Response) -> str:
-    """What the body says, if it says so soon."""
+async def reason_of(response: httpx.Response) -> str:
+    """Return the start of an error's body, if it comes soon, else the reason phrase."""
     httpx = require_httpx()
     body = b""
     try:
+        decode = decoder(response.headers.get("content-encoding", ""))
         async with asyncio.timeout(_SOON):
-            async for piece in response.aiter_bytes():
-                body += piece
+            async for raw in response.aiter_raw():
+                for piece in decode(raw):
+                    body += piece
+                    if len(body) >= _REASON:
+                        break
                 if len(body) >= _REASON:
                     break
-    except (TimeoutError, httpx.TransportError, httpx.DecodingError):
-        body = body or b""
+    except (TimeoutError, httpx.TransportError, StreamError):
+        pass  # the status alone says what is to be done
     text = " ".join(body[:_REASON].decode("utf-8", "replace").split())
     return text or response.reason_phrase or "no reason given"
 

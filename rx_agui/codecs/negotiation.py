@@ -16,7 +16,14 @@ from rx_agui.codecs.codec import IDENTITY, Decoder, StreamEncoder
 from rx_agui.codecs.registry import HTTP_CODINGS
 from rx_agui.errors import ConfigError, CorruptError, WireError, require_one_of
 
-__all__ = ["accepted_encodings", "decoder", "encoder", "negotiated", "offered"]
+__all__ = [
+    "accepted_encodings",
+    "decoder",
+    "encoder",
+    "is_coded",
+    "negotiated",
+    "offered",
+]
 
 #: Names of data that is as it is. RFC 9110 reserves "identity" for Accept-Encoding, yet
 #: servers send it, and "none"; every browser and HTTP client reads on.
@@ -116,6 +123,20 @@ def _weight(text: str) -> float:
     return weight if 0.0 <= weight <= 1.0 else 0.0
 
 
+def is_coded(content_encoding: str) -> bool:
+    """Return True if a Content-Encoding names a compression, and not "none" or the like.
+
+    >>> is_coded("identity, none"), is_coded("gzip")
+    (False, True)
+    """
+    return bool(_codings(content_encoding))
+
+
+def _codings(content_encoding: str) -> list[str]:
+    names = (name.strip().lower() for name in content_encoding.split(","))
+    return [name for name in names if name not in _UNCODED]
+
+
 def accepted_encodings() -> str:
     """Return the value of `Accept-Encoding` for what can be decoded here."""
     names = sorted(offered(None), key=["gzip", "deflate"].__contains__, reverse=True)
@@ -134,9 +155,8 @@ def decoder(content_encoding: str) -> Decoder:
         MissingExtraError: It needs a package that is not installed.
         CorruptError: While decoding: these bytes are not in this encoding.
     """
-    names = (name.strip().lower() for name in content_encoding.split(","))
     decode: Decoder = _uncoded
-    for name in reversed([name for name in names if name not in _UNCODED]):
+    for name in reversed(_codings(content_encoding)):
         decode = _after(decode, _decoder(name))  # the last was put on last
     return decode
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping
 
+from rx_agui.codecs.negotiation import decoder, is_coded
+from rx_agui.errors import CorruptError, PayloadTooLargeError
 from rx_agui.lint._rules import Finding, found
 
 __all__ = ["check_headers", "unpack"]
@@ -13,7 +15,12 @@ _STREAM = "text/event-stream"
 _PROTOBUF = "application/vnd.ag-ui.event+proto"
 
 #: What `fetch` unpacks in every browser, and in Node.
-_READABLE = ("", "identity", "gzip", "x-gzip", "deflate", "br")
+_READABLE = ("gzip", "x-gzip", "deflate", "br")
+
+#: Bytes of a body at most, once it is decompressed.
+_MAX_BODY = 32 * 1024 * 1024
+
+_PIECE = 256 * 1024
 
 #: What a flush leaves at its end.
 _FLUSHED = b"\x00\x00\xff\xff"
@@ -34,12 +41,12 @@ def check_headers(headers: Mapping[str, str]) -> Iterator[Finding]:
     if headers.get("x-accel-buffering", "").strip().lower() != "no":
         yield found("buffered", "no X-Accel-Buffering: no")
     encoding = headers.get("content-encoding", "").strip().lower()
-    if encoding not in ("", "identity"):
+    if is_coded(encoding):
         vary = headers.get("vary", "").lower()
         if "accept-encoding" not in vary and "*" not in vary:
             yield found("vary", vary or "no Vary")
-    if encoding not in _READABLE:
-        yield found("unreadable-encoding", f"Content-Encoding: {encoding}")
+        if encoding not in _READABLE:
+            yield found("unreadable-encoding", f"Content-Encoding: {encoding}")
     if "content-length" in headers:
         yield found("content-length", f"Content-Length: {headers['content-length']}")
     if headers.get("connection", "").strip().lower() == "close":
@@ -47,21 +54,34 @@ def check_headers(headers: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def unpack(data: bytes, encoding: str) -> tuple[bytes, list[Finding]]:
-    """Return the body uncompressed, as far as it can be read here, and findings."""
+    """Return the body before compression, as far as it can be read here.
+
+    Raises:
+        PayloadTooLargeError: It has more than 32 MiB.
+    """
     encoding = encoding.strip().lower()
     if encoding not in ("gzip", "x-gzip", "deflate"):
         return data, []
-    findings: list[Finding] = []
-    unpacker = zlib.decompressobj(15 if encoding == "deflate" else 31)
+    body = bytearray()
     try:
-        body = unpacker.decompress(data)
-    except zlib.error:
-        if encoding != "deflate":
-            return data, findings  # something between has unpacked it
-        unpacker = zlib.decompressobj(-15)
-        body = unpacker.decompress(data)
-    if unpacker.unused_data:
+        for piece in decoder(encoding)(data):
+            body += piece
+            if len(body) > _MAX_BODY:
+                raise PayloadTooLargeError("a body", _MAX_BODY)
+    except CorruptError:
+        if not body:
+            return data, []  # something between has unpacked it
+    findings: list[Finding] = []
+    if encoding != "deflate" and _has_several_members(data):
         findings.append(found("several-members", "more behind the end of the first"))
     if body.count(b"\n\n") > 1 and _FLUSHED not in data:
         findings.append(found("not-flushed", f"{len(data)} bytes without a flush"))
-    return body, findings
+    return bytes(body), findings
+
+
+def _has_several_members(data: bytes) -> bool:
+    stream = zlib.decompressobj(31)
+    while data and not stream.eof:
+        stream.decompress(data, _PIECE)
+        data = stream.unconsumed_tail
+    return bool(stream.unused_data)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -29,6 +30,9 @@ _BOM = b"\xef\xbb\xbf"
 #: Where `@ag-ui/client` 1.0.0 gives up, in UTF-16 code units.
 _MAX_BLOCK = 10 * 1024 * 1024
 
+#: Findings of each kind, lines and blocks; what comes after them is of little use.
+_ENOUGH = 1000
+
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _FIELDS = (b"data", b"event", b"id", b"retry")
 
@@ -42,7 +46,7 @@ def lint(data: bytes, headers: Mapping[str, str] | None = None) -> list[Finding]
     >>> for finding in lint(b'data: {"type":"RUN_STARTED","threadId":"t"}\n\n'):
     ...     print(finding.severity, finding)
     fatal line 1: missing-field: RUN_STARTED without runId
-    warning line 3: no-end: the stream ends inside a run
+    error line 3: no-end: the stream ends inside a run
 
     Without a finding that is fatal, the unmodified `@ag-ui/client` reads the stream to
     its end. It does no I/O: give it a body you have recorded.
@@ -62,7 +66,10 @@ def lint(data: bytes, headers: Mapping[str, str] | None = None) -> list[Finding]
         data, more = unpack(data, headers.get("content-encoding", ""))
         findings += more
     if not any(finding.rule == "protobuf-type" for finding in findings):
-        found_inside = [*_Lines(data).findings(), *_Blocks(data).findings()]
+        found_inside = [
+            *islice(_Lines(data).findings(), _ENOUGH),
+            *islice(_Blocks(data).findings(), _ENOUGH),
+        ]
         findings += sorted(found_inside, key=lambda finding: finding.offset)
     return findings
 
@@ -153,14 +160,19 @@ class _Blocks:
         data = self._data
         line = 1
         offset = 0
-        *blocks, rest = data.split(b"\n\n")
-        for block in blocks:
+        while (end := data.find(b"\n\n", offset)) >= 0:
+            block = data[offset:end]
             yield from self._block(block, offset, line, is_rest=False)
-            offset += len(block) + 2
+            offset = end + 2
             line += block.count(b"\n") + 2
-        if rest:
+        if rest := data[offset:]:
             yield from self._block(rest, offset, line, is_rest=True)
         yield from self._line_ends()
+        if kind := _kind_of_json(data):
+            yield found(
+                "not-a-stream", f"{kind}: {_shown(data[:80])}", offset=0, line=1
+            )
+            return
         last = len(_LINE_END.findall(data)) + 1
         for rule, seen in self._order.at_end():
             yield found(rule, seen, offset=len(data), line=last)
@@ -186,7 +198,11 @@ class _Blocks:
             for part in text.split("\n")
             if part.startswith("data:")
         ]
-        if len(text.encode("utf-16-le", "surrogatepass")) // 2 > _MAX_BLOCK:
+        is_large = len(block) > _MAX_BLOCK
+        if (
+            is_large
+            and len(text.encode("utf-16-le", "surrogatepass")) // 2 > _MAX_BLOCK
+        ):
             yield found("too-large", f"{len(block):,} bytes", **where)
         if not parts:
             return
@@ -209,6 +225,19 @@ class _Blocks:
         yield from check_fields(event, **where)
         for rule, seen, fails in self._order.take(event):
             yield found(rule, seen, fails=fails, **where)
+
+
+def _kind_of_json(data: bytes) -> str:
+    """Return what a body is that has no `data:` line but JSON; "" for any other body."""
+    start = data.lstrip()[:1]
+    if start not in (b"[", b"{") or re.search(rb"^data:", data, re.MULTILINE):
+        return ""
+    if start == b"[":
+        return "a JSON array"
+    is_several = b"\n" in data.strip() and _is_json(
+        data.split(b"\n")[0].decode("utf-8", "replace")
+    )
+    return "JSON lines" if is_several else "a JSON object"
 
 
 def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:

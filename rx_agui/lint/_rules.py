@@ -25,11 +25,13 @@ class Rule:
         effect: What an AG-UI client does.
         instead: What would be right.
         fails: The versions of the stock client that end the run with an error.
+        is_loss: True if the client takes what is not whole for a success.
     """
 
     effect: str
     instead: str
     fails: tuple[str, ...] = ()
+    is_loss: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,8 @@ class Finding:
     Attributes:
         rule: Its name.
         severity: "fatal": the stock client ends the run with an error, in one of its
-            versions at least. "warning": something is lost, late or luck.
+            versions at least. "error": it takes a run that is not whole, or no run at
+            all, for a success. "warning": something is lost, late or luck.
         offset: Bytes from the beginning; -1 for what is in a header.
         line: From 1; 0 for what is in a header or about the whole.
         seen: What stands there.
@@ -73,7 +76,7 @@ def found(
     """Make a finding; `fails` is for rules whose effect depends on more."""
     wrong = RULES[rule]
     fails = wrong.fails if fails is None else fails
-    severity = "fatal" if fails else "warning"
+    severity = "fatal" if fails else "error" if wrong.is_loss else "warning"
     shown = seen if len(seen) <= 100 else f"{seen[:99]}…"
     return Finding(
         rule, severity, offset, line, shown, wrong.effect, wrong.instead, fails
@@ -252,6 +255,12 @@ RULES = {
     "no-end": Rule(
         "takes a run that was cut off for one that is whole",
         "end every run with RUN_FINISHED or RUN_ERROR, whatever happens",
+        is_loss=True,
+    ),
+    "not-a-stream": Rule(
+        "finds no event in it, and takes the run for one that said nothing",
+        "Server-Sent Events: each event as `data: {...}` with a blank line behind it",
+        is_loss=True,
     ),
     "not-open": Rule(
         "refuses what continues or ends something that has not begun",

@@ -207,7 +207,7 @@ def test_a_url_is_judged_with_its_headers(url: str) -> None:
 def test_what_a_client_fails_at_has_a_status_of_its_own(url: str) -> None:
     answer = rx_agui(f"lint {url}/bad")
 
-    assert answer.status == 3
+    assert answer.status == 1
     assert b"fatal: line 67: done: [DONE]" in answer.out
     assert b"(@ag-ui/client 0.0.59, 1.0.0)" in answer.out
 
@@ -218,11 +218,32 @@ def test_a_file_and_standard_input_are_judged(tmp_path: Path) -> None:
     (tmp_path / "good.sse").write_bytes(good)
 
     assert rx_agui(f"lint {tmp_path}/good.sse").out == (
-        b"0 fatal, 0 warnings, in %d bytes\n" % len(good)
+        b"0 fatal, 0 errors, 0 warnings, in %d bytes\n" % len(good)
     )
     answer = rx_agui("lint -", bad)
-    assert answer.status == 3
+    assert answer.status == 1
     assert b"fatal: line 1: crlf: " in answer.out
+
+
+@pytest.mark.parametrize(
+    ("body", "rule"),
+    [
+        (orjson.dumps(RUN), "not-a-stream"),
+        (jsonl(RUN), "not-a-stream"),
+        (b"", "no-end"),
+        (b": hi\n\n", "no-end"),
+        (b"data: " + jsonl(RUN).splitlines()[0] + b"\n\n", "no-end"),
+    ],
+    ids=["array", "lines", "nothing", "a comment", "cut"],
+)
+def test_what_a_client_takes_for_a_success_and_is_none_fails(
+    body: bytes, rule: str
+) -> None:
+    answer = rx_agui("lint -", body)
+
+    assert answer.status == 1
+    assert f"error: line {1 if rule == 'not-a-stream' else ''}".encode() in answer.out
+    assert f": {rule}: ".encode() in answer.out
 
 
 def test_a_stream_without_an_end_is_judged_by_what_has_come(url: str) -> None:

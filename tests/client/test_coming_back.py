@@ -554,14 +554,20 @@ def test_see_other_is_a_get() -> None:
         ("http://server:81/moved", False),
     ],
 )
-def test_secrets_do_not_follow_to_another_host(location: str, is_told: bool) -> None:
+def test_no_header_of_the_callers_follows_to_another_origin(
+    location: str, is_told: bool
+) -> None:
     async def main() -> httpx.Headers:
         server = Server(answer(status=307, location=location), answer(BEGIN + END))
         async with server.client() as client:
-            client.headers["authorization"] = "of the client"
+            client.headers["authorization"] = client.headers["api-key"] = "client's"
             settings: dict[str, Any] = {
                 "auth": ("user", "password"),
-                "headers": {"Cookie": "secret", "X-Own": "1"},
+                "headers": {
+                    "Cookie": "secret",
+                    "X-API-Key": "1",
+                    "Accept-Language": "de",
+                },
             }
             async for _ in connect(URL, client=client, **settings):
                 pass
@@ -571,7 +577,30 @@ def test_secrets_do_not_follow_to_another_host(location: str, is_told: bool) -> 
 
     assert ("authorization" in headers) == is_told
     assert ("cookie" in headers) == is_told
-    assert headers["x-own"] == "1"
+    assert ("x-api-key" in headers) == is_told
+    assert ("api-key" in headers) == is_told
+    assert headers["accept-language"] == "de"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_the_body_does_not_follow_to_another_origin(status: int) -> None:
+    moved = answer(status=status, location="http://elsewhere/moved")
+    server = Server(moved, answer(BEGIN + END))
+
+    assert read(server) == WHOLE
+    assert (server.asked[1].method, server.asked[1].content) == ("GET", b"")
+    assert "content-type" not in server.asked[1].headers
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_redirect_that_wants_the_body_at_another_origin_is_refused(
+    status: int,
+) -> None:
+    server = Server(answer(status=status, location="http://elsewhere/moved"))
+    _, error = read_until_error(RefusedError, server)
+
+    assert "redirects to http://elsewhere/moved, and the body" in str(error)
+    assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_line_ends_are_told_once() -> None:
     assert [f.rule for f in lint(crlf)].count("crlf") == 1
 
 
-@pytest.mark.parametrize("severity", ["fatal", "warning"])
+@pytest.mark.parametrize("severity", ["fatal", "error", "warning"])
 def test_the_severity_follows_from_who_fails(severity: str) -> None:
     streams = [
         f for _, stream in STREAMS for f in lint(stream) if f.severity == severity
