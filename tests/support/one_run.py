@@ -38,7 +38,7 @@ def main(service: str, endpoint: str, protocol: str) -> None:
                 "chat",
                 flow_control(),
                 sequence(),
-                batch(40, batch_timeout=60),
+                batch(40, batch_timeout=9),
                 compress(),
                 chunk(),
             )

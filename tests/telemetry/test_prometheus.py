@@ -100,7 +100,7 @@ def stream(telemetry: Telemetry) -> Gate:
     operators = (
         flow_control(),
         sequence(),
-        batch(100, batch_timeout=60),
+        batch(100, batch_timeout=9),
         compress(),
         chunk(),
     )
