@@ -220,7 +220,7 @@ class StreamConfig:
     def from_env(cls, environ: Mapping[str, str] | None = None) -> StreamConfig:
         """From environment variables: RX_AGUI_BATCH_SIZE=100, RX_AGUI_BATCH_ENABLED=no.
 
-        A variable with the prefix RX_AGUI_ that resembles no option is left alone: other
+        A variable with the prefix `RX_AGUI_` that resembles no option is left alone: other
         parts of rx_agui have variables too.
 
         >>> StreamConfig.from_env({"RX_AGUI_BATCH_SIZE": "100"}).batch_size

@@ -56,7 +56,7 @@ def lint(data: bytes, headers: Mapping[str, str] | None = None) -> list[Finding]
         headers: Of the response; they are checked too, and a body that is compressed
             is unpacked accordingly. Leave them out for a body that you have unpacked.
 
-    Known to be missing: it takes parallel *_CHUNK events of several subagents for one
+    Known to be missing: it takes parallel `*_CHUNK` events of several subagents for one
     another's, and does not apply patches.
     """
     findings: list[Finding] = []

@@ -79,11 +79,12 @@ class ReplayLog(Protocol):
         out is the reader's own: the bytes are shared, the frames are not. It may be
         left at any moment, and leaves nothing behind.
 
-        Raises, where the first event is asked for:
-            Trimmed: The log no longer reaches back that far, or not yet that far
+        Raises:
+            TrimmedError: At the first event. The log no longer reaches back that far, or not yet that far
                 forward (`after` is of another run of the same name), or a reader was so
                 slow that it was overtaken.
-            UnknownStreamError: The stream was never opened, or has been dropped.
+            UnknownStreamError: At the first event. The stream was never opened, or has
+                been dropped.
         """
 
     async def prelude(self, stream: str) -> Frame:
