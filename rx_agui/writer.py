@@ -35,7 +35,8 @@ from rx_agui.errors import (
     StreamError,
     require_at_least,
 )
-from rx_agui.flow import NO_PERMIT, Credit, Permit
+from rx_agui.flow import Credit, Permit
+from rx_agui.flow._downstream import permit_here, warn_of_delay
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.probe import OperatorCounters, PayloadTrace, StreamObservation
 from rx_agui.sse import format_frame, format_sse_chunk
@@ -149,6 +150,8 @@ class SSEWriter(Sink):
             if permit.is_answered:  # by somebody who would take it for written
                 permit.hold().release(self._failed)
             return
+        if permit.is_spent:
+            warn_of_delay()
         permit.hold()
         try:
             data = self._format(value)
@@ -595,7 +598,7 @@ def _facts_of(value: Any) -> tuple[int, Permit, PayloadTrace | None]:
     The events of a payload that was cut are written with its last piece.
     """
     if not isinstance(value, StreamChunk | Frame):
-        return 1, NO_PERMIT, None
+        return 1, permit_here(), None
     send = value.trace if isinstance(value.trace, PayloadTrace) else None
     if type(value) is StreamChunk and value.chunk_index < value.total_chunks - 1:
         return 0, value.permit, send

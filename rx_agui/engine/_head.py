@@ -23,7 +23,8 @@ from rx_agui.engine._stage import Stage
 from rx_agui.engine._subscription import Subscription
 from rx_agui.errors import StreamError
 from rx_agui.flow import NO_PERMIT, Credit
-from rx_agui.flow._credit import ForwardedPermit
+from rx_agui.flow._downstream import permit_here
+from rx_agui.flow._permit import ForwardedPermit
 from rx_agui.frame import Frame, StreamChunk
 
 __all__ = ["HeadSubscriber"]
@@ -44,6 +45,7 @@ class HeadSubscriber:
         "prepare",
         "subscription",
         "top",
+        "window",
     )
 
     timeout: float | None = None
@@ -59,6 +61,8 @@ class HeadSubscriber:
         self._in_pieces: probe.PayloadTrace | None = (
             None  # of the payload whose pieces come
         )
+        #: What sources behind operators of others ask for room.
+        self.window = subscription.below
         credit.is_inside = subscription.executor.is_owned_by
 
     def begin(self, top: Stage) -> None:
@@ -93,8 +97,11 @@ class HeadSubscriber:
         frame = self.top.enter(item)
         if frame is not None:
             self.attach_trace(frame)
-            if frame.permit is not NO_PERMIT:
-                frame.permit = ForwardedPermit(self.credit, frame.permit)
+            outer = frame.permit
+            if outer is NO_PERMIT:
+                outer = permit_here()
+            if outer is not NO_PERMIT:
+                frame.permit = ForwardedPermit(self.credit, outer)
             self.offer(frame)
 
     def attach_trace(self, frame: Any) -> None:

@@ -23,6 +23,7 @@ from rx_agui.engine._protocols import AnyHead, AnyStage
 from rx_agui.engine._stage import Stage
 from rx_agui.engine._subscription import Subscription
 from rx_agui.flow import Credit, PullSource
+from rx_agui.flow._downstream import DownstreamWindow, asking
 from rx_agui.types import Operator
 
 __all__ = ["Attended", "Operator", "Sink", "lift", "operator"]
@@ -105,7 +106,9 @@ class Lifted(Attended[Any]):
         top = cast(Stage, subscription.top)
         head = subscription.head
         if head is None:
-            head = subscription.head = HeadSubscriber(subscription, top, Credit(None))
+            below = subscription.below
+            credit = below.credit_for(subscription.clock) if below else Credit()
+            head = subscription.head = HeadSubscriber(subscription, top, credit)
         head.begin(top)
         try:
             subscription.connect(self._open(source, subscription, head))
@@ -122,9 +125,17 @@ class Lifted(Attended[Any]):
     ) -> DisposableBase:
         if isinstance(source, PullSource):
             # An agent that subscribes streams of its own does so outside of this one.
-            with probe.subscribing(None, subscription.executor.is_owned_by):
+            with (
+                probe.subscribing(None, subscription.executor.is_owned_by),
+                asking(None),
+            ):
                 return source.attach(head)
-        with probe.subscribing(subscription.watch, subscription.executor.is_owned_by):
+        window = head.window or DownstreamWindow()
+        is_inside = subscription.executor.is_owned_by
+        with (
+            probe.subscribing(subscription.watch, is_inside),
+            asking(window, source),
+        ):
             return source.subscribe(
                 head.on_next,
                 head.on_error,

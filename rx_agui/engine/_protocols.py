@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 from reactivex.abc import ObserverBase
 
 from rx_agui.flow import Credit, Demand
+from rx_agui.flow._downstream import DownstreamWindow
 from rx_agui.frame import Frame
 from rx_agui.probe import OperatorCounters, PayloadTrace
 
@@ -79,6 +80,8 @@ class AnyStage(OperatorCounters):
 
 class AnyHead(Demand, Protocol):
     """The head of a subscription: a source's observer, and where its credit is."""
+
+    window: DownstreamWindow | None
 
     def begin(self, top: Any) -> None:
         """Take the stage at the top, now that the subscription is complete."""

@@ -30,7 +30,12 @@ from rx_agui import probe
 from rx_agui.agui.encoding import encode
 from rx_agui.clock import Timer
 from rx_agui.engine._protocols import AnyStage, BatchSink
-from rx_agui.engine._subscription import Subscription, TerminalSignal, TracedOutput
+from rx_agui.engine._subscription import (
+    InTransit,
+    Subscription,
+    TerminalSignal,
+    TracedOutput,
+)
 from rx_agui.errors import StreamError, ValidationError
 from rx_agui.frame import Frame, StreamChunk
 
@@ -235,6 +240,9 @@ class Stage(AnyStage):
             self.emit = (
                 TracedOutput(down) if self.subscription.is_bottom else down.on_next
             )
+            below = self.subscription.below
+            if below is not None and below.delays:
+                self.emit = InTransit(self.subscription, self.emit)
             self._down = TerminalSignal(self.subscription, down)
 
     def count_error(self, kind: str) -> None:

@@ -23,7 +23,9 @@ from reactivex.disposable import Disposable
 from rx_agui import probe
 from rx_agui.clock import Clock, clock_for
 from rx_agui.engine._protocols import AnyHead, AnyStage
-from rx_agui.flow import Permit
+from rx_agui.flow import NO_PERMIT, Permit
+from rx_agui.flow._downstream import asking, window_here
+from rx_agui.flow._permit import TransitPermit
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.serial import SerialExecutor
 
@@ -52,6 +54,7 @@ class Subscription(DisposableBase):
         "_mutex",
         "_stages",
         "_upstream",
+        "below",
         "clock",
         "disposed",
         "error",
@@ -73,6 +76,8 @@ class Subscription(DisposableBase):
         self.watch = probe.watch_here()
         self.is_bottom = self.watch is not None and self.watch.part_started()
         self.head: AnyHead | None = None
+        #: The window further down, behind operators of others, if there is one.
+        self.below = window_here()
         self._upstream: DisposableBase = _NONE
         self._stages: list[AnyStage] = []  # from the source down
         self._mutex = Lock()
@@ -215,10 +220,32 @@ class TerminalSignal:
         """Complete the observer, or end it with `error`."""
         self._subscription.finished = True
         self._subscription.error = error
-        if error is None:
-            self._observer.on_completed()
-        else:
-            self._observer.on_error(error)
+        with asking(
+            self._subscription.below
+        ):  # for what `concat` or `retry` subscribes
+            if error is None:
+                self._observer.on_completed()
+            else:
+                self._observer.on_error(error)
+
+
+class InTransit:
+    """Hands on to operators of others that keep things: their permits are held meanwhile."""
+
+    __slots__ = ("_emit", "_subscription")
+
+    def __init__(
+        self, subscription: Subscription, emit: Callable[[Any], object]
+    ) -> None:
+        self._subscription = subscription
+        self._emit = emit
+
+    def __call__(self, item: Any) -> None:
+        permit = getattr(item, "permit", NO_PERMIT)
+        head = self._subscription.head
+        if permit is not NO_PERMIT and head is not None:
+            item.permit = TransitPermit(head.credit, permit)
+        self._emit(item)
 
 
 class TracedOutput:

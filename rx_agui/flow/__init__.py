@@ -8,8 +8,9 @@ paced     the way in for code that is pulled
 """
 
 from rx_agui.flow._ack import AckPermit
-from rx_agui.flow._credit import NO_PERMIT, AdmissionBlock, Credit, Permit
+from rx_agui.flow._credit import AdmissionBlock, Credit
 from rx_agui.flow._gate import Gate
+from rx_agui.flow._permit import NO_PERMIT, Permit
 from rx_agui.flow._pull import Demand, PullSource, from_async_iterable, from_iterable
 
 __all__ = [

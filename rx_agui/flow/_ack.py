@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Lock
 
-from rx_agui.flow._credit import Credit, Permit
+from rx_agui.flow._credit import Credit
+from rx_agui.flow._permit import Permit
 
 __all__ = ["AckPermit"]
 
@@ -61,6 +62,10 @@ class AckPermit(Permit):
     @property
     def is_answered(self) -> bool:
         return self._answers or self._above.is_answered
+
+    @property
+    def is_spent(self) -> bool:
+        return not self._holds
 
     def hold(self) -> Permit:
         with self._mutex:

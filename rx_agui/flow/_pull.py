@@ -34,6 +34,11 @@ from reactivex.scheduler import CurrentThreadScheduler
 from rx_agui.clock import Clock, clock_for, running_loop
 from rx_agui.errors import ConfigError, StreamError
 from rx_agui.flow._credit import Credit, Waiter
+from rx_agui.flow._downstream import (
+    DownstreamWindow,
+    asking,
+    window_here,
+)
 from rx_agui.serial import SerialExecutor
 
 T = TypeVar("T")
@@ -110,7 +115,7 @@ class PullSource(Observable[Any]):
     def _subscribe_core(
         self, observer: ObserverBase[Any], scheduler: SchedulerBase | None = None
     ) -> DisposableBase:
-        return self.attach(_Unpaced(observer, clock_for(scheduler)))
+        return self.attach(_Unpaced(observer, clock_for(scheduler), window_here()))
 
 
 def from_iterable(
@@ -172,8 +177,14 @@ class _Unpaced:
     timeout = None
     waits = True
 
-    def __init__(self, observer: ObserverBase[Any], clock: Clock) -> None:
-        self.credit = Credit(None)
+    def __init__(
+        self,
+        observer: ObserverBase[Any],
+        clock: Clock,
+        below: DownstreamWindow | None,
+    ) -> None:
+        self.credit = Credit() if below is None else below.credit_for(clock)
+        self._below = below
         self.clock = clock
         self._observer = observer
         self._executor = SerialExecutor()
@@ -183,7 +194,11 @@ class _Unpaced:
         return event
 
     def admit(self, prepared: Any) -> None:
-        self._executor.run(self._observer.on_next, prepared)
+        if self._below is None:
+            self._executor.run(self._observer.on_next, prepared)
+            return
+        with asking(self._below):  # for sources that `flat_map` subscribes in between
+            self._executor.run(self._observer.on_next, prepared)
 
     def admit_many(self, events: list[Any]) -> int:
         return 0
@@ -198,10 +213,12 @@ class _Unpaced:
     def lose(self, error: StreamError) -> None: ...
 
     def complete(self) -> None:
-        self._executor.run(lambda _: self._observer.on_completed())
+        with asking(self._below):  # for the next of `concat`, or the next try
+            self._executor.run(lambda _: self._observer.on_completed())
 
     def fail(self, error: Exception) -> None:
-        self._executor.run(self._observer.on_error, error)
+        with asking(self._below):
+            self._executor.run(self._observer.on_error, error)
 
     def abandon(self) -> int:
         return 0

@@ -40,6 +40,8 @@ from rx_agui.errors import (
     require_whole,
     warn_if_milliseconds,
 )
+from rx_agui.flow import NO_PERMIT
+from rx_agui.flow._downstream import carrying
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.operators._batch_stage import BatchStage
 from rx_agui.operators._rate import AdaptiveBatchStage
@@ -143,7 +145,17 @@ class _Unbatch(Stage):
             why = f"a {frame.encoding} payload: decompress() must go before unbatch()"
             self.refuse(WireError(why))
             return
-        for line in frame.lines():
+        permit = frame._permit
+        if permit is NO_PERMIT:
+            self._send_lines(frame)
+            return
+        with carrying(frame.permit):
+            self._send_lines(frame)
+
+    def _send_lines(self, frame: Frame) -> None:
+        """Send each event: with number and permit to a stage of ours, bare to others."""
+        to_stage = isinstance(self._down, Stage)
+        for line, number in zip(frame.lines(), frame.line_numbers(), strict=False):
             if self.subscription.disposed:
                 self.count_drop("cancelled", 1)
                 continue
@@ -154,4 +166,7 @@ class _Unbatch(Stage):
                 self.refuse(error)
                 continue
             self.sent += 1
-            self.emit(event)
+            if to_stage:
+                self.emit(Frame(line, frame.permit, 1, number, number))
+            else:
+                self.emit(event)

@@ -15,7 +15,7 @@ from rx_agui.engine import (
     Subscription,
 )
 from rx_agui.flow import NO_PERMIT, Credit, Permit
-from rx_agui.flow._credit import joint_permit
+from rx_agui.flow._permit import joint_permit
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.probe import PayloadTrace, StreamObservation
 

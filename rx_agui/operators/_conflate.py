@@ -28,7 +28,7 @@ from rx_agui.agui.merge import (
 from rx_agui.engine import Errors, Stage, Subscription, lift, operator
 from rx_agui.errors import require_one_of, require_positive, require_whole
 from rx_agui.flow import NO_PERMIT
-from rx_agui.flow._credit import joint_permit
+from rx_agui.flow._permit import joint_permit
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.probe import PayloadTrace
 from rx_agui.types import Item, Operator, Patches, RawEvent

@@ -43,6 +43,13 @@ from rx_agui.errors import (
 )
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.flow._credit import Waiter
+from rx_agui.flow._downstream import (
+    DownstreamWindow,
+    is_called_by_scheduler,
+    is_handed_on_later,
+    permit_here,
+)
+from rx_agui.flow._permit import SPENT_PERMIT
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.operators._conflate import MergingQueue
 from rx_agui.probe import PayloadTrace
@@ -206,6 +213,7 @@ class WindowedHead(HeadSubscriber):
     """
 
     __slots__ = (
+        "_asked",
         "_bell",
         "_conflates",
         "_encode",
@@ -240,6 +248,7 @@ class WindowedHead(HeadSubscriber):
     ) -> None:
         super().__init__(subscription, stage, Credit(size))
         self.credit.on_failure = self._write_failed
+        self.window = self._asked = DownstreamWindow(self.credit)
         self.timeout = timeout
         self.waits = overflow == "wait"
         self._stage = stage
@@ -261,18 +270,29 @@ class WindowedHead(HeadSubscriber):
     # -- the ways in ---------------------------------------------------------------
 
     def on_next(self, item: Any) -> None:
+        try:
+            self._receive(item)
+        finally:
+            self._asked.note_arrival()  # its credit is taken: a source may ask again
+
+    def _receive(self, item: Any) -> None:
         frame = self.top.enter(item)
         if frame is None or self.credit.closed:
             return
+        if frame._permit is NO_PERMIT:
+            frame.permit = permit_here()
         self.attach_trace(frame)
         try:
             if not self._takes(frame):
                 return
         except (BackpressureTimeoutError, CircuitOpenError, OverloadedError) as error:
             self._lose(REASONS[type(error)], frame, error)
-            if self._stage.tell is None:
+            if self._stage.tell is not None:
+                self._stage.tell(error)
+            elif is_called_by_scheduler():
+                self.subscription.execute(self._end_behind_queue, error)
+            else:
                 raise
-            self._stage.tell(error)
         except BufferOverflowError as error:
             self._lose("refused", frame, error)
             if self._stage.tell is not None:
@@ -288,8 +308,11 @@ class WindowedHead(HeadSubscriber):
     def _takes(self, frame: Frame) -> bool:
         """Whether there is a credit for it now, if need be by waiting for one."""
         if self.waits and not self._queue and not self._may_not_wait():
-            self.credit.wait(self.timeout, frame)
-            return True
+            if self.credit.acquire():
+                return True
+            if not is_handed_on_later():
+                self.credit.wait(self.timeout, frame)
+                return True
         try:
             return self._has_room_for(frame)
         except BufferOverflowError:
@@ -517,8 +540,9 @@ class WindowedHead(HeadSubscriber):
             self._first.next(frame)
         finally:
             permit = frame._permit
-            if permit is credit:
-                credit.release(1)  # nobody held it: it was consumed
+            if permit is credit:  # nothing held it: it was consumed
+                frame._permit = SPENT_PERMIT
+                credit.release(1)
             elif permit is not NO_PERMIT:
                 frame.permit.release()
 

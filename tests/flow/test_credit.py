@@ -24,7 +24,7 @@ from rx_agui import (
 )
 from rx_agui.errors import ConfigError
 from rx_agui.flow import NO_PERMIT
-from rx_agui.flow._credit import ForwardedPermit
+from rx_agui.flow._permit import ForwardedPermit
 from rx_agui.frame import Frame
 from tests.support.patience import SOON, in_thread, until
 

@@ -25,6 +25,7 @@ from rx_agui.flow import (
     PullSource,
     from_async_iterable,
 )
+from rx_agui.flow._downstream import DownstreamWindow, asking, window_here
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.probe import Probe
 
@@ -187,7 +188,9 @@ class ByFirst(Observable[Any]):
     def _subscribe_core(
         self, observer: ObserverBase[Any], scheduler: SchedulerBase | None = None
     ) -> DisposableBase:
-        inner: Subject[Any] = Subject()
+        below = DownstreamWindow()  # until there is a chain, the source may go on
+        below.stands_in = True
+        inner = _Joint(below)
         both = CompositeDisposable()
         connected = False
 
@@ -210,7 +213,26 @@ class ByFirst(Observable[Any]):
             connect(is_bare=True)
             inner.on_completed()
 
-        both.add(
-            self._source.subscribe(on_next, on_error, on_completed, scheduler=scheduler)
-        )
+        with asking(below, self._source):
+            both.add(
+                self._source.subscribe(
+                    on_next, on_error, on_completed, scheduler=scheduler
+                )
+            )
         return both
+
+
+class _Joint(Subject[Any]):
+    """Where the chain begins: it says what window the source asks from now on."""
+
+    def __init__(self, below: DownstreamWindow) -> None:
+        super().__init__()
+        self._below = below
+
+    def _subscribe_core(
+        self, observer: ObserverBase[Any], scheduler: SchedulerBase | None = None
+    ) -> DisposableBase:
+        window = window_here()
+        if window is not None:
+            self._below.continues_in(window)
+        return super()._subscribe_core(observer, scheduler)
