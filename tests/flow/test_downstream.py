@@ -192,7 +192,10 @@ def test_a_source_behind_unbatch_is_held_back_as_well() -> None:
         await writer.done
         return stuck, b"".join(written).count(b"data:")
 
-    same = ops.map(lambda event: {**event})
+    def copied(event: dict[str, Any]) -> dict[str, Any]:
+        return {**event}
+
+    same = ops.map(copied)
     assert play(main()) == (WINDOW, EVENTS)
     assert play(main(same)) == (WINDOW, EVENTS)
     assert play(main(same, batch(BATCH))) == (WINDOW, EVENTS)
