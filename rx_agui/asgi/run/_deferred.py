@@ -199,7 +199,8 @@ class ByFirst(Observable[Any]):
             if not connected:
                 connected = True
                 chained = self._chain.on(inner, is_bare=is_bare)
-                both.add(chained.subscribe(observer, scheduler=scheduler))
+                with asking(None):  # an event of the source is on its way up here
+                    both.add(chained.subscribe(observer, scheduler=scheduler))
 
         def on_next(item: Any) -> None:
             connect(is_bare=not _is_payload(item))
