@@ -104,7 +104,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     from rx_agui import metrics, probe, writer
     from rx_agui.engine import _head
     from rx_agui.flow import _credit
-    from rx_agui.operators import _batch, _chunk, _compress, _sequence
+    from rx_agui.operators import _batch_stage, _chunk, _compress, _sequence
     from tests.support.waits import Clock
 
     clock = Clock()
@@ -114,7 +114,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         _credit,
         _head,
         _sequence,
-        _batch,
+        _batch_stage,
         _compress,
         _chunk,
         metrics,

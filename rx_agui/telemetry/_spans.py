@@ -46,6 +46,9 @@ _current: Callable[[], contexts.Context] = (
     _variable.get if isinstance(_variable, ContextVar) else contexts.get_current
 )
 
+#: The resolution of Jaeger, in ns.
+_MICROSECOND = 1000
+
 
 class Origin:
     """The span an event comes from, looked up only when the context has changed."""
@@ -134,15 +137,27 @@ def end_send(
 ) -> None:
     """End the span of a payload, with a child for each operator it went through."""
     _fail(span, send.error)
+    ended = send.ended
     if by_operator:
         inside = under(span)
+        before = shown = 0
         for step in send.steps:
-            _tell_step(tracer, inside, step, send)
-    span.end(end_time=send.ended)
+            # Jaeger keeps microseconds and sorts by them: steps that begin in the same
+            # one would stand in any order.
+            in_order = step.begun >= before
+            before = step.begun
+            shown = max(shown + _MICROSECOND, before) if in_order else before
+            ended = max(ended, shown)
+            _add_step(tracer, inside, step, send, shown)
+    span.end(end_time=ended)
 
 
-def _tell_step(
-    tracer: trace.Tracer, inside: contexts.Context, step: Step, send: PayloadTrace
+def _add_step(
+    tracer: trace.Tracer,
+    inside: contexts.Context,
+    step: Step,
+    send: PayloadTrace,
+    begun: int,
 ) -> None:
     attributes: dict[str, Any] = {OPERATOR: step.name}
     for fact, value in step.facts.items():
@@ -158,11 +173,11 @@ def _tell_step(
     if step.name == "batch" and send.trigger:
         attributes["rx_agui.batch.trigger"] = send.trigger
     child = tracer.start_span(
-        step.name, context=inside, start_time=step.begun, attributes=attributes
+        step.name, context=inside, start_time=begun, attributes=attributes
     )
     if step.name == "sink.write":  # others do not pass on what fails in them
         _fail(child, send.error)
-    child.end(end_time=step.ended)
+    child.end(end_time=max(step.ended, begun))
 
 
 def _fail(span: Span, error: BaseException | None) -> None:

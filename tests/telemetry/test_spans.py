@@ -208,6 +208,20 @@ def test_a_payload_in_pieces_has_one_child_per_operator_all_the_same(
     assert begun(told.span("sink")) < ended(told.span("sink"))
 
 
+def test_steps_begin_a_microsecond_apart_as_back_ends_sort_by_them(told: Told) -> None:
+    run(told.telemetry())
+
+    sends = told.spans("send chat")
+    assert len(sends) > 1
+    for send in sends:
+        inside = told.children(send)
+        begun = [(span.start_time or 0) // 1000 for span in inside]
+        assert [span.name for span in inside] == OPERATORS
+        assert len(set(begun)) == len(OPERATORS)
+        assert all((span.end_time or 0) >= (span.start_time or 0) for span in inside)
+        assert max(span.end_time or 0 for span in inside) <= (send.end_time or 0)
+
+
 def test_pieces_that_go_out_in_one_write_are_one_step(told: Told) -> None:
     written: list[bytes] = []
     writer = SSEWriter(written.append, flush_interval=60)
