@@ -185,7 +185,8 @@ class Telemetry(Probe):
             span = begin_send(
                 note.tracer, note.inside, send, self.max_links, SpanKind.INTERNAL
             )
-        end_send(note.tracer, span, send, by_operator=self.spans == "operator")
+        ended = end_send(note.tracer, span, send, by_operator=self.spans == "operator")
+        note.ended = max(note.ended, ended)
 
     def _measure_batch(self, meters: Meters, send: PayloadTrace) -> None:
         labels = (PIPELINE, send.watch.pipeline), (_TRIGGER, send.trigger)
@@ -240,7 +241,7 @@ class Telemetry(Probe):
         if note.meters is not None:
             note.meters.end(watch)
         if note.span is not None:
-            end_stream(note.span, watch, now)
+            end_stream(note.span, watch, max(now, note.ended))
 
     def _record(
         self, watch: StreamObservation, word: str, value: float, *labels: Label
@@ -255,6 +256,7 @@ class _Note:
 
     __slots__ = (
         "age",
+        "ended",
         "inside",
         "meters",
         "span",
@@ -272,6 +274,7 @@ class _Note:
         self.tracer: Any = None
         self.span: Any = None
         self.inside: Any = None  # the context of its children
+        self.ended = 0  # when the last payload's span ended
         self.tells_sends = False
         self.told_first = False
         self.under_way: dict[PayloadTrace, Any] = {}

@@ -134,8 +134,8 @@ def begin_send(
 
 def end_send(
     tracer: trace.Tracer, span: Span, send: PayloadTrace, *, by_operator: bool
-) -> None:
-    """End the span of a payload, with a child for each operator it went through."""
+) -> int:
+    """End the span of a payload, with a child for each operator; return when it ends."""
     _fail(span, send.error)
     ended = send.ended
     if by_operator:
@@ -150,6 +150,7 @@ def end_send(
             ended = max(ended, shown)
             _add_step(tracer, inside, step, send, shown)
     span.end(end_time=ended)
+    return ended
 
 
 def _add_step(
