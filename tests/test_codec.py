@@ -515,6 +515,87 @@ def test_many_models_at_once_are_encoded_as_each_by_itself() -> None:
     assert encode_many(events)[0] == [encode(event) for event in events]
 
 
+DELTA: dict[str, Any] = {"message_id": "m-1", "delta": "Hi"}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        TextMessageContentEvent(
+            message_id="m", delta="".join(map(chr, [*range(0x20), 34, 92, 127]))
+        ),
+        TextMessageContentEvent(
+            message_id="é", delta="\u2028\u2029\x85\ufffd\U0001f600"
+        ),
+        TextMessageContentEvent(message_id="m" * 500, delta="é" * 500),
+        TextMessageContentEvent(**DELTA, timestamp=7, raw_event={"a": [None]}),
+        TextMessageContentEvent.model_validate(
+            {**DELTA, "more": 1, "less": {"x": None}}
+        ),
+        TextMessageContentEvent(message_id=Word("m"), delta=Word("Hi")),
+        TextMessageContentEvent.model_construct(message_id="m", delta=["not", "text"]),
+        TextMessageContentEvent.model_construct(message_id="m", delta=["x"] * 500),
+        TextMessageContentEvent.model_construct(message_id=5, delta=None),
+        TextMessageContentEvent.model_construct(**DELTA, type="SOMETHING_ELSE"),
+        TextMessageContentEvent.model_construct(**DELTA, timestamp=2**70),
+    ],
+    ids=range(11),
+)
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_a_delta_is_encoded_as_ag_ui_does_it_whatever_is_in_it(event: Any) -> None:
+    assert encode(event) == official(event)
+    assert encode_many([event, event])[0] == [official(event)] * 2
+
+
+def test_a_delta_that_is_no_text_is_refused() -> None:
+    event = TextMessageContentEvent(message_id="m", delta="\ud800")
+
+    with pytest.raises(ValidationError, match="not JSON"):
+        encode(event)
+    assert encode_many([event, event]) == ([], 0)
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=3), JSON, max_size=3), max_size=80))
+def test_many_json_bytes_at_once_are_what_they_were(events: list[Any]) -> None:
+    given_bytes = [encode(event) for event in events]
+
+    lines, size = encode_many(given_bytes)
+
+    assert lines == given_bytes
+    assert size == sum(map(len, given_bytes))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [b"{}", b"{}}"],
+        [b'{"a":1', b'"b":2}'],
+        [b'{"a":"', b'"}'],
+        [b'{"a":[', b"]}"],
+        [b'{"a":1},{"b":2}', b"{}"],
+        [b'{},"x",{}', b"{}"],
+        [b"[]", b"{}"],
+        [b"{}", b"7"],
+        [b"{}", b""],
+        [b" {}", b"{}"],
+        [b"{}", b"{}\n"],
+        [b"{}", b'{"a":\n1}'],
+        [b'{"a":nan}', b"{}"],
+        [b'{"a":"\xff"}', b"{}"],
+    ],
+)
+def test_of_many_json_bytes_none_is_taken_unless_each_is_an_object_on_a_line(
+    wrong: list[bytes],
+) -> None:
+    assert encode_many([b"{}", *wrong, b"{}"]) == ([], 0)
+    assert encode_many(wrong) == ([], 0)
+
+
+def test_many_of_several_kinds_are_not_encoded_at_once() -> None:
+    assert encode_many([{}, b"{}"]) == ([], 0)
+    assert encode_many(["text"]) == ([], 0)
+
+
 @pytest.mark.parametrize(
     ("size", "at_once"), [(100, 128), (1_000, 65), (3_000, 32), (70_000, 32)]
 )

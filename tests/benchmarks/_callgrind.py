@@ -114,7 +114,7 @@ def _read(folder: Path) -> dict[str, dict[int, int]]:
 # -- in the other interpreter ----------------------------------------------------------
 
 
-def _requests() -> Callable[[int, bytes], None]:
+def _requests() -> Callable[..., None]:
     """Return a function that sends callgrind a request, with a text."""
     page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     page.write(_REQUEST)
