@@ -30,8 +30,8 @@ __all__ = [
     "DownstreamWindow",
     "asking",
     "carrying",
-    "is_called_by_scheduler",
     "is_handed_on_later",
+    "is_lost_if_raised",
     "permit_here",
     "warn_of_delay",
     "window_here",
@@ -306,22 +306,29 @@ _SAME_THREAD: Final = frozenset(
 )
 
 
+#: Where streams of ours are handed on, from timers, workers and released credits.
+_OUR_THREADS: Final = frozenset(
+    ["rx_agui.clock", "rx_agui.engine._subscription", "rx_agui.workers"]
+)
+
+
 def _callers() -> Iterator[str]:
     """The modules of RxPY that called us, up to the first that is not its or ours."""
     frame = sys._getframe(2)
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))
-        if module.startswith("reactivex."):
+        if module.startswith("reactivex.") or module in _OUR_THREADS:
             yield module
         elif not module.startswith("rx_agui."):
             return
         frame = frame.f_back  # type: ignore[assignment]
 
 
-def is_called_by_scheduler() -> bool:
-    """Whether a scheduler of RxPY called, from a thread where an error would be lost."""
+def is_lost_if_raised() -> bool:
+    """Whether no producer called who could catch an error: a scheduler, or a stream of ours."""
     return any(
-        module.startswith("reactivex.scheduler.") and module not in _SAME_THREAD
+        module in _OUR_THREADS
+        or (module.startswith("reactivex.scheduler.") and module not in _SAME_THREAD)
         for module in _callers()
     )
 

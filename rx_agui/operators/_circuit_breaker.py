@@ -28,7 +28,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from time import time_ns
-from typing import Any, Final, get_args
+from typing import Any, Final, cast, get_args
 
 from reactivex.abc import ObserverBase, SchedulerBase
 
@@ -38,6 +38,7 @@ from rx_agui.engine import Errors, Stage, Subscription, lift, operator
 from rx_agui.errors import (
     CircuitOpenError,
     ConfigError,
+    IncompleteError,
     LostError,
     NotSentError,
     ProcessingError,
@@ -310,17 +311,17 @@ class _CircuitBreaker(Stage):
         return Carried(item) if type(item) is StreamChunk else super().frame_of(item)
 
     def next(self, frame: Frame) -> None:
-        frame.permit.hold()
         items = [frame]
         if isinstance(frame, Carried) and not frame.piece.is_whole:
             self._pieces.append(frame)
             if frame.piece.chunk_index < frame.piece.total_chunks - 1:
                 return
+            # The others were stored on purpose, and gave their credit back: behind a
+            # window that is smaller than the payload the last would never come.
             items, self._pieces = self._pieces, []
+        frame.permit.hold()
         self._order += 1
         call = _Call(items, frame.permit, self._order)
-        for piece in items[:-1]:
-            piece.permit.release()
         self.taken += call.events
         credit = call.permit.credit
         if credit is not None:
@@ -512,9 +513,12 @@ class _CircuitBreaker(Stage):
     # -- the end -------------------------------------------------------------------------
 
     def finish(self, error: Exception | None) -> None:
-        for piece in self._pieces:
-            piece.permit.release()
-        self._pieces = []
+        if self._pieces:
+            piece, received = cast(Carried, self._pieces[0]).piece, len(self._pieces)
+            self._pieces = []
+            self._complain(
+                IncompleteError(piece.sequence_num, received, piece.total_chunks)
+            )
         self._ending = (error,)
         self._go_on()
 
@@ -522,8 +526,6 @@ class _CircuitBreaker(Stage):
         self._is_cut = True
         self._ending = None
         self._stop()
-        for piece in self._pieces:
-            piece.permit.release()
         for call in self._under_way.values():
             self.sent += call.events  # it is the sink's now
             call.permit.release()

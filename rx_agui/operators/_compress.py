@@ -170,6 +170,8 @@ class _Compress(Stage):
         self._pack = packs[0]
         self._min_size = min_size
         self._workers = self._idle = workers
+        if workers > 1 and subscription.below is not None:
+            subscription.below.delays = True  # a source must not run ahead of them
         self._ordered = ordered
         self._pending = _NOTHING  # in order of arrival
         self._queued = _NOTHING  # those no worker has begun

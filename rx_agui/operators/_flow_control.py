@@ -45,8 +45,8 @@ from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.flow._credit import Waiter
 from rx_agui.flow._downstream import (
     DownstreamWindow,
-    is_called_by_scheduler,
     is_handed_on_later,
+    is_lost_if_raised,
     permit_here,
 )
 from rx_agui.flow._permit import SPENT_PERMIT
@@ -289,7 +289,7 @@ class WindowedHead(HeadSubscriber):
             self._lose(REASONS[type(error)], frame, error)
             if self._stage.tell is not None:
                 self._stage.tell(error)
-            elif is_called_by_scheduler():
+            elif is_lost_if_raised():
                 self.subscription.execute(self._end_behind_queue, error)
             else:
                 raise

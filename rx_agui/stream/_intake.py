@@ -178,7 +178,7 @@ class _Buffered(WindowedHead):
         self._places.is_inside = lambda thread: is_ours(thread) or is_reader(thread)
         self._places.on_failure = self.credit.on_failure
         self._flights = self._places.flights
-        self.credit = self._places
+        self.credit = self._asked.credit = self._places
         self._weight = _Weight(self._places)
         #: Bytes that one place is good for.
         self._portion = max(buffer_bytes // places, 1)

@@ -8,22 +8,43 @@ down together with the end, and who refuses it then must still be heard.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import permutations
-from typing import Final
+from typing import Any, Final
 
 from reactivex import compose
+from reactivex import operators as ops
+from reactivex.scheduler import NewThreadScheduler
 
 from rx_agui.engine import Stage, Subscription, lift
 from rx_agui.errors import StreamError, WireError
+from rx_agui.flow import NO_PERMIT, Permit, from_iterable
+from rx_agui.flow._downstream import permit_here
 from rx_agui.frame import Frame
-from rx_agui.operators import batch
-from rx_agui.testing._rig import Candidate, Operator, Rig, Rule, count_events
+from rx_agui.operators import batch, flow_control
+from rx_agui.testing._rig import (
+    Candidate,
+    Operator,
+    ProbeSource,
+    RecordingSink,
+    Rig,
+    Rule,
+    count_events,
+)
+from rx_agui.testing._scheduler import MarbleScheduler
 
 __all__ = ["COMPANY_RULES"]
 
 #: How the events that `batch` holds may leave: the end, an error, its timer, its size.
 _TRIGGERS: Final = ("completed", "error", "timeout", "size")
+
+#: Inputs of a source that a stuck reader must hold back: more than any window in use.
+_MANY: Final = 900
+
+#: Seconds until everything has come to rest.
+_A_WHILE: Final = 10.0
 
 _Make = Callable[[], Operator]
 
@@ -110,8 +131,100 @@ def what_is_told_is_told_before_the_end(candidate: Candidate) -> None:
     assert rig.sink.ends == [None], f"ended with {rig.sink.ends}"
 
 
+def _same() -> Operator:
+    return ops.map(lambda item: item)
+
+
+class _Holder:
+    """A reader that is stuck: it holds what it gets until it is let go."""
+
+    def __init__(self) -> None:
+        self._held: list[Permit] = []
+
+    def keep(self, item: Any) -> None:
+        permit = getattr(item, "permit", None)
+        if permit in (None, NO_PERMIT):
+            permit = permit_here()
+        self._held.append(permit.hold())
+
+    def let_go(self) -> bool:
+        """Whether it held anything."""
+        held, self._held = self._held, []
+        for permit in held:
+            permit.release()
+        return bool(held)
+
+
+def a_source_waits_for_a_reader_that_is_stuck(candidate: Candidate) -> None:
+    inputs = candidate.inputs(_MANY)
+    for operator in _orders(candidate.make, _same, lambda: flow_control(4)):
+        pulled = 0
+
+        def pull() -> Iterator[Any]:
+            nonlocal pulled
+            for item in inputs:
+                pulled += 1
+                yield item
+
+        reader = _Holder()
+        sink = RecordingSink(reader.keep)
+        clock = MarbleScheduler()
+        operator(from_iterable(pull)).subscribe(sink, scheduler=clock)
+        clock.play(_A_WHILE)
+        if not sink.ends:  # else it was refused, and told
+            assert pulled < len(inputs), f"a stuck reader: all {pulled} were pulled"
+        for turn in range(1, len(inputs) + 100):
+            reader.let_go()
+            clock.play(_A_WHILE + turn)
+            if sink.ends:
+                break
+        wanted = sum(count_events(item) for item in inputs)
+        said = f"{sink.events} of {wanted} events, then {sink.ends}"
+        assert len(sink.ends) == 1, f"it never ended: {said}"
+        assert sink.ends[0] is not None or sink.events == wanted, said
+
+
+def _quiet_thread(target: Callable[..., object]) -> threading.Thread:
+    """A thread in which an error is lost, as in a timer's."""
+
+    def run() -> None:
+        with suppress(Exception):
+            target()
+
+    return threading.Thread(target=run, daemon=True)
+
+
+def what_a_scheduler_hands_on_ends_however_slow_the_reader(
+    candidate: Candidate,
+) -> None:
+    inputs = candidate.inputs(12)
+    wanted = sum(count_events(item) for item in inputs)
+    scheduler = NewThreadScheduler(_quiet_thread)
+    for operator in _orders(
+        candidate.make, _same, lambda: flow_control(1, buffer_size=1, timeout=0.002)
+    ):
+        reader, source = _Holder(), ProbeSource()
+        sink = RecordingSink(reader.keep)
+        chain = operator(source.pipe(ops.observe_on(scheduler)))
+        chain.subscribe(sink)
+        for item in inputs:
+            source.push(item)
+        source.complete()
+        breathe = threading.Event()
+        for _ in range(400):
+            if sink.ends:
+                break
+            breathe.wait(0.005)
+            reader.let_go()
+        said = f"{sink.events} of {wanted} events, then {sink.ends}"
+        assert len(sink.ends) == 1, f"it never ended: {said}"
+        assert sink.ends[0] is not None or sink.events == wanted, said
+
+
 #: Every rule for an operator in company.
 COMPANY_RULES: Final[tuple[Rule, ...]] = (
     what_was_not_delivered_was_told_before_the_end,
     what_is_told_is_told_before_the_end,
+    a_source_waits_for_a_reader_that_is_stuck,
+    what_a_scheduler_hands_on_ends_however_slow_the_reader,
 )

@@ -35,7 +35,8 @@ from rx_agui import (
     validate,
 )
 from rx_agui.engine import as_frame
-from rx_agui.errors import StreamError
+from rx_agui.errors import BackpressureTimeoutError, StreamError
+from rx_agui.flow._downstream import asking
 from rx_agui.stream._intake import intake
 from rx_agui.testing import RULES, Candidate, Rule
 from rx_agui.testing import _company_contract as company
@@ -100,7 +101,7 @@ OPERATORS = [
     Candidate("sequence by number", lambda: sequence(number=value), failing=lambda: sequence(number=broken)),
     Candidate("batch", lambda: batch(3, 0.002), telling=lambda e: batch(3, 0.002, errors=e)),
     Candidate("batch of one", lambda: batch(1)),
-    Candidate("batch that adapts", lambda: batch(50, 0.002, adaptive=True), telling=lambda e: batch(50, 0.002, adaptive=True, errors=e)),
+    Candidate("batch that adapts", lambda: batch(50, 0.002, max_batch_size=50, adaptive=True), telling=lambda e: batch(50, 0.002, max_batch_size=50, adaptive=True, errors=e)),
     Candidate("batch by bytes", lambda: batch(50, 0.002, max_bytes=100)),
     Candidate("conflate", conflate, telling=lambda e: conflate(errors=e)),
     Candidate("conflate of payloads", conflate, pairs),
@@ -363,6 +364,23 @@ class TellsAfterTheEnd(Raw):
             self.tell(error)
 
 
+class SubscribesElsewhere(Raw):
+    """Tells no source what it could ask, as a subscription on another thread does."""
+
+    def subscribe(self, source: Any, down: Any, scheduler: Any) -> DisposableBase:
+        with asking(None):
+            return super().subscribe(source, down, scheduler)
+
+
+class RaisesAtTheCaller(Raw):
+    """Refuses by raising, wherever it is called from."""
+
+    def next(self, down: ObserverBase[Any], item: Any) -> None:
+        raise BackpressureTimeoutError(1.0, 1)
+
+    def complete(self, down: ObserverBase[Any]) -> None: ...
+
+
 BROKEN: dict[Rule, Callable[[], Operator]] = {
     rules.what_came_before_the_end_is_delivered_before_it: KeepsAtCompletion,
     rules.what_came_before_an_error_is_delivered_before_it: KeepsAtError,
@@ -388,6 +406,8 @@ BROKEN: dict[Rule, Callable[[], Operator]] = {
     rules.timers_and_events_race_without_loss: LosesInARace,
     company.what_was_not_delivered_was_told_before_the_end: Forgives,
     company.what_is_told_is_told_before_the_end: TellsAfterTheEnd,
+    company.a_source_waits_for_a_reader_that_is_stuck: SubscribesElsewhere,
+    company.what_a_scheduler_hands_on_ends_however_slow_the_reader: RaisesAtTheCaller,
 }
 
 
