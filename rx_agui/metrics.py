@@ -11,12 +11,13 @@ them all; there several are never written, and others are not what they are call
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from threading import Lock
 from time import time_ns
+from typing import Final
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
@@ -24,7 +25,7 @@ from reactivex.disposable import Disposable
 
 from rx_agui.clock import Timer, clock_for
 from rx_agui.errors import require_positive
-from rx_agui.probe import PayloadTrace, Probe, StreamObservation
+from rx_agui.probe import PayloadTrace, Probe, Reading, StreamObservation
 
 __all__ = [
     "BufferMetrics",
@@ -100,20 +101,24 @@ class StreamMetrics:
     """Numbers of a stream from its beginning until now, in seconds and bytes.
 
     Attributes:
-        total_events: Events that came in.
-        events_per_second: Of those, since the snapshot before; since the beginning in
-            the first.
+        total_events: Events that were admitted; refused attempts are not.
+        events_per_second: Of those, over the last second or more: since the newest
+            snapshot that is a second old, or the beginning. A second caller of
+            `metrics()` changes nothing about it.
         events_processed: Events written; where no SSEWriter stands at the end, events
             that came out.
         events_dropped: Events that will never be delivered, for any reason.
+        events_merged: Events that became part of another, by `conflate`.
         events_compressed: Events whose payload was compressed.
         total_batches, average_batch_size: Batches, and events in each.
         batch_processing_time: At work on batches: to join, compress and cut them.
-        compression_ratio: Bytes out of a codec for each byte in; 0 before the first.
+        compression_ratio: Bytes on the wire for each byte given to a codec; base64, in
+            which the chunk profile writes them, is counted. 0 before the first.
         compression_time: At work in codecs.
-        bytes_saved: By compression.
-        average_latency, max_latency: From a payload's first event to its last byte.
-        throughput_bps: Bytes written a second, since the snapshot before.
+        bytes_saved: By compression, on the wire: negative if it made them more.
+        average_latency, max_latency: From a payload's first event to its last byte; the
+            average is over events.
+        throughput_bps: Bytes written a second, over the time of `events_per_second`.
         memory_usage: Bytes that operators hold now.
         processing_errors, compression_errors, sequencing_errors: Errors by where.
         start_time, last_event_time: When the first stream was subscribed and the last
@@ -126,6 +131,7 @@ class StreamMetrics:
     events_per_second: float = 0.0
     events_processed: int = 0
     events_dropped: int = 0
+    events_merged: int = 0
     events_compressed: int = 0
     total_batches: int = 0
     average_batch_size: float = 0.0
@@ -166,7 +172,7 @@ class StreamMeter(Probe):
         self._live: dict[StreamObservation, None] = {}
         self._leaving: list[StreamObservation] = []  # ended, and not yet at rest
         self._sums = _Sums()  # of those that are at rest
-        self._before = _Mark(0.0)
+        self._marks: deque[_Mark] = deque()  # of snapshots: one that is old, and newer
         self._snapshot = Lock()  # one snapshot at a time
 
     # -- as a probe ------------------------------------------------------------------
@@ -212,9 +218,17 @@ class StreamMeter(Probe):
         with self._snapshot:
             sums = self._sum()
             now = time_ns() / 1e9
-            before, self._before = self._before, _Mark(now, sums.total, sums.size)
-        since = before if before.second else _Mark(sums.begun / 1e9 or now)
+            since = self._since(now) or _Mark(sums.begun / 1e9 or now)
+            if not self._marks or now - self._marks[-1].second >= _SHORTEST / 10:
+                self._marks.append(_Mark(now, sums.total, sums.size))
         return sums.metrics(since, now)
+
+    def _since(self, now: float) -> _Mark | None:
+        """Return the newest mark that is old enough, and forget those before it."""
+        marks = self._marks
+        while len(marks) > 1 and now - marks[1].second >= _SHORTEST:
+            marks.popleft()
+        return marks[0] if marks and now - marks[0].second >= _SHORTEST else None
 
     def every(self, metrics_interval: float = 30.0) -> Observable[StreamMetrics]:
         """Emit a snapshot every `metrics_interval` seconds, while subscribed.
@@ -234,6 +248,19 @@ class StreamMeter(Probe):
             for watch in (*self._live, *self._leaving):
                 sums.add(watch, is_live=True)
         return sums
+
+
+#: Seconds that a rate is of, at least. Shorter ones would show each batch as a burst.
+_SHORTEST: Final = 1.0
+
+#: Why events are dropped that were never admitted: their sender was told.
+_NOT_ADMITTED: Final = (
+    "invalid",
+    "refused",
+    "backpressure_timeout",
+    "circuit_open",
+    "overloaded",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +316,7 @@ class _Sums:
         self.held = 0, 0.0, 0.0  # payloads held for order: how many, sum, longest
         self.total = 0
         self.processed = 0
-        self.sends = 0
+        self.delivered = 0
         self.latency = 0
         self.longest = 0
         self.longest_wait = 0
@@ -297,6 +324,7 @@ class _Sums:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.words: Counter[tuple[str, str]] = Counter()
         self.levels: Counter[str] = Counter()
+        self.merged: Counter[str] = Counter()
 
     def copy(self) -> _Sums:
         """Return a copy to which live streams are added."""
@@ -304,6 +332,7 @@ class _Sums:
         more.counts = self.counts.copy()
         more.words = self.words.copy()
         more.levels = self.levels.copy()
+        more.merged = self.merged.copy()
         return more
 
     def add(self, watch: StreamObservation, *, is_live: bool) -> None:
@@ -312,11 +341,11 @@ class _Sums:
         readings = [tally.read() for tally in reversed(watch.operators)]
         if readings:
             self.processed += readings[0].emitted
-            # Who was refused by flow_control never came to what stands before it.
-            entrances = [r for r in readings if r.name == "flow_control"]
-            self.total += max(r.received for r in (*entrances, readings[-1]))
-        sends, latency, longest = watch.delivered
-        self.sends += sends
+            # Events that flow_control refused never came to what stands before it.
+            heads = [r for r in readings if r.name == "flow_control"]
+            self.total += max(_admitted(r) for r in (*heads, readings[-1]))
+        _, events, latency, longest = watch.delivered
+        self.delivered += events
         self.latency += latency
         self.longest = max(self.longest, longest)
         for reading in readings:
@@ -325,6 +354,7 @@ class _Sums:
             # What a writer gave back is tried again, or dropped by who got it back.
             lost = sum(reading.dropped.values()) - reading.dropped.get("given_back", 0)
             self.counts[name, "dropped"] += lost
+            self.merged[name] += reading.merged
             for (word, label), n in more.items():
                 self.counts[name, word] += n
                 self.words[word, label] += n
@@ -349,7 +379,7 @@ class _Sums:
         errors = {name: n for (name, word), n in counts.items() if word == "errors"}
         dropped = {name: n for (name, word), n in counts.items() if word == "dropped"}
         given = counts["compress", "compress.input.size"]
-        made = counts["compress", "compress.output.size"]
+        wire = counts["compress", "compress.wire.size"]
         batches = counts["batch", "batches"]
         waits = counts["flow_control", "flow_control.backpressure.activations"]
         of_sequence = errors.get("sequence", 0) + errors.get("resequence", 0)
@@ -360,6 +390,7 @@ class _Sums:
             events_per_second=(self.total - since.events) / lapse,
             events_processed=self.processed,
             events_dropped=sum(dropped.values()),
+            events_merged=sum(self.merged.values()),
             events_compressed=self.words["compress.events", "compressed"],
             total_batches=batches,
             average_batch_size=_mean(counts["batch", "emitted"], batches),
@@ -367,10 +398,10 @@ class _Sums:
                 busy.get(name, 0) for name in ("batch", "compress", "chunk")
             )
             / 1e9,
-            compression_ratio=_mean(made, given),
+            compression_ratio=_mean(wire, given),
             compression_time=busy.get("compress", 0) / 1e9,
-            bytes_saved=given - made,
-            average_latency=_mean(self.latency, self.sends) / 1e9,
+            bytes_saved=given - wire,
+            average_latency=_mean(self.latency, self.delivered) / 1e9,
             max_latency=self.longest / 1e9,
             throughput_bps=(self.size - since.size) / lapse,
             memory_usage=levels["operator.buffer.usage"],
@@ -401,6 +432,11 @@ class _Sums:
                 max_delay=longest_delay,
             ),
         )
+
+
+def _admitted(reading: Reading) -> int:
+    refused = sum(reading.dropped.get(reason, 0) for reason in _NOT_ADMITTED)
+    return reading.received - refused
 
 
 def _mean(total: float, count: float) -> float:

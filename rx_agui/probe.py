@@ -272,8 +272,8 @@ class StreamObservation:
         operators: Counters of every operator in it, from the source down.
         begun: When it was subscribed, in ns since 1970.
         first_sent: When its first payload was written; 0 before.
-        delivered: Payloads written; the sum and the greatest of their ages in ns, from
-            the first event of each to its last byte.
+        delivered: Payloads written, their events, the sum of ages in ns over events, and
+            the greatest age. The age is from a payload's first event to its last byte.
         reason, error: Why it ended; see `left`.
         notes: What a probe keeps with it, under the probe.
         origin, wants_steps, propagates: Set by a probe when the stream starts: what to
@@ -287,7 +287,7 @@ class StreamObservation:
         self.operators: list[OperatorCounters] = []
         self.begun = time_ns()
         self.first_sent = 0
-        self.delivered = 0, 0, 0
+        self.delivered = 0, 0, 0, 0
         self.reason = ""
         self.error: BaseException | None = None
         self.notes: dict[Probe, Any] = {}
@@ -354,8 +354,13 @@ class StreamObservation:
         with self._mutex:
             if send.error is None:
                 self.first_sent = self.first_sent or send.ended
-                sends, latency, longest = self.delivered
-                self.delivered = sends + 1, latency + age, max(longest, age)
+                sends, events, latency, longest = self.delivered
+                self.delivered = (
+                    sends + 1,
+                    events + send.events,
+                    latency + age * send.events,
+                    max(longest, age),
+                )
         self._tell("sent", send)
 
     def waited(self, wait: int, outcome: str) -> None:

@@ -277,6 +277,10 @@ class _Compress(Stage):
             counts["operator.time", ""] += job.ended - job.begun
             counts["compress.input.size", self._algorithm] += job.size
             counts["compress.output.size", self._algorithm] += len(frame.data)
+            size = len(frame.data)
+            # What is compressed is written in base64.
+            wire = size if frame.encoding == IDENTITY else (size + 2) // 3 * 4
+            counts["compress.wire.size", ""] += wire
         if isinstance(frame.trace, PayloadTrace):
             begun = job.begun or time_ns()
             frame.trace.step(

@@ -367,7 +367,7 @@ class EventStream:
     def metrics(self) -> StreamMetrics | None:
         """What happened until now, and what waits where; None without `enable_metrics`.
 
-        Always of this moment. Rates are those since it was asked before.
+        Always of this moment. Rates are over the last second or more, whatever else asks.
         """
         if self._meter is None:
             return None
@@ -397,6 +397,8 @@ class EventStream:
                 bytes=levels.get("operator.buffer.usage", 0),
                 chunks=levels.get("chunk_buffer.chunks"),
             )
+        moves = config.adaptive_batching or config.degradation_enabled
+        largest = config.max_batch_size if moves else config.batch_size
         bounds: dict[str, tuple[str, dict[str, int]]] = {
             "event_buffer": (
                 "flow_control",
@@ -414,7 +416,7 @@ class EventStream:
             ),
             "batch": (
                 "batch",
-                {"max_events": config.batch_size, "max_bytes": config.max_batch_bytes},
+                {"max_events": largest, "max_bytes": config.max_batch_bytes},
             ),
             "workers": ("compress", {}),
             "reserve": ("reserve", {}),

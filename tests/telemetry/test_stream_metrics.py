@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import threading
 import time
+from base64 import b64encode
 from dataclasses import fields, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from rx_agui import (
     batch,
     chunk,
     compress,
+    conflate,
     flow_control,
     from_iterable,
     pipeline,
@@ -111,7 +113,7 @@ def test_every_field_is_right_in_a_case_done_by_hand(clock: Clock) -> None:
 
     def packed(*ns: int) -> tuple[int, int]:
         lines = b"\n".join(encode({"n": n, "text": "a" * 1100}) for n in ns)
-        return len(lines), len(gzip.compress(lines, 6, mtime=0))
+        return len(lines), len(b64encode(gzip.compress(lines, 6, mtime=0)))
 
     given, made = (sum(sizes) for sizes in zip(packed(1, 2, 3), packed(5), strict=True))
     one_event = len(encode({"n": 5, "text": "a" * 1100}))
@@ -135,7 +137,7 @@ def test_every_field_is_right_in_a_case_done_by_hand(clock: Clock) -> None:
         compression_ratio=made / given,
         compression_time=0.0,
         bytes_saved=given - made,
-        average_latency=(3.5 + 0.5) / 2,  # 1.0 to 4.5, and 10.0 to 10.5
+        average_latency=(3 * 3.5 + 0.5) / 4,  # 1.0 to 4.5, and 10.0 to 10.5
         max_latency=3.5,
         throughput_bps=sizes[1] / 4.5,  # from second 6 to 10.5
         memory_usage=0,
@@ -204,17 +206,21 @@ def test_the_numbers_are_those_that_opentelemetry_exports(told: Told) -> None:
     held, delay, longest_delay = otel.histogram("sequence.reorder.duration")
     busy = sum(of("operator.time", operator=o) for o in ("batch", "compress", "chunk"))
     errors = of("operator.errors")
-    assert m.total_events == of("operator.received.events", operator="flow_control")
+    refused = of("operator.dropped.events", operator="flow_control")
+    assert m.total_events == (
+        of("operator.received.events", operator="flow_control") - refused
+    )
     assert m.events_processed == of("operator.emitted.events", operator="sink")
     assert m.events_dropped == of("operator.dropped.events") > 0
     assert m.events_compressed == of("compress.events", outcome="compressed") > 0
     assert m.total_batches == batches > 0
     assert m.average_batch_size == in_batches / batches
     assert m.batch_processing_time == pytest.approx(busy)
-    assert m.compression_ratio == made / given
+    assert made / given <= m.compression_ratio <= made * 4 / 3 / given + 0.05
     assert m.compression_time == pytest.approx(of("operator.time", operator="compress"))
-    assert m.bytes_saved == given - made
-    assert m.average_latency == pytest.approx(ages / sends)
+    assert m.bytes_saved == pytest.approx(given * (1 - m.compression_ratio))
+    assert 0 < m.average_latency <= oldest
+    assert ages / sends <= oldest
     assert m.max_latency == oldest
     assert m.memory_usage == of("operator.buffer.usage") == 0
     assert m.compression_errors == of("operator.errors", operator="compress")
@@ -439,6 +445,61 @@ def test_rates_are_those_since_the_snapshot_before(clock: Clock) -> None:
     assert second.throughput_bps == pytest.approx(
         len(b"data: \n\n" + encode(EVENTS[0])) / 4
     )
+
+
+def test_a_second_caller_changes_no_rate(clock: Clock) -> None:
+    meter = StreamMeter()
+    gate = Gate()
+    gate.pipe(chat(meter, flow_control(), batch(1))).subscribe(
+        SSEWriter(lambda data: None)
+    )
+    logger = []
+    for _ in range(5):
+        clock.pass_by(2)
+        for event in EVENTS[:4]:
+            gate.send(event)
+        meter.metrics()  # a health check
+        clock.pass_by(0.002)
+        logger.append(meter.metrics().events_per_second)
+
+    assert logger == pytest.approx([2.0] * 5, rel=0.01)
+    assert len(meter._marks) < 5
+
+
+def test_however_often_it_is_asked_few_marks_are_kept(clock: Clock) -> None:
+    meter = StreamMeter()
+    for _ in range(10_000):
+        clock.pass_by(0.001)
+        meter.metrics()
+
+    assert len(meter._marks) <= 12
+
+
+def test_a_refused_attempt_is_no_event_and_what_merged_is_counted() -> None:
+    meter = StreamMeter()
+    source: Subject[Any] = Subject()
+    source.pipe(
+        chat(meter, flow_control(errors=lambda error: None), batch(3), conflate())
+    ).subscribe()
+    source.on_next({"type": object()})
+    for delta in "abc":
+        source.on_next(
+            {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": delta}
+        )
+    m = meter.metrics()
+
+    assert (m.total_events, m.events_merged, m.events_processed) == (3, 2, 1)
+
+
+def test_latency_is_averaged_over_events(clock: Clock) -> None:
+    meter = StreamMeter()
+    pauses = iter([0.02, 0.1])
+    from_iterable(EVENTS[:4]).pipe(chat(meter, flow_control(), batch(3))).subscribe(
+        SSEWriter(lambda data: clock.pass_by(next(pauses)))
+    )
+    m = meter.metrics()
+
+    assert m.average_latency == pytest.approx((3 * 0.02 + 0.1) / 4)
 
 
 def test_every_gives_a_snapshot_an_interval_on_virtual_time() -> None:
