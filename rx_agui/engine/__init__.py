@@ -29,7 +29,7 @@ An operator of your own is a `Stage` and a function that lifts it:
 from rx_agui.engine._head import HeadSubscriber
 from rx_agui.engine._lift import Attended, Lifted, Operator, Sink, lift, operator
 from rx_agui.engine._named import NamedPipeline
-from rx_agui.engine._protocols import AnyHead, AnyStage, BatchSink
+from rx_agui.engine._protocols import AnyHead, AnyStage, BatchSink, QueuedSink
 from rx_agui.engine._stage import Errors, Stage, as_frame
 from rx_agui.engine._subscription import Subscription
 
@@ -43,6 +43,7 @@ __all__ = [
     "Lifted",
     "NamedPipeline",
     "Operator",
+    "QueuedSink",
     "Sink",
     "Stage",
     "Subscription",

@@ -201,6 +201,13 @@ class HeadSubscriber:
         self.subscription.dispose()
         return lost
 
+    def absorb(self, _: object = None) -> None:
+        """Gather the events that are pending: without flow_control there are none."""
+
+    def discard_pending(self) -> int:
+        """Release the pending events; return how many there were."""
+        return 0
+
     def close(self) -> None:
         """Refuse senders, and wake those that wait: the subscription is disposed of."""
         self.credit.close(abandon=not self.subscription.finished)

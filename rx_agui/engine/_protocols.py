@@ -8,6 +8,7 @@ interfaces only, so that no module of the engine imports back.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, ClassVar, Protocol
 
 from reactivex.abc import ObserverBase
@@ -17,7 +18,7 @@ from rx_agui.flow._downstream import DownstreamWindow
 from rx_agui.frame import Frame
 from rx_agui.probe import OperatorCounters, PayloadTrace
 
-__all__ = ["AnyHead", "AnyStage", "BatchSink"]
+__all__ = ["AnyHead", "AnyStage", "BatchSink", "QueuedSink"]
 
 
 class BatchSink(Protocol):
@@ -31,6 +32,25 @@ class BatchSink(Protocol):
 
     def next(self, frame: Frame) -> None:
         """Take an event that is a frame already."""
+
+
+class QueuedSink(BatchSink, Protocol):
+    """A BatchSink that lets events wait in a queue until several can be taken at once.
+
+    Attributes:
+        pending: Events that were let in and not gathered yet. Any thread may append.
+        room: Pending events at which the head has to `absorb` them: 1 if the first one
+            opens a batch, else as many as fill the open batch.
+        small: Bytes of an event that may wait; a larger one is gathered at once.
+        is_over: The end has gone down: nothing more is gathered.
+    """
+
+    pending: deque[Any]
+    room: int
+    small: float
+
+    @property
+    def is_over(self) -> bool: ...
 
 
 class AnyStage(OperatorCounters):
@@ -94,6 +114,12 @@ class AnyHead(Demand, Protocol):
 
     def on_completed(self) -> None:
         """End, behind the events that wait at the head."""
+
+    def absorb(self, _: object = None) -> None:
+        """Gather the events that are pending. On the executor."""
+
+    def discard_pending(self) -> int:
+        """Release the pending events; return how many there were. On the executor."""
 
     def close(self) -> None:
         """Refuse senders, and wake those that wait."""

@@ -132,16 +132,24 @@ class Subscription(DisposableBase):
             self.break_off(error)
             raise
 
+    def try_execute(self, action: Callable[[Any], object], value: Any) -> bool:
+        """Run `action(value)` on the executor if it is free; else return False."""
+        try:
+            return self.executor.try_run(action, value)
+        except BaseException as error:
+            self.break_off(error)
+            raise
+
     def deliver(self, take: Callable[[Any], object], frame: Any) -> None:
         """Run `take(frame)` on the executor; hold the frame's permit if it must wait."""
-        executor = self.executor
+        if self.try_execute(take, frame):
+            return
         try:
-            if executor.try_run(take, frame):
-                return
             if isinstance(frame, Frame | StreamChunk):
-                executor.enqueue(_take_held, (take, frame, frame.permit.hold()))
+                held = take, frame, frame.permit.hold()
+                self.executor.enqueue(_take_held, held)
             else:
-                executor.enqueue(take, frame)
+                self.executor.enqueue(take, frame)
         except BaseException as error:
             self.break_off(error)
             raise

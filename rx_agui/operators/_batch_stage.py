@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from math import inf
 from time import time_ns
+from typing import cast
 
 from rx_agui.clock import Timer
 from rx_agui.engine import (
+    AnyHead,
     AnyStage,
     BatchSink,
     Errors,
-    HeadSubscriber,
     Stage,
     Subscription,
 )
@@ -44,6 +46,9 @@ class BatchStage(Stage):
         "_timer",
         "_usual",
         "_waiting",
+        "pending",
+        "room",
+        "small",
     )
     word = "batch"
     gathers = True
@@ -68,6 +73,9 @@ class BatchStage(Stage):
         self._opened = 0
         self._credit: Credit | None = None
         self._fused: tuple[AnyStage, ...] = ()
+        #: Events that wait to be gathered several at a time; see QueuedSink.
+        self.pending: deque[bytes | Frame] = deque()
+        self.small = self._limit / max(size, most) / 2
         self._begin()
 
     def ease(self, step: str, taken: bool) -> None:
@@ -78,8 +86,10 @@ class BatchStage(Stage):
         if taken:
             self._size = max(self._size, self._most)
             self._timeout *= PATIENCE
+        self._absorb()
         if self.waiting >= self._size:
             self._leave("size")
+        self._make_room()
 
     def _begin(self) -> None:
         self._lines: list[bytes] = []  # events that never were frames; see `gather`
@@ -88,6 +98,17 @@ class BatchStage(Stage):
         self._bytes = 0
         self._loans = 0
         self._permits: list[Permit] = []
+        self.room = 1  # the next event opens a batch
+
+    def _make_room(self) -> None:
+        """Let as many events be pending as the open batch still takes."""
+        fits = self._lines and self._bytes <= self._limit / 2  # with many small ones
+        self.room = max(self._size - len(self._lines), 1) if fits else 1
+
+    def _absorb(self) -> None:
+        """Gather the pending events, which came before what is done next."""
+        if self.pending:
+            cast(AnyHead, self.subscription.head).absorb()
 
     def request_fusion(self, above: tuple[AnyStage, ...]) -> BatchSink:
         """Do the work of the transparent stages above as well, once per batch.
@@ -109,7 +130,9 @@ class BatchStage(Stage):
         lines.append(line)
         if len(lines) >= self._size:
             self._leave("size")
-        elif not credit.tokens:
+            return
+        self._make_room()
+        if not credit.tokens:
             credit.relieve()
 
     def _gather_slowly(self, line: bytes, credit: Credit) -> None:
@@ -129,8 +152,10 @@ class BatchStage(Stage):
             self._leave("size")
         elif size >= self._limit:
             self._leave("bytes")
-        elif not credit.tokens:
-            credit.relieve()
+        else:
+            self._make_room()
+            if not credit.tokens:
+                credit.relieve()
 
     def gather_many(self, lines: list[bytes], size: int, credit: Credit) -> None:
         """Add several encoded events, each with a credit."""
@@ -149,7 +174,12 @@ class BatchStage(Stage):
             self._lines += part
             self._bytes += more
             if len(self._lines) >= self._size:
-                self._leave("size")
+                try:
+                    self._leave("size")
+                except BaseException:
+                    self.pending.extendleft(reversed(lines))  # to be counted as dropped
+                    raise
+        self._make_room()
         if lines:
             credit.release(len(lines))
         elif not credit.tokens:
@@ -184,13 +214,18 @@ class BatchStage(Stage):
 
     @property
     def waiting(self) -> int:
-        return self._events + len(self._lines)
+        return self._events + len(self._lines) + len(self.pending)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the terminal signal has gone down; see QueuedSink."""
+        return self._ended
 
     @property
     def parked(self) -> int:
         """Credits of the events that wait here; see Credit.is_stalled."""
         held = sum([permit.credits for permit in self._permits])
-        return len(self._lines) + self._loans + held
+        return len(self._lines) + len(self.pending) + self._loans + held
 
     def _last_permit(self) -> Permit | None:
         return self._permits[-1] if self._permits else None
@@ -221,6 +256,7 @@ class BatchStage(Stage):
             self._timer = self.after(self._timeout, self._ring)
 
     def _ring(self, _: object) -> None:
+        self._absorb()
         self._timer = None
         if not self.waiting:
             return
@@ -232,7 +268,11 @@ class BatchStage(Stage):
 
     def flush(self) -> None:
         """Send the batch: everything in flight waits here."""
-        self.subscription.execute(self._leave, "stalled")
+        self.subscription.execute(self._flush)
+
+    def _flush(self, _: object) -> None:
+        self._absorb()
+        self._leave("stalled")
 
     def _leave(self, trigger: str) -> None:
         begun = time_ns()
@@ -259,6 +299,8 @@ class BatchStage(Stage):
             self.emit(payload)
         finally:
             permit.release()
+        if self.pending:  # appended while `room` was still that of this batch
+            self.subscription.execute(cast(AnyHead, self.subscription.head).absorb)
 
     def _send(
         self, watch: StreamObservation, payload: Frame, frames: list[Frame]
@@ -295,6 +337,7 @@ class BatchStage(Stage):
     def _frame_lines(self) -> None:
         """Turn gathered lines into frames, since a frame joins them."""
         lines, self._lines = self._lines, []
+        self.room = 1
         self._waiting = [Frame(line) for line in lines]
         self._events = self._loans = len(lines)
 
@@ -305,9 +348,14 @@ class BatchStage(Stage):
             credit.remove_buffering(self)
         loans = self._loans + len(self._lines)
         if loans:
-            head: HeadSubscriber = self.subscription.head  # type: ignore[assignment]
+            head = cast(AnyHead, self.subscription.head)
             return Permit(head.credit, loans, self._permits)
         return joint_permit(self._permits)
+
+    def on_end(self, error: Exception | None) -> None:
+        if not self._ended:
+            self._absorb()
+        super().on_end(error)
 
     def finish(self, error: Exception | None) -> None:
         self._leave("completed" if error is None else "error")
@@ -316,9 +364,11 @@ class BatchStage(Stage):
 
     def drop(self) -> None:
         self._cancel()
-        if not self.waiting:
+        head = self.subscription.head
+        pending = head.discard_pending() if self.pending and head else 0
+        lost = Frame(b"", events=self.waiting + pending)
+        if not lost.events:
             return
-        lost = Frame(b"", events=self.waiting)
         permit = self._permit_for_all()
         self._begin()
         for stage in self._fused:

@@ -26,6 +26,7 @@ from rx_agui.engine import (
     BatchSink,
     Errors,
     HeadSubscriber,
+    QueuedSink,
     Stage,
     Subscription,
     lift,
@@ -227,10 +228,12 @@ class WindowedHead(HeadSubscriber):
         "_limit",
         "_lost",
         "_merged",
+        "_mixed",
         "_mutex",
         "_origin",
         "_overflow",
         "_queue",
+        "_sink",
         "_stage",
         "_waiter",
         "timeout",
@@ -325,6 +328,9 @@ class WindowedHead(HeadSubscriber):
         super().begin(top)
         self._first: AnyStage | BatchSink
         self._first, self._gatherer = self.fuse()
+        self._mixed = False  # frames are pending too, or were
+        has_queue = hasattr(self._gatherer, "pending") and not self._conflates
+        self._sink = cast(QueuedSink, self._gatherer) if has_queue else None
         # Called for every event, so by way of nothing where it is the codec's own.
         self._judges = type(top).encode is not Stage.encode
         self._encode: Callable[[Any], bytes] = top.encode if self._judges else encode
@@ -345,10 +351,28 @@ class WindowedHead(HeadSubscriber):
 
     def reroute(self, batch_sink: BatchSink) -> None:
         """Let what comes go there, where stages are folded. In turn."""
+        self.absorb()  # what came before goes the old way
         self._first = self._gatherer = batch_sink
         self._gather = batch_sink.gather
 
     def admit(self, prepared: Any) -> None:
+        sink = self._sink
+        if sink is not None:
+            pending = sink.pending
+            if type(prepared) is not bytes:
+                self._mixed = True
+                prepared.permit.hold()
+                pending.append(prepared)
+            else:
+                pending.append(prepared)
+                if (
+                    len(pending) < sink.room
+                    and self.credit.tokens
+                    and len(prepared) < sink.small
+                ):
+                    return
+            self.subscription.execute(self.absorb)
+            return
         if self._conflates:
             self._admit_behind(prepared)
             return
@@ -361,8 +385,55 @@ class WindowedHead(HeadSubscriber):
             return 0
         lines, size = encode_many(events)
         n = len(lines)
-        if n:
+        if not n:
+            return 0
+        if self._sink is None:
             self.subscription.deliver(self._let_in_many, (lines, size))
+        elif self._sink.pending or not self.subscription.try_execute(
+            self._let_in_many, (lines, size)
+        ):
+            self._sink.pending.extend(lines)
+            self.subscription.execute(self.absorb)
+        return n
+
+    def absorb(self, _: object = None) -> None:
+        sink = self._sink
+        if sink is None:
+            return
+        pending = sink.pending
+        popleft = pending.popleft
+        while pending:
+            if sink.is_over:
+                self.discard_pending()
+                return
+            items = [popleft() for _ in range(len(pending))]
+            if self._mixed:
+                self._let_in_mixed(items)
+            elif len(items) == 1:
+                self._gather(items[0], self.credit)
+            else:
+                gather_many = cast(BatchSink, self._gatherer).gather_many
+                gather_many(items, sum(map(len, items)), self.credit)
+            if len(pending) < sink.room:
+                return
+
+    def _let_in_mixed(self, items: list[Any]) -> None:
+        """Let in events of which some are frames."""
+        for item in items:
+            held = NO_PERMIT if type(item) is bytes else item.permit
+            try:
+                self._send_down(item)
+            finally:
+                held.release()
+
+    def discard_pending(self) -> int:
+        n = 0
+        while self._sink is not None and self._sink.pending:
+            item = self._sink.pending.popleft()
+            n += 1
+            if type(item) is not bytes:
+                item.permit.release()
+        self.credit.release(n)
         return n
 
     def _prepare_bytes(self, event: Any) -> Any:
@@ -484,6 +555,7 @@ class WindowedHead(HeadSubscriber):
 
     def _let_in_queue(self) -> None:
         """Let in from the queue as many as there is credit for."""
+        self.absorb()
         self._count_lost()
         while self._queue:
             # Who found the queue empty, and took a credit while we had the turn, came
@@ -521,11 +593,14 @@ class WindowedHead(HeadSubscriber):
     # -- in turn -----------------------------------------------------------------------
 
     def _let_in(self, frame: Any) -> None:
-        """Send down what a credit was taken for."""
-        credit = self.credit
+        """Send down what a credit was taken for, unless the end has gone down."""
         if self.top._ended:
-            credit.release(1)
-            return
+            self.credit.release(1)
+        else:
+            self._send_down(frame)
+
+    def _send_down(self, frame: Any) -> None:
+        credit = self.credit
         if type(frame) is bytes:
             self._gather(frame, credit)
             return
@@ -548,6 +623,7 @@ class WindowedHead(HeadSubscriber):
 
     def _let_in_many(self, encoded: tuple[list[bytes], int]) -> None:
         lines, size = encoded
+        self.absorb()
         if self.top._ended or self._gatherer is None:
             self.credit.release(len(lines))
         else:

@@ -154,6 +154,7 @@ class AdaptiveBatchStage(BatchStage):
 
     def _go(self, _: object) -> None:
         """Send what waits to the idle sink, unless more is expected within `linger`."""
+        self._absorb()
         if not self.waiting or self._under_way:
             return
         now = self.subscription.clock.now()
@@ -162,6 +163,7 @@ class AdaptiveBatchStage(BatchStage):
         if self.waiting >= self._size or left <= 1e-6:  # what clocks lose in rounding
             self._leave("adaptive")
         else:
+            self._make_room()
             self._linger(left)
 
     def _linger(self, seconds: float) -> None:
