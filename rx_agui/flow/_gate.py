@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -34,6 +34,7 @@ from rx_agui.errors import (
     NotSubscribedError,
     OverloadedError,
     StreamClosedError,
+    StreamError,
     ValidationError,
     WouldBlockError,
 )
@@ -45,6 +46,9 @@ __all__ = ["Gate"]
 
 #: "As the flow_control behind the gate says", since None means: for ever.
 _AS_CONFIGURED: float = -1.0
+
+#: Events that `send_many` lets in at a time: 20 µs in which no other thread has a turn.
+_TOGETHER = 128
 
 #: What says that an event will not be seen; the sender is told, and it is counted.
 _NOT_LET_IN = (
@@ -76,7 +80,9 @@ class Gate(PullSource):
         self._mutex = threading.Lock()
         self._subscribed = False
         self._closed = False
-        self._sending = 0
+        #: One entry for each sender inside. A list counts in one step, without a lock.
+        self._senders: list[None] = []
+        self._completed = False
         self._drained = threading.Event()
         self._wakers: list[Callable[[], object]] = []
         self._deadline: Timer | None = None
@@ -105,22 +111,30 @@ class Gate(PullSource):
             NotSubscribedError, StreamClosedError: Nobody listens yet, or any more. If a write
                 failed, its error is raised instead.
         """
-        link = self._enter()
+        # What all three have in common is written out: it is done for every event.
+        self._senders.append(None)
         try:
+            link = self._link
+            if self._closed or link is None:
+                raise self._refusal()
             prepared = link.prepare(event)
-            if not link.waits and link.offer(prepared):
-                return
-            credit = link.credit
-            if not credit.acquire() and not credit.acquire_despite(prepared):
-                self._refuse_to_block(link)
-                wait = link.timeout if timeout == _AS_CONFIGURED else timeout
-                credit.wait(wait, prepared)
+            try:
+                if link.waits:
+                    link.credit.tokens.pop()
+                elif link.offer(prepared):
+                    return
+                else:
+                    self._wait_for_credit(link, prepared, timeout)
+            except IndexError:
+                self._wait_for_credit(link, prepared, timeout)
             link.admit(prepared)
         except _NOT_LET_IN as error:
-            link.lose(error)
+            self._lose(error)
             raise
         finally:
-            self._leave()
+            self._senders.pop()
+            if self._closed:
+                self._complete_behind_senders()
 
     async def asend(self, event: Item) -> None:
         """Let an event in, awaiting while the reader is behind.
@@ -131,20 +145,101 @@ class Gate(PullSource):
         Raises:
             As `send`, but never BackpressureTimeoutError or WouldBlockError.
         """
-        link = self._enter()
+        self._senders.append(None)
         try:
+            link = self._link
+            if self._closed or link is None:
+                raise self._refusal()
             prepared = link.prepare(event)
-            if not link.waits and link.offer(prepared):
-                return
-            credit = link.credit
-            if not credit.acquire() and not credit.acquire_despite(prepared):
-                await self.await_credit(link, prepared)
+            try:
+                if link.waits:
+                    link.credit.tokens.pop()
+                elif link.offer(prepared):
+                    return
+                else:
+                    await self._await_credit(link, prepared)
+            except IndexError:
+                await self._await_credit(link, prepared)
             link.admit(prepared)
         except _NOT_LET_IN as error:
-            link.lose(error)
+            self._lose(error)
             raise
         finally:
-            self._leave()
+            self._senders.pop()
+            if self._closed:
+                self._complete_behind_senders()
+
+    def _wait_for_credit(
+        self, link: Demand, prepared: Any, timeout: float | None
+    ) -> None:
+        credit = link.credit
+        if credit.acquire() or credit.acquire_despite(prepared):
+            return
+        self._refuse_to_block(link)
+        wait = link.timeout if timeout == _AS_CONFIGURED else timeout
+        credit.wait(wait, prepared)
+
+    async def _await_credit(self, link: Demand, prepared: Any) -> None:
+        credit = link.credit
+        if not credit.acquire() and not credit.acquire_despite(prepared):
+            await self.await_credit(link, prepared)
+
+    def send_many(
+        self, events: Sequence[Item], timeout: float | None = _AS_CONFIGURED
+    ) -> None:
+        """Let several events in, in order, for about half of what as many `send` cost.
+
+        Args:
+            events: As many as are there; for 50 at a time most of that is saved.
+            timeout: Seconds to wait at most for each event; as in `send`.
+
+        Raises:
+            As `send`. The events before the one that failed were let in; a note on the
+            error says how many.
+        """
+        at = 0
+        try:
+            while at < len(events):
+                at += self._let_in_together(events[at : at + _TOGETHER])
+                if at < len(events):
+                    self.send(events[at], timeout)
+                    at += 1
+        except Exception as error:
+            error.add_note(f"{at} of {len(events)} events were let in before")
+            raise
+
+    async def asend_many(self, events: Sequence[Item]) -> None:
+        """As `send_many`, awaiting while the reader is behind."""
+        at = 0
+        try:
+            while at < len(events):
+                at += self._let_in_together(events[at : at + _TOGETHER])
+                if at < len(events):
+                    await self.asend(events[at])
+                    at += 1
+        except Exception as error:
+            error.add_note(f"{at} of {len(events)} events were let in before")
+            raise
+
+    def _let_in_together(self, events: Sequence[Item]) -> int:
+        """Let in as many as there is credit for and can be encoded at once: how many."""
+        self._senders.append(None)
+        try:
+            link = self._link
+            if self._closed or link is None:
+                raise self._refusal()
+            if len(events) == 1 or not link.waits:
+                return 0
+            credit = link.credit
+            n = credit.acquire_many(len(events))
+            taken = link.admit_many(list(events[:n])) if n else 0
+            if taken < n:
+                credit.give_back(n - taken)
+            return taken
+        finally:
+            self._senders.pop()
+            if self._closed:
+                self._complete_behind_senders()
 
     async def await_credit(self, link: Demand, prepared: Any) -> None:
         """There is none just now: await one."""
@@ -157,8 +252,11 @@ class Gate(PullSource):
             As `send`, but never BackpressureTimeoutError, CircuitOpenError, Overloaded or
             WouldBlockError.
         """
-        link = self._enter()
+        self._senders.append(None)
         try:
+            link = self._link
+            if self._closed or link is None:
+                raise self._refusal()
             prepared = link.prepare(event)
             if not link.waits:
                 return link.offer(prepared)
@@ -168,10 +266,12 @@ class Gate(PullSource):
             link.admit(prepared)
             return True
         except _NOT_LET_IN as error:
-            link.lose(error)
+            self._lose(error)
             raise
         finally:
-            self._leave()
+            self._senders.pop()
+            if self._closed:
+                self._complete_behind_senders()
 
     # -- closing ------------------------------------------------------------
 
@@ -239,13 +339,11 @@ class Gate(PullSource):
                 return
             self._closed = self._awaits_deadline = True
             link = self._link
-            nobody_sends = self._sending == 0
         if link is None:
             self._end_drain()
             return
         link.credit.close(StreamClosedError("the gate was closed"))  # wakes who waits
-        if nobody_sends:
-            self._complete(link)
+        self._complete_behind_senders()
 
     def _shut(self, timeout: float) -> None:
         self.complete()
@@ -258,9 +356,17 @@ class Gate(PullSource):
             if self._drained.is_set():  # meanwhile
                 self._deadline.cancel()
 
-    def _complete(self, link: Demand) -> None:
-        link.complete()
-        link.credit.when_home(self._end_drain)
+    def _complete_behind_senders(self) -> None:
+        """Complete the closed stream, if no sender is inside any more. Once."""
+        link = self._link
+        with self._mutex:
+            # A sender that comes from now on sees that we are closed.
+            if self._senders or self._completed:
+                return
+            self._completed = True
+        if link is not None:
+            link.complete()
+            link.credit.when_home(self._end_drain)
 
     def _give_up(self, timeout: float) -> None:
         with self._mutex:
@@ -313,26 +419,20 @@ class Gate(PullSource):
 
     # -- who is inside ------------------------------------------------------
 
-    def _enter(self) -> Demand:
-        """Count a sender in, so that `close` completes behind what it lets in."""
-        with self._mutex:
-            link = self._link
-            if self._closed:
-                if link is not None:
-                    raise link.credit.refusal()
-                raise StreamClosedError("the gate was closed")
-            if link is None:
-                raise NotSubscribedError
-            self._sending += 1
-            return link
+    def _refusal(self) -> Exception:
+        """Return what to raise at a sender of a gate that is not open."""
+        link = self._link
+        if not self._closed:
+            return NotSubscribedError()
+        return (
+            StreamClosedError("the gate was closed")
+            if link is None
+            else link.credit.refusal()
+        )
 
-    def _leave(self) -> None:
-        with self._mutex:
-            self._sending -= 1
-            last = self._closed and self._sending == 0
-            link = self._link
-        if last and link is not None:
-            self._complete(link)
+    def _lose(self, error: StreamError) -> None:
+        if self._link is not None:
+            self._link.lose(error)
 
     def _is_spared(self, credit: Credit, prepared: Any) -> bool:
         try:
