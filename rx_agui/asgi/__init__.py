@@ -1,24 +1,26 @@
 """HTTP out: one response for any ASGI application.
 
-middleware   AGUIMiddleware: the endpoints of any app, served by SSEResponse
-response     SSEResponse: what it takes, and which way a request goes
-coding       Content-Encoding, negotiated and streamed
-connection   one body: written, kept alive, given up
-session      one reader: from the first byte to the last
-alone        a run that belongs to its request
-feed, late   whatever can be given as a source
-producer     a run that is kept in a log, and belongs to nobody
-pace         who holds such a run back
-answer       which answer a reader of a log gets
-kept         a reader of a log
-broadcast    what many readers of one are sent, made once
-lagging      fewer, larger events for a reader that lags
-shutdown     a server that stops lets its streams end well
-ending       every run gets its terminal event
+    SSEResponse ──▶ RequestRun                       a run that belongs to its request
+                ──▶ Run ──▶ log ──▶ LogReader        a run with any number of readers
+                                        │
+                    Connection ◀────────┘            one body, looked after by a Watchdog
+
+_middleware    AGUIMiddleware: the endpoints of any app, served by SSEResponse
+_response      SSEResponse: which way a request goes
+_settings      SSESettings: what an application's responses have in common
+_request       what a request asks for
+_connection    one body: written, kept alive, ended
+_watchdog      one timer for all connections
+_sink          what telemetry learns of writes
+_failure       what a reader is told of an error
+_shutdown      a server that stops lets its streams end well
+run/           the producers: a source, its window, its terminal event, its policy
+reader/        the readers of a log: the loop, the answer, what many of them share
 """
 
 from rx_agui.asgi._middleware import AGUIMiddleware
 from rx_agui.asgi._response import SSEResponse
+from rx_agui.asgi._settings import SSESettings
 from rx_agui.asgi._shutdown import Shutdown
 from rx_agui.asgi.run._on_disconnect import CANCEL, CONTINUE, Grace, grace
 
@@ -28,6 +30,7 @@ __all__ = [
     "AGUIMiddleware",
     "Grace",
     "SSEResponse",
+    "SSESettings",
     "Shutdown",
     "grace",
 ]

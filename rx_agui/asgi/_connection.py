@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 
 from rx_agui.asgi._failure import ReaderGone, Refused, run_error
 from rx_agui.asgi._request import Message, Receive, Send
-from rx_agui.asgi._settings import Settings
+from rx_agui.asgi._settings import SSESettings
 from rx_agui.asgi._watchdog import Registration, Watchdog
 from rx_agui.codecs.codec import StreamEncoder
 from rx_agui.errors import TrimmedError
@@ -96,7 +96,10 @@ class Connection:
     """
 
     def __init__(
-        self, send: Send, make_encoder: Callable[[], StreamEncoder], settings: Settings
+        self,
+        send: Send,
+        make_encoder: Callable[[], StreamEncoder],
+        settings: SSESettings,
     ) -> None:
         self.state = "new"
         self.outcome: Outcome | None = None
@@ -175,8 +178,9 @@ class Connection:
                 if self._is_interrupted:  # its end came as it was interrupted
                     self._is_interrupted = False
                     task.uncancel()
-            self.close(COMPLETED)
-            assert self.outcome is not None
+            if self.outcome is None:
+                self.close(COMPLETED)
+                assert self.outcome is not None
             return self.outcome
         finally:
             listening.cancel()
@@ -251,8 +255,13 @@ class Connection:
 
     async def _put(self, data: bytes, *, last: bool) -> None:
         encoder = self._encoder
-        assert encoder is not None
-        body = encoder.encode(data)
+        if encoder is None:
+            first = await self._send_head()
+            assert self._encoder is not None
+            encoder = self._encoder
+            body = first + encoder.encode(data)
+        else:
+            body = encoder.encode(data)
         if last:
             body += encoder.finish()
         await self._transmit(
@@ -261,26 +270,29 @@ class Connection:
         )
 
     async def _until_idle(self) -> None:
-        """Wait for a late head or a keep-alive; send the head if it is still due."""
+        """Wait for a late head or a keep-alive that is being sent."""
         while self.state in _BUSY:
             freed = self._freed = self._loop.create_future()
             await freed
-        if self.state == "new":
-            await self._open()
-        elif self.state in _OVER:
+        if self.state in _OVER:
             raise ReaderGone("the body has ended")
 
-    async def _open(self) -> None:
-        """Send the head, and the first bytes at once."""
-        self._encoder = self._make_encoder()
+    async def _send_head(self) -> bytes:
+        """Send the head; return the first bytes of the body, which go with what follows."""
+        encoder = self._encoder = self._make_encoder()
         await self._transmit("head", self._head)
         retry_ms = self._settings.retry * random.uniform(1.0, 1.5) * 1000
-        await self._rest(b":\nretry: %d\n" % retry_ms)
+        return encoder.rest(b":\nretry: %d\n" % retry_ms)
 
-    async def _rest(self, data: bytes) -> None:
-        """Write data behind which nothing may follow for long."""
+    async def _open(self) -> None:
+        """Send the head before there is a payload, and the first bytes at once."""
+        await self._rest(await self._send_head())
+
+    async def _keep_alive(self) -> None:
         assert self._encoder is not None
-        body = self._encoder.rest(data)
+        await self._rest(self._encoder.rest(comment()))
+
+    async def _rest(self, body: bytes) -> None:
         message = {"type": "http.response.body", "body": body, "more_body": True}
         await self._transmit("data", message)
 
@@ -383,9 +395,6 @@ class Connection:
         except Exception as error:
             self.close(_outcome_of(error))
 
-    async def _keep_alive(self) -> None:
-        await self._rest(comment())
-
     # -- its end -------------------------------------------------------------------------
 
     async def finish(self, trailer: bytes = b"") -> None:
@@ -401,7 +410,8 @@ class Connection:
 
     def leave(self) -> None:
         """Leave the watchdog. A late head or keep-alive under way is cancelled."""
-        self.close(GONE)
+        if self.outcome is None:
+            self.close(GONE)
         if self._registration is not None:
             self._registration.leave()
         if self._closing is not None:

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Unpack
 
 import orjson
 
 from rx_agui.asgi._connection import Connection
 from rx_agui.asgi._failure import Refused, failure_of
 from rx_agui.asgi._request import Message, Receive, Request, Send
-from rx_agui.asgi._settings import Settings
+from rx_agui.asgi._settings import (
+    Headers,
+    SettingsKeywords,
+    SSESettings,
+    add_to,
+    raw,
+    settings_of,
+)
 from rx_agui.asgi._shutdown import Shutdown
 from rx_agui.asgi.reader._fan_out import Subscriber
 from rx_agui.asgi.reader._reader import LogReader, answered
 from rx_agui.asgi.reader._resume import LIVE
-from rx_agui.asgi.run._on_disconnect import Grace
 from rx_agui.asgi.run._request_run import RequestRun
 from rx_agui.asgi.run._source import is_source
 from rx_agui.codecs.codec import StreamEncoder
-from rx_agui.codecs.negotiation import encoder, negotiated, offered
+from rx_agui.codecs.negotiation import encoder
 from rx_agui.errors import ConfigError
 from rx_agui.frame import IDENTITY
 from rx_agui.replay import ReplayLog
@@ -39,8 +45,6 @@ else:
 __all__ = ["SSEResponse"]
 
 _log = logging.getLogger("rx_agui")
-
-Headers = list[tuple[bytes, bytes]]
 
 #: Which answer a reader of a log gets; see _answer.py.
 REPLAY = b"rx-agui-replay"
@@ -80,45 +84,14 @@ class SSEResponse(_Base):
             function with a `log`: it is called only if the log does not know the stream.
             Bare events are numbered and gathered here; what went through operators of
             yours is taken as it is.
+        settings: What the application's responses have in common, made once. Without it
+            the defaults, or the keywords below, which are checked once for each set.
         log: Where the run is kept, for those who come back.
         stream: The run's name in the log. The default is its runId, which is known with
             its first event; so name it where two may ask for the same run at once.
         status_code, headers, background: As in Starlette.
-        window: Events between the agent and its fastest reader at most. Two batches of
-            the default size: one being written, one being gathered.
-        batch_size, batch_timeout: Events that go together at most, and seconds the first
-            of them waits for others. 50 ms are three pictures of a screen.
-        profile: "agui", which any AG-UI client reads; or "chunk", compressed and cut
-            payloads, for ours.
-        conflate: For whom events become fewer and larger, without losing a character.
-            "lagging": those who do not keep up; alone, whoever has not read the payload
-            before; among many, who is more than eight payloads behind the first. What
-            was said before a reader came goes together as well.
-            "always": everybody, which is less work for a browser. "never": nobody.
-        codings: What to offer for Content-Encoding, the preferred one first: gzip, br,
-            zstd, deflate. None: all that are installed. gzip and deflate are what many
-            readers of a run can share.
-        compression_level: From 1, fast, to 9, small. gzip and deflate take it as theirs;
-            br and zstd have fewer levels that are worth their time in a stream.
-        status_grace: Seconds the status waits for the first event. An agent that fails by
-            then is answered with 4xx or 5xx; one that thinks longer has said 200.
-        keep_alive: Seconds of silence behind which a comment goes. Proxies allow 30 to 60
-            between two bytes; `rx-agui doctor` says what yours does. None: never.
-        retry: Seconds a client should wait before it comes back, and up to half as much
-            again, so that not all do at once.
-        send_timeout: Seconds one write may take: a reader who takes longer is closed, and
-            may come back. None: for ever.
-        max_staleness: Seconds a reader may be behind. Beyond, as for `send_timeout`.
-        max_duration: Seconds a connection lasts; up to a fifth less, so that those who
-            came together do not go together. For load balancers that move nobody. None:
-            as long as the run.
-        on_disconnect: What becomes of a run without readers: CANCEL, CONTINUE, or
-            `grace(seconds)`. None: without a log it is cancelled, since nobody can come
-            back; with one it has a minute, which is a tunnel or a lid that was closed.
-        expose_errors: Whether a RUN_ERROR says what the agent raised. Not by default: it
-            may be a secret.
         shutdown: The application's, for streams to end well when the server stops.
-        name: What telemetry calls it; see `pipeline`.
+        **keywords: Any other setting of `SSESettings`, instead of `settings`.
 
     Answers, where it is not 200 and the events: 204 to who has all of a run that is over,
     410 to who wants to go on with what nobody knows, 406 to who accepts no coding that is
@@ -136,65 +109,34 @@ class SSEResponse(_Base):
         self,
         source: Any,
         *,
+        settings: SSESettings | None = None,
         log: ReplayLog | None = None,
         stream: str | None = None,
         status_code: int = 200,
         headers: Mapping[str, str] | None = None,
         background: Any = None,
-        window: int = 100,
-        batch_size: int = 50,
-        batch_timeout: float = 0.05,
-        profile: Literal["agui", "chunk"] = "agui",
-        conflate: Literal["never", "lagging", "always"] = "lagging",
-        codings: Sequence[str] | None = None,
-        compression_level: int = 6,
-        status_grace: float = 0.1,
-        keep_alive: float | None = 15.0,
-        retry: float = 1.0,
-        send_timeout: float | None = 60.0,
-        max_staleness: float | None = 60.0,
-        max_duration: float | None = None,
-        on_disconnect: Grace | None = None,
-        expose_errors: bool = False,
         shutdown: Shutdown | None = None,
-        name: str = "default",
+        **keywords: Unpack[SettingsKeywords],
     ) -> None:
         if not is_source(source):
             must = "events: an (async) iterable, an Observable, or what makes one"
             raise ConfigError("source", source, must)
         if stream == "":
             raise ConfigError("stream", stream, must="a name, or None")
+        if settings is None:
+            settings = settings_of(keywords)
+        elif keywords:
+            must = "in settings=SSESettings(...), or without settings="
+            raise ConfigError(", ".join(keywords), settings, must)
         self._source = source
-        self._log = log
+        self._log = settings.log if log is None else log
         self._stream = stream
-        self._shutdown = shutdown
-        self._settings = Settings(
-            window=window,
-            batch_size=batch_size,
-            batch_timeout=batch_timeout,
-            profile=profile,
-            conflate=conflate,
-            codings=offered(codings),
-            compression_level=compression_level,
-            status_grace=status_grace,
-            keep_alive=keep_alive,
-            retry=retry,
-            send_timeout=send_timeout,
-            max_staleness=max_staleness,
-            max_duration=max_duration,
-            on_disconnect=on_disconnect,
-            expose_errors=expose_errors,
-            name=name,
-        )
+        self._shutdown = settings.shutdown if shutdown is None else shutdown
+        self._settings = settings
         # As Starlette's do, whether it is there or not.
         self.status_code = status_code
         self.background = background
-        self.raw_headers: Headers = _raw(headers or {})
-        _set_default(self.raw_headers, b"content-type", self.media_type.encode())
-        _set_default(self.raw_headers, b"cache-control", b"no-cache, no-transform")
-        _set_default(self.raw_headers, b"x-accel-buffering", b"no")
-        if self._settings.codings:
-            _add_to(self.raw_headers, b"vary", b"Accept-Encoding")
+        self.raw_headers: Headers = settings.head_for(headers)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request: an ASGI application."""
@@ -211,9 +153,9 @@ class SSEResponse(_Base):
     async def _answer(self, request: Request, receive: Receive, send: Send) -> None:
         settings = self._settings
         accepted = request.header(b"accept-encoding")
-        coding = negotiated(accepted, settings.codings)
+        coding = settings.negotiate(accepted)
         if coding is None:
-            have = ", ".join((*settings.codings, IDENTITY))
+            have = ", ".join((*settings.offers, IDENTITY))
             why = f"none of {have} is acceptable to Accept-Encoding: {accepted}\n"
             await self._say(send, 406, why)
             return
@@ -273,7 +215,7 @@ class SSEResponse(_Base):
             await self._say(send, answer.status, f"{answer.why}\n")
             return
         headers.append((REPLAY, answer.replay.encode()))
-        _add_to(headers, b"access-control-expose-headers", b"Rx-Agui-Replay")
+        add_to(headers, b"access-control-expose-headers", b"Rx-Agui-Replay")
         if run is not None and self._shutdown is not None:
             self._shutdown.enrol(run)
         subscriber = Subscriber(log)
@@ -301,7 +243,7 @@ class SSEResponse(_Base):
         headers: Headers = [
             (b"content-type", b"application/json"),
             (b"cache-control", b"no-store"),
-            *_raw(failure.headers or {}),
+            *raw(failure.headers or {}),
         ]
         body = orjson.dumps({"detail": failure.message})
         await _send_whole(send, failure.status, headers, body)
@@ -312,7 +254,7 @@ class SSEResponse(_Base):
         headers = [
             (b"content-type", b"text/plain; charset=utf-8"),
             (b"cache-control", b"no-store"),
-            *_raw(more or {}),
+            *raw(more or {}),
         ]
         await _send_whole(send, status, headers, why.encode())
         self._unused()
@@ -328,25 +270,3 @@ async def _send_whole(send: Send, status: int, headers: Headers, body: bytes) ->
         headers = [*headers, (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def _raw(headers: Mapping[str, str]) -> Headers:
-    return [
-        (name.lower().encode("latin-1"), value.encode("latin-1"))
-        for name, value in headers.items()
-    ]
-
-
-def _set_default(headers: Headers, name: bytes, value: bytes) -> None:
-    if all(name != known for known, _ in headers):
-        headers.append((name, value))
-
-
-def _add_to(headers: Headers, name: bytes, value: bytes) -> None:
-    """Add to a header that is a list."""
-    for index, (known, values) in enumerate(headers):
-        if known == name:
-            if value.lower() not in values.lower():
-                headers[index] = name, values + b", " + value
-            return
-    headers.append((name, value))

@@ -42,12 +42,13 @@ class Sink(SinkCounters):
         watch: The stream's observation; None until a payload belongs to one.
     """
 
-    __slots__ = ("_is_over", "replayed", "under_way", "watch")
+    __slots__ = ("_is_over", "replayed", "resumptions", "under_way", "watch")
 
     def __init__(self) -> None:
         super().__init__()
         self.watch: StreamObservation | None = None
         self.under_way = 0  # bytes
+        self.resumptions = 0  # 1: the reader goes on behind a cursor
         self.replayed = 0  # events from the log that were there before the reader
         self._is_over = False
 
@@ -105,8 +106,11 @@ class Sink(SinkCounters):
 
     @property
     def more(self) -> dict[tuple[str, str], int]:
-        replayed = {("session.replayed.events", ""): self.replayed}
-        return {**super().more, **(replayed if self.replayed else {})}
+        more = {
+            ("session.resumptions", ""): self.resumptions,
+            ("session.replayed.events", ""): self.replayed,
+        }
+        return {**super().more, **{k: n for k, n in more.items() if n}}
 
     @property
     def levels(self) -> dict[str, int]:

@@ -393,6 +393,18 @@ class Tail:
                 with self._log._lock:  # who wakes them walks through them
                     stream.waiting.discard(woken)
 
+    def get_nowait(self) -> Frame | None:
+        """The next payload if it is there already; None if it must be waited for.
+
+        Raises:
+            TrimmedError, UnknownStreamError: As where the next is awaited.
+        """
+        stream = self._stream
+        if self._done or stream is None:
+            return None
+        with self._log._lock:
+            return self._next(stream)
+
     async def aclose(self) -> None:
         """Nothing more will be asked for."""
         self._done = True

@@ -208,7 +208,7 @@ def test_a_keep_alive_that_does_not_return_is_called_off_as_well() -> None:
         serving = asyncio.ensure_future(
             response(reader.scope, reader.receive, reader.send)
         )
-        await reader.until(lambda: len(reader.sent) == 3)
+        await reader.until(lambda: len(reader.sent) == 2)
         reader.pause()
         await serving
         assert 35 <= now() < 36

@@ -253,7 +253,8 @@ class Subscriber:
 
     def join(self, stream: str) -> None:
         """Become a reader of this stream."""
-        self.leave()
+        if self.group is not _ALONE:
+            self.leave()
         self.group = FanOutGroup.joined(self._log, stream)
 
     def leave(self) -> None:

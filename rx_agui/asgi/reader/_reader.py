@@ -24,7 +24,7 @@ from rx_agui.agui.merge import MAX_EVENT_SIZE
 from rx_agui.asgi._connection import COMPLETED, Connection, Outcome, trailer
 from rx_agui.asgi._failure import Refused, failure_of, run_error
 from rx_agui.asgi._request import Receive, Request, event_id_stem
-from rx_agui.asgi._settings import Settings
+from rx_agui.asgi._settings import SSESettings
 from rx_agui.asgi._sink import Sink
 from rx_agui.asgi.reader._cut import CompressAndCut
 from rx_agui.asgi.reader._fan_out import LAGGING, Subscriber
@@ -50,8 +50,8 @@ _SENT_AWAY: Final = ("timeout", "server_shutdown")
 #: Payloads and bytes that go together at most.
 _PAYLOADS, _BYTES = 64, 256 * 1024
 
-#: Seconds within which a payload was there already, and not waited for; and that one
-#: reader may keep the loop.
+#: Seconds within which a payload counts as there already; and that one reader may keep
+#: the loop.
 _AT_ONCE, _SLICE = 0.0005, 0.001
 
 
@@ -60,7 +60,7 @@ async def answered(
     source: object,
     log: ReplayLog,
     stream: str | None,
-    settings: Settings,
+    settings: SSESettings,
 ) -> tuple[ReplayDecision, Run | None]:
     """Decide on the answer; if it is `live`, the run is under way."""
     decided = await decide_replay(request, stream, log)
@@ -87,7 +87,7 @@ class LogReader:
         run: Run | None,
         log: ReplayLog,
         connection: Connection,
-        settings: Settings,
+        settings: SSESettings,
         subscriber: Subscriber,
         *,
         resumes: bool,
@@ -110,11 +110,10 @@ class LogReader:
         if watch is not None:
             self._sink.join(watch)
         if decided.replay in ("tail", "trimmed"):
-            self._sink.count("session.resumptions", 1)
-        conflate, self._known = settings.conflate, KnownState(MAX_EVENT_SIZE)
-        self._conflates_always = conflate == "always"
-        self._may_conflate = conflate != "never"
-        self._merged: OperatorCounters | None = None
+            self._sink.resumptions = 1
+        self._conflates_always = settings.conflate == "always"
+        self._may_conflate = settings.conflate != "never"
+        self._merging: tuple[OperatorCounters, KnownState] | None = None
         self._cut = CompressAndCut(watch) if settings.profile == "chunk" else None
 
     async def serve(
@@ -132,9 +131,9 @@ class LogReader:
             outcome = await connection.serve(
                 receive, status, headers, self._read, self._refusal
             )
-            self._report(outcome)
             if outcome is COMPLETED and connection.state == "done":
                 return
+            self._report(outcome)
             await connection.finish(
                 trailer(
                     outcome,
@@ -232,18 +231,18 @@ class LogReader:
 
     def _conflate(self, frame: Frame) -> None:
         """Merge the events of a payload; see `SSEResponse(conflate=)`."""
-        merged = self._merged
-        if merged is None:
-            merged = self._merged = OperatorCounters("conflate")
+        if self._merging is None:
+            self._merging = OperatorCounters("conflate"), KnownState(MAX_EVENT_SIZE)
             if self._sink.watch is not None:
-                self._sink.watch.joined(merged)
+                self._sink.watch.joined(self._merging[0])
+        merged, known = self._merging
         if not self._conflates_always:
-            self._known.forget()  # payloads passed since that were not looked into
+            known.forget()  # payloads passed since that were not looked into
         before, begun = frame.events, time_ns()
         if before == 1:
-            self._known.tell(frame.data)
+            known.tell(frame.data)
         else:
-            conflate_frame(frame, known=self._known)
+            conflate_frame(frame, known=known)
         merged.taken += before
         merged.merged += before - frame.events
         merged.sent += frame.events
@@ -325,60 +324,85 @@ async def gathered(
     """Yield the payloads of a tail; those that are there already as one.
 
     Requesting the next payload says that the previous one is written. Nothing is looked
-    for ahead of a reader that keeps up, by the clock or since `keeps_up` says so of its
-    next payload. Others on the loop have a turn, however much there is and however fast
-    it is written.
+    for ahead of a reader that keeps up: it waited for its next payload, or `keeps_up` says
+    so. Others on the loop have a turn, however much there is and however fast it is
+    written.
+
+    Args:
+        tail: If it has a `get_nowait()`, as MemoryLog's has, that is asked for what is
+            there; else the clock tells, and a task tries to advance it.
+        keeps_up: Whether a payload that was there is to be sent as it is.
     """
-    loop = asyncio.get_running_loop()
-    clock, step = loop.time, tail.__anext__
+    clock = asyncio.get_running_loop().time
+    take = getattr(tail, "get_nowait", None)
+    ahead = _Ahead(tail)
     turn = clock()  # when others had theirs
-    ahead: asyncio.Task[Frame | None] | None = None
     try:
         while True:
             asked = clock()
-            if ahead is None:
-                try:
-                    first = await step()
-                except StopAsyncIteration:
-                    return
-            elif (found := await ahead) is None:
+            first = None if take is None else take()
+            if first is not None:
+                was_there = True
+            elif (first := await ahead.next()) is None:
                 return
             else:
-                first, ahead = found, None
-            came = clock()
-            was_there = came - asked <= _AT_ONCE
+                was_there = take is None and clock() - asked <= _AT_ONCE
             if not was_there:
-                turn = came
-            elif came - turn > _SLICE:
+                turn = clock()
+                yield first
+                continue
+            if clock() - turn > _SLICE:
                 await asyncio.sleep(0)
                 turn = clock()
-            if not was_there or keeps_up(first):
+            if keeps_up(first):
                 yield first
                 continue
             frames, size = [first], len(first.data)
             while len(frames) < _PAYLOADS and size < _BYTES:
-                ahead = loop.create_task(_next(tail))
-                await asyncio.sleep(0)
-                if not ahead.done() or ahead.exception() is not None:
-                    break  # what it raises is raised behind what has come
-                more = ahead.result()
+                more = await ahead.look() if take is None else take()
                 if more is None:
-                    break  # `ahead` says so again
-                ahead = None
+                    break
                 frames.append(more)
                 size += len(more.data)
             yield _joined(frames)
     finally:
-        if ahead is not None:
-            ahead.cancel()  # and wait: what is being advanced cannot be closed
-            await asyncio.gather(ahead, return_exceptions=True)
-        close = getattr(tail, "aclose", None)
+        await ahead.aclose()
+
+
+class _Ahead:
+    """Advances a tail, also by a task that is given one turn of the loop."""
+
+    def __init__(self, tail: AsyncIterator[Frame]) -> None:
+        self._tail = tail
+        self._task: asyncio.Task[Frame | None] | None = None
+
+    async def next(self) -> Frame | None:
+        """The next payload; None at the end."""
+        if self._task is not None:
+            task, self._task = self._task, None
+            return await task
+        return await anext(self._tail, None)
+
+    async def look(self) -> Frame | None:
+        """The next payload, if it is there already."""
+        task = self._task = asyncio.ensure_future(self._advance())
+        await asyncio.sleep(0)
+        if not task.done() or task.exception() is not None or task.result() is None:
+            return None  # what it raises is raised behind what has come
+        self._task = None
+        return task.result()
+
+    async def _advance(self) -> Frame | None:
+        return await anext(self._tail, None)
+
+    async def aclose(self) -> None:
+        """Close the tail, even while it is being advanced."""
+        if self._task is not None:
+            self._task.cancel()  # and wait: what is being advanced cannot be closed
+            await asyncio.gather(self._task, return_exceptions=True)
+        close = getattr(self._tail, "aclose", None)
         if close is not None:
             await close()
-
-
-async def _next(tail: AsyncIterator[Frame]) -> Frame | None:
-    return await anext(tail, None)
 
 
 def _joined(frames: list[Frame]) -> Frame:

@@ -21,20 +21,18 @@ from typing import Any, Final
 from rx_agui.asgi._connection import COMPLETED, GONE, Connection, Outcome, trailer
 from rx_agui.asgi._failure import ReaderGone, Refused
 from rx_agui.asgi._request import Receive
-from rx_agui.asgi._settings import Settings
+from rx_agui.asgi._settings import SSESettings
 from rx_agui.asgi._sink import CloseReason, Sink, trace_of
 from rx_agui.asgi.run._deferred import PipelineSpec
 from rx_agui.asgi.run._source import Source, called, checked, must_be_awaited
 from rx_agui.asgi.run._terminal import RunState, ending
 from rx_agui.clock import running_loop
-from rx_agui.engine import Operator
 from rx_agui.engine import Sink as LastObserver
 from rx_agui.flow import Permit
 from rx_agui.frame import Frame, StreamChunk
-from rx_agui.operators import batch, chunk, compress, conflate, flow_control, sequence
 from rx_agui.writer import formatted
 
-__all__ = ["CLEANUP", "RequestRun", "bare_chain"]
+__all__ = ["CLEANUP", "RequestRun"]
 
 _log = logging.getLogger("rx_agui")
 
@@ -48,29 +46,11 @@ _SLICE: Final = 0.001
 _going_on: set[asyncio.Task[None]] = set()
 
 
-def bare_chain(settings: Settings) -> tuple[Operator, ...]:
-    """The operators for bare events, up to where they are numbered and gathered."""
-    return (
-        flow_control(settings.window),
-        sequence(),
-        batch(settings.batch_size, settings.batch_timeout),
-    )
-
-
-def outgoing(settings: Settings) -> tuple[Operator, ...]:
-    """The operators for the payloads of one reader, of the window at most.
-
-    Such a reader never lags far enough for `conflate="lagging"` to be worth it.
-    """
-    merging = (conflate(),) if settings.conflate == "always" else ()
-    return (*merging, compress(), chunk()) if settings.profile == "chunk" else merging
-
-
 class RequestRun:
     """The source at work for one reader."""
 
     def __init__(
-        self, source: Any, stream: str, connection: Connection, settings: Settings
+        self, source: Any, stream: str, connection: Connection, settings: SSESettings
     ) -> None:
         self._source = source
         self._connection = connection
@@ -85,9 +65,9 @@ class RequestRun:
         self._chain = PipelineSpec(
             settings.name,
             self._close_reason,
-            bare_chain(settings),
+            settings.gathering,
             ending(state),
-            outgoing(settings),
+            settings.outgoing,
         )
         self._feed: Source | None = None
         self._starting: asyncio.Task[None] | None = None

@@ -21,10 +21,10 @@ from typing import Any, ClassVar
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
-from rx_agui.asgi._settings import Settings
+from rx_agui.asgi._settings import SSESettings
 from rx_agui.asgi._sink import CloseReason
 from rx_agui.asgi.run._deferred import PipelineSpec
-from rx_agui.asgi.run._request_run import CLEANUP, bare_chain
+from rx_agui.asgi.run._request_run import CLEANUP
 from rx_agui.asgi.run._source import Source, called, checked, must_be_awaited
 from rx_agui.asgi.run._terminal import RunState, ending
 from rx_agui.asgi.run._window import Reader, RunWindow
@@ -73,7 +73,7 @@ class Run:
         return iter(tuple(cls._alive))
 
     def __init__(
-        self, source: Any, log: ReplayLog, stream: str | None, settings: Settings
+        self, source: Any, log: ReplayLog, stream: str | None, settings: SSESettings
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.state = RunState(
@@ -91,7 +91,7 @@ class Run:
         self._chain = PipelineSpec(
             settings.name,
             self._close_reason,
-            bare_chain(settings),
+            settings.gathering,
             ending(self.state),
             ready=(reassemble(), decompress()),
         )

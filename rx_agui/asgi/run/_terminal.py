@@ -85,7 +85,10 @@ class RunState:
         """Look into a payload; return how many of its events belong to the run."""
         lines = frame.lines() if b'"RUN_' in frame.data else ()
         for index, line in enumerate(lines):
-            kind, event = _type_of(line)
+            if b'"RUN_' not in line:
+                continue
+            event = orjson.loads(line)
+            kind = event.get("type", "")
             if kind == "RUN_STARTED" and not self.stream:
                 self.stream = str(event.get("runId", ""))
             if kind in _ENDS:
@@ -284,10 +287,3 @@ def _cut(frame: Frame, keep: int) -> Frame:
     if frame.numbers is not None:
         cut.numbers = numbers
     return cut
-
-
-def _type_of(line: bytes) -> tuple[str, dict[str, Any]]:
-    if b'"RUN_' not in line:
-        return "", {}
-    event = orjson.loads(line)
-    return event.get("type", ""), event
