@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
+import warnings
 from collections.abc import Callable, Collection
 from functools import partial
 from importlib import import_module
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from rx_agui.errors import MissingExtraError, require_one_of, require_positive
 
@@ -14,6 +17,8 @@ __all__ = ["RxAguiInstrumentor", "setup_otlp"]
 
 Protocol = Literal["grpc", "http/protobuf"]
 Exporter = Callable[..., Any]
+#: The signal, its exporter, and what shuts its provider down.
+Shutdown = tuple[str, Any, Callable[[], object]]
 
 _PROTOCOLS: Final = ("grpc", "http/protobuf")
 
@@ -43,8 +48,9 @@ def setup_otlp(
         metric_interval: Seconds between two collections.
 
     Returns:
-        What to call in the end: it sends what is left, and gives a collector that is
-        gone OTEL_EXPORTER_OTLP_TIMEOUT, 10 seconds, to come back. A second call does
+        A function to call at the end: it sends what is left, and gives a collector
+        elsewhere that is gone OTEL_EXPORTER_OTLP_TIMEOUT, 10 seconds, to come back. For
+        one on this machine that does not listen, it warns at once. A second call does
         nothing.
 
     Raises:
@@ -74,7 +80,7 @@ def setup_otlp(
     resource = Resource.create()
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: service_name}))
-    shutdowns: list[Callable[[], object]] = []
+    shutdowns: list[Shutdown] = []
     if "traces" in exporters:
         shutdowns += _set_tracing(exporters["traces"], resource)
     if "metrics" in exporters:
@@ -82,12 +88,17 @@ def setup_otlp(
 
     def shut_down() -> None:
         while shutdowns:
-            shutdowns.pop(0)()
+            signal, exporter, shutdown = shutdowns.pop(0)
+            if missed := _silent_here(exporter):
+                text = f"no OTLP collector listens at {missed}: {signal} are not sent"
+                warnings.warn(text, stacklevel=2)
+                exporter.shutdown()  # or each export is retried until its time-out
+            shutdown()
 
     return shut_down
 
 
-def _set_tracing(make_exporter: Exporter, resource: Any) -> list[Callable[[], object]]:
+def _set_tracing(make_exporter: Exporter, resource: Any) -> list[Shutdown]:
     """Set the global tracer provider, unless there is one; return its shutdown."""
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
@@ -96,14 +107,15 @@ def _set_tracing(make_exporter: Exporter, resource: Any) -> list[Callable[[], ob
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return []
     provider = TracerProvider(resource=resource)
-    provider.add_span_processor(BatchSpanProcessor(make_exporter()))
+    exporter = make_exporter()
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
-    return [provider.shutdown]
+    return [("traces", exporter, provider.shutdown)]
 
 
 def _set_metering(
     make_exporter: Exporter, resource: Any, interval: float
-) -> list[Callable[[], object]]:
+) -> list[Shutdown]:
     """Set the global meter provider, unless there is one; return its shutdown."""
     from opentelemetry import metrics
     from opentelemetry.sdk.metrics import MeterProvider
@@ -113,12 +125,26 @@ def _set_metering(
     if type(metrics.get_meter_provider()).__name__ != "_ProxyMeterProvider":
         return []
     is_set = "OTEL_METRIC_EXPORT_INTERVAL" in os.environ
+    exporter = make_exporter()
     reader = PeriodicExportingMetricReader(
-        make_exporter(), export_interval_millis=None if is_set else interval * 1000
+        exporter, export_interval_millis=None if is_set else interval * 1000
     )
     provider = MeterProvider(metric_readers=[reader], resource=resource)
     metrics.set_meter_provider(provider)
-    return [provider.shutdown]
+    return [("metrics", exporter, provider.shutdown)]
+
+
+def _silent_here(exporter: Any) -> str:
+    """Return the exporter's endpoint if it is on this machine and refuses connections."""
+    endpoint = str(getattr(exporter, "_endpoint", ""))
+    url = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
+    if url.hostname not in ("localhost", "127.0.0.1", "::1") or url.port is None:
+        return ""
+    try:
+        socket.create_connection((url.hostname, url.port), timeout=1.0).close()
+    except OSError:
+        return endpoint
+    return ""
 
 
 def _exporter(signal: str, protocol: str, endpoint: str | None) -> Exporter:
