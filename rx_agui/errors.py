@@ -5,6 +5,7 @@
     ├── MissingExtraError             a feature needs a package that is not installed
     ├── ValidationError               an event cannot become bytes
     ├── ProcessingError               a function the user gave to an operator raised
+    ├── BrokenOffError                a panic, an exception group, a stray cancellation
     ├── CompressionError              a codec failed; the payload goes on uncompressed
     ├── SequencingError               numbers cannot be put in order
     │   ├── GapError                  numbers that never came were given up
@@ -47,7 +48,7 @@ Gate and its kin raise the flow control errors, out of `send`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from rx_agui.deprecation import aliases
@@ -56,6 +57,7 @@ __all__ = [
     "AlreadyStartedError",
     "AlreadySubscribedError",
     "BackpressureTimeoutError",
+    "BrokenOffError",
     "BufferOverflowError",
     "CircuitOpenError",
     "CompressionError",
@@ -91,10 +93,13 @@ __all__ = [
     "ValidationError",
     "WireError",
     "WouldBlockError",
+    "as_exception",
     "require_at_least",
     "require_one_of",
     "require_positive",
     "require_whole",
+    "safe_repr",
+    "stops_process",
     "warn_if_milliseconds",
 ]
 
@@ -190,9 +195,44 @@ class ProcessingError(StreamError):
     """A function given to an operator raised; the cause is `__cause__`."""
 
     def __init__(self, what: str, event: object, cause: BaseException) -> None:
-        super().__init__(f"{what} raised {cause!r} for {_shown(event)}")
+        super().__init__(f"{what} raised {safe_repr(cause)} for {_shown(event)}")
         self.event = event
         self.__cause__ = cause
+
+
+class BrokenOffError(StreamError):
+    """Something ended by a BaseException that does not stop the process.
+
+    A panic of a Rust extension, a BaseExceptionGroup, a CancelledError that leaked out of
+    a task that was called off. It is `__cause__`.
+    """
+
+    def __init__(self, what: str, cause: BaseException) -> None:
+        super().__init__(f"{what} broke off: {safe_repr(cause)}")
+        self.what = what
+        self.__cause__ = cause
+
+
+def stops_process(error: BaseException) -> bool:
+    """Whether the error asks the process to stop: it goes on behind the reader's end."""
+    return isinstance(error, KeyboardInterrupt | SystemExit)
+
+
+def as_exception(error: BaseException, what: str) -> Exception:
+    """The error as `on_error` takes it; BrokenOffError if it is no Exception.
+
+    Args:
+        what: What ended by it, such as "the source".
+    """
+    return error if isinstance(error, Exception) else BrokenOffError(what, error)
+
+
+def safe_repr(value: object, show: Callable[[object], str] = repr) -> str:
+    """`repr(value)`, or its type if that raises."""
+    try:
+        return show(value)
+    except Exception:
+        return f"<{type(value).__name__} that cannot be shown>"
 
 
 class CompressionError(StreamError):
@@ -206,7 +246,7 @@ class CompressionError(StreamError):
         first: int | None = None,
         last: int | None = None,
     ) -> None:
-        super().__init__(f"{algorithm} failed on {size} bytes: {cause!r}")
+        super().__init__(f"{algorithm} failed on {size} bytes: {safe_repr(cause)}")
         self.algorithm = algorithm
         self.first = first
         self.last = self.number = last
@@ -305,7 +345,7 @@ class LostError(DeliveryError):
     ) -> None:
         which = f" ({_numbers(first, last)})" if last else ""
         were = "was" if events == 1 else "were"
-        super().__init__(f"{_events(events)}{which} {were} lost: {cause!r}")
+        super().__init__(f"{_events(events)}{which} {were} lost: {safe_repr(cause)}")
         self.events = events
         self.first = first
         self.last = last
@@ -530,5 +570,5 @@ def _shown(event: object, room: int = 120) -> str:
     try:
         text = repr(event)
     except Exception as error:  # a cycle, or a __repr__ that fails
-        text = f"a {type(event).__name__} that cannot be shown ({error!r})"
+        text = f"a {type(event).__name__} that cannot be shown ({type(error).__name__})"
     return text if len(text) <= room else f"{text[:room]}… ({len(text)} characters)"

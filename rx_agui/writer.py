@@ -33,7 +33,9 @@ from rx_agui.errors import (
     NotSentError,
     StreamClosedError,
     StreamError,
+    as_exception,
     require_at_least,
+    stops_process,
 )
 from rx_agui.flow import Credit, Permit
 from rx_agui.flow._downstream import permit_here, warn_of_delay
@@ -280,13 +282,13 @@ class SSEWriter(Sink):
         while (work := work or self._next_work()) is not None:
             try:
                 result = self._write(work.data)
-            except Exception as error:
-                if not self._give_back(error, work):
+            except BaseException as caught:
+                error = as_exception(caught, "the write")
+                if stops_process(caught) or not self._give_back(error, work):
                     self._fail(error, work)
+                    if stops_process(caught):
+                        raise  # Ctrl-C is not ours to swallow
                     return
-            except BaseException as error:  # Ctrl-C; not ours to swallow
-                self._fail(StreamError(f"the write was broken off: {error!r}"), work)
-                raise
             else:
                 if result is not None and inspect.isawaitable(result):
                     self._become_async(result, work)
@@ -338,9 +340,13 @@ class SSEWriter(Sink):
                     written = self._write(work.data) if result is None else result
                     if type(written) is CoroutineType or inspect.isawaitable(written):
                         await written
-                except Exception as error:
-                    if not self._give_back(error, work):
+                except BaseException as caught:
+                    if stops_process(caught) or self._is_called_off(caught):
                         raise
+                    error = as_exception(caught, "the write")
+                    if not self._give_back(error, work):
+                        self._fail(error, work)
+                        return
                 else:
                     self._written(work)
                 work = result = None
@@ -350,11 +356,19 @@ class SSEWriter(Sink):
                     await asyncio.sleep(0)
                     yield_at = time.monotonic() + _SLICE
         except asyncio.CancelledError as error:
-            # Not ours to swallow; but nobody may wait for these bytes any more.
+            # Not ours to swallow; but `done` has to say that these bytes do not go out.
             self._fail(StreamError(f"the write was cancelled{error or ''}"), work)
             raise
-        except Exception as error:
-            self._fail(error, work)
+        except BaseException as caught:
+            self._fail(as_exception(caught, "the write"), work)
+            if stops_process(caught):
+                raise
+
+    def _is_called_off(self, error: BaseException) -> bool:
+        """Whether it is a cancellation of this task, and not one that leaked."""
+        task = self._task
+        is_cancelled = isinstance(error, asyncio.CancelledError)
+        return is_cancelled and (task is None or task.cancelling() > 0)
 
     def _next_work(self) -> _Work | None:
         """All that waits as one; None when idle. In the same step we are no longer busy."""

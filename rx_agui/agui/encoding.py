@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import orjson
 
-from rx_agui.errors import ValidationError, WireError
+from rx_agui.errors import ValidationError, WireError, safe_repr, stops_process
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -218,8 +218,10 @@ def _slowly(event: Any, dump: Callable[[Any], bytes]) -> bytes:
     """What orjson cannot do; or why it cannot be done at all."""
     try:
         data = dump(event)
-    except Exception as error:  # whatever a serializer of the user's may raise
-        why = _WRAPPING.sub("", str(error))
+    except BaseException as error:  # whatever a serializer of the user's may raise
+        if stops_process(error):
+            raise
+        why = _WRAPPING.sub("", safe_repr(error, str))
         raise ValidationError(event, f"not JSON ({why})") from error
     return _on_one_line(event, data)
 

@@ -36,7 +36,7 @@ from rx_agui.engine._subscription import (
     TerminalSignal,
     TracedOutput,
 )
-from rx_agui.errors import StreamError, ValidationError
+from rx_agui.errors import StreamError, ValidationError, safe_repr
 from rx_agui.frame import Frame, StreamChunk
 
 __all__ = ["FUSION", "Errors", "Stage", "as_frame"]
@@ -145,7 +145,7 @@ class Stage(AnyStage):
         if error is None:
             error = refusal
         elif refusal is not None and refusal is not error:
-            error.add_note(f"refused before that: {refusal!r}")
+            error.add_note(f"refused before that: {safe_repr(refusal)}")
         down, self._down = self._down, None
         self.emit = _ignore
         if down is not None:

@@ -43,9 +43,11 @@ from rx_agui.errors import (
     NotSentError,
     ProcessingError,
     StreamError,
+    as_exception,
     require_one_of,
     require_positive,
     require_whole,
+    stops_process,
 )
 from rx_agui.flow import AckPermit, AdmissionBlock, Credit, Permit
 from rx_agui.frame import Frame, StreamChunk
@@ -443,10 +445,12 @@ class _CircuitBreaker(Stage):
         try:
             for item in call.items:
                 fallback(_with_permit(item, call.permit))
-        except Exception as error:
+        except BaseException as error:
             self.count_drop("write_failed", call.events)
-            call.done(error)
+            call.done(as_exception(error, "the fallback"))
             self._complain(ProcessingError("the fallback", call.items[-1], error))
+            if stops_process(error):
+                raise
         else:
             self.count("circuit_breaker.fallback", call.events)
             self.sent += call.events

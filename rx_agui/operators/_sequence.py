@@ -35,6 +35,7 @@ from rx_agui.errors import (
     require_one_of,
     require_positive,
     require_whole,
+    stops_process,
 )
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 from rx_agui.frame import IDENTITY, Frame
@@ -429,9 +430,11 @@ class _Sequence(_Reorder):
             number = self._number(event)
             if type(number) is not int:
                 raise TypeError(f"a number must be an int, got {number!r}")
-        except Exception as error:
+        except BaseException as error:
             self.count_drop("invalid", frame.events)
             self.refuse(ProcessingError("number", event, error))
+            if stops_process(error):
+                raise
             return
         frame.first = number
         frame.last = number + frame.events - 1

@@ -19,7 +19,7 @@ from reactivex import operators as ops
 from reactivex.scheduler import NewThreadScheduler
 
 from rx_agui.engine import Stage, Subscription, lift
-from rx_agui.errors import StreamError, WireError
+from rx_agui.errors import BrokenOffError, StreamError, WireError
 from rx_agui.flow import NO_PERMIT, Permit, from_iterable
 from rx_agui.flow._downstream import permit_here
 from rx_agui.frame import Frame
@@ -221,10 +221,35 @@ def what_a_scheduler_hands_on_ends_however_slow_the_reader(
         assert sink.ends[0] is not None or sink.events == wanted, said
 
 
+class _Panic(BaseException):
+    """As a Rust extension raises it: no Exception, and no request to stop."""
+
+
+def a_source_that_breaks_off_has_ended(candidate: Candidate) -> None:
+    inputs = candidate.inputs(12)
+    wanted = sum(count_events(item) for item in inputs)
+
+    def pull() -> Iterator[Any]:
+        yield from inputs
+        raise _Panic("index out of bounds")
+
+    for operator in _orders(candidate.make, _same, lambda: batch(1000, 5.0)):
+        sink = RecordingSink()
+        clock = MarbleScheduler()
+        operator(from_iterable(pull)).subscribe(sink, scheduler=clock)
+        clock.play()
+        said = f"{sink.events} of {wanted} events, then {sink.ends}"
+        assert len(sink.ends) == 1, f"it never ended: {said}"
+        assert isinstance(sink.ends[0], StreamError), said
+        was_refused = not isinstance(sink.ends[0], BrokenOffError)
+        assert was_refused or sink.events == wanted, said
+
+
 #: Every rule for an operator in company.
 COMPANY_RULES: Final[tuple[Rule, ...]] = (
     what_was_not_delivered_was_told_before_the_end,
     what_is_told_is_told_before_the_end,
     a_source_waits_for_a_reader_that_is_stuck,
     what_a_scheduler_hands_on_ends_however_slow_the_reader,
+    a_source_that_breaks_off_has_ended,
 )

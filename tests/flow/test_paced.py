@@ -33,7 +33,7 @@ from rx_agui import (
 )
 from rx_agui.engine import Stage
 from rx_agui.errors import ConfigError
-from rx_agui.flow import _pull as _paced
+from rx_agui.flow import _iterable as _paced
 from rx_agui.probe import OperatorCounters, Probe, StreamObservation, watching
 from tests.support.patience import SOON, auntil, in_thread, until
 

@@ -408,6 +408,7 @@ BROKEN: dict[Rule, Callable[[], Operator]] = {
     company.what_is_told_is_told_before_the_end: TellsAfterTheEnd,
     company.a_source_waits_for_a_reader_that_is_stuck: SubscribesElsewhere,
     company.what_a_scheduler_hands_on_ends_however_slow_the_reader: RaisesAtTheCaller,
+    company.a_source_that_breaks_off_has_ended: Forgives,
 }
 
 

@@ -1,0 +1,198 @@
+"""An async iterable as a source: one task, which goes on with each credit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase
+from reactivex.disposable import Disposable
+
+from rx_agui.clock import running_loop
+from rx_agui.errors import ConfigError, StreamError, stops_process
+from rx_agui.flow._pull import SLICE, Demand, PullSource, T, end_by
+
+__all__ = ["from_async_iterable"]
+
+_log = logging.getLogger("rx_agui.flow")
+
+
+def from_async_iterable(
+    source: AsyncIterable[T] | Callable[[], AsyncIterable[T]],
+    *,
+    loop: asyncio.AbstractEventLoop | None = None,
+) -> Observable[T]:
+    """The events of an async iterable, such as an agent's async generator.
+
+    >>> async def agent():
+    ...     for delta in "Hi":
+    ...         yield delta
+    >>> async def main():
+    ...     from reactivex import operators as ops
+    ...     return await from_async_iterable(agent).pipe(ops.to_list())
+    >>> asyncio.run(main())
+    ['H', 'i']
+
+    It is advanced in one task of its own. Disposing cancels that task, which closes
+    the generator there, so its `finally` and `async with` see a normal cancellation.
+
+    Args:
+        source: An async iterable, or a function that makes one for each subscriber.
+            Give the function for what can be read only once.
+        loop: Where to run it. The default is the loop in which `subscribe` is called.
+
+    Errors:
+        What the iterable raises ends the stream, behind the events before it.
+        ConfigError: No loop was given, and none runs where `subscribe` is called.
+    """
+    return FromAsyncIterable(source, loop)
+
+
+class FromAsyncIterable(PullSource):
+    """See from_async_iterable."""
+
+    def __init__(
+        self,
+        source: AsyncIterable[Any] | Callable[[], AsyncIterable[Any]],
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__()
+        self._source = source
+        self._loop = loop
+
+    def attach(self, link: Demand) -> DisposableBase:
+        here = running_loop()
+        loop = self._loop or here
+        if loop is None:
+            must = "a loop, or subscribe must be called where one runs"
+            raise ConfigError("from_async_iterable(loop)", None, must)
+        pull = _AsyncPull(self._source, link, loop)
+        if here is loop:
+            pull.start()
+        else:
+            loop.call_soon_threadsafe(pull.start)
+        return Disposable(pull.stop)
+
+
+class _AsyncPull:
+    """One subscriber's walk through an async iterable, in one task."""
+
+    def __init__(
+        self,
+        source: AsyncIterable[Any] | Callable[[], AsyncIterable[Any]],
+        link: Demand,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._source = source
+        self._link = link
+        self._loop = loop
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = False
+        self._is_advancing = False  # and not in somebody's on_next, or cleaning up
+
+    def start(self) -> None:
+        if not self._stopped:
+            self._task = self._loop.create_task(self._walk())
+
+    def stop(self) -> None:
+        self._stopped = True
+        if running_loop() is self._loop:
+            self._cancel()
+            return
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        # Elsewhere it is enough that we have been told, since no more is asked for; and
+        # a cancellation would strike in the iterable's own `finally`, as it is closed.
+        if self._task is not None and self._is_advancing:
+            self._task.cancel()
+
+    async def _walk(self) -> None:
+        if self._stopped:
+            return
+        link, failure = self._link, None
+        try:
+            iterator = aiter(self._source() if callable(self._source) else self._source)
+        except BaseException as error:
+            end_by(link, error)
+            if stops_process(error):
+                raise
+            return
+        try:
+            await self._advance(iterator)
+        except BaseException as error:
+            failure = error
+        was_advancing, self._is_advancing = self._is_advancing, False
+        try:
+            if (close := getattr(iterator, "aclose", None)) is not None:
+                await close()
+        except BaseException as error:
+            _log_cleanup(error)
+            failure = failure or error
+        if failure is None:
+            if not self._stopped:
+                link.complete()
+            return
+        is_told = not self._stopped
+        if is_told:
+            self._stopped = True
+            end_by(link, failure)
+        if (
+            not (is_told and was_advancing)  # a sink raised, or we are called off
+            or stops_process(failure)
+            or self._is_called_off(failure)
+        ):
+            raise failure
+
+    def _is_called_off(self, error: BaseException) -> bool:
+        """Whether it is a cancellation of this task, and not one that leaked."""
+        task = self._task
+        is_cancelled = isinstance(error, asyncio.CancelledError)
+        return is_cancelled and task is not None and task.cancelling() > 0
+
+    async def _advance(self, iterator: AsyncIterator[Any]) -> None:
+        """Take events until there are no more, or none is wanted."""
+        link = self._link
+        yield_at = time.monotonic() + SLICE
+        self._is_advancing = True
+        take, step = link.credit.tokens.pop, iterator.__anext__
+        while not self._stopped:
+            try:
+                take()  # credit.awaited, written out: this is done for every event
+            except IndexError:
+                try:
+                    await link.credit.awaited()
+                except Exception:  # the stream has ended, and was told why
+                    self._stopped = True
+                    return
+            try:
+                event = await step()
+            except StopAsyncIteration:
+                link.credit.release(1)
+                return
+            except BaseException:
+                link.credit.release(1)
+                raise
+            self._is_advancing = False
+            try:
+                prepared = link.prepare(event)
+            except StreamError as error:
+                link.credit.release(1)
+                link.refuse(error)
+            else:
+                link.admit(prepared)
+            self._is_advancing = True
+            if time.monotonic() >= yield_at:
+                await asyncio.sleep(0)
+                yield_at = time.monotonic() + SLICE
+
+
+def _log_cleanup(error: BaseException) -> None:
+    if not isinstance(error, asyncio.CancelledError):
+        _log.error("a source failed to clean up", exc_info=error)
