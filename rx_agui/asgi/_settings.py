@@ -64,6 +64,9 @@ class SSESettings:
             the default size: one being written, one being gathered.
         batch_size, batch_timeout: Events that go together at most, and seconds the first
             of them waits for others. 50 ms are three pictures of a screen.
+        leading: Seconds from one payload to the next while the reader keeps up, as in
+            `batch`: an event that comes later leaves at once. 16 ms are one picture of a
+            screen. None: every payload waits for `batch_timeout` or a full batch.
         profile: "agui", which any AG-UI client reads; or "chunk", compressed and cut
             payloads, for ours.
         conflate: Which readers get fewer and larger events, without losing a character.
@@ -105,6 +108,7 @@ class SSESettings:
     window: int = 100
     batch_size: int = 50
     batch_timeout: float = 0.05
+    leading: float | None = 0.016
     profile: Profile = "agui"
     conflate: Conflate = "lagging"
     codings: Sequence[str] | None = None
@@ -135,7 +139,13 @@ class SSESettings:
         if not 1 <= self.compression_level <= 9:
             level = self.compression_level
             raise ConfigError("compression_level", level, must="from 1 to 9")
-        for name in ("keep_alive", "send_timeout", "max_staleness", "max_duration"):
+        for name in (
+            "keep_alive",
+            "send_timeout",
+            "max_staleness",
+            "max_duration",
+            "leading",
+        ):
             value = getattr(self, name)
             if value is not None:
                 require_positive(**{name: value})
@@ -177,7 +187,7 @@ class SSESettings:
         return (
             flow_control(self.window),
             sequence(),
-            batch(self.batch_size, self.batch_timeout),
+            batch(self.batch_size, self.batch_timeout, leading=self.leading),
         )
 
     @cached_property
@@ -202,6 +212,7 @@ class SettingsKeywords(TypedDict, total=False):
     window: int
     batch_size: int
     batch_timeout: float
+    leading: float | None
     profile: Profile
     conflate: Conflate
     codings: Sequence[str] | None

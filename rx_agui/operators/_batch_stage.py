@@ -253,7 +253,11 @@ class BatchStage(Stage):
         # for every batch would leave thousands of dead ones in a scheduler's queue.
         self._due = self.subscription.clock.now() + self._timeout
         if self._timer is None:
-            self._timer = self.after(self._timeout, self._ring)
+            self._timer = self.after(self._first_look(), self._ring)
+
+    def _first_look(self) -> float:
+        """Seconds after which the batch that begins now may leave."""
+        return self._timeout
 
     def _ring(self, _: object) -> None:
         self._absorb()

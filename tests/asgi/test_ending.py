@@ -160,7 +160,7 @@ def test_an_end_that_is_still_compressed_goes_out_behind_what_comes_before_it(
     agent = Agent([STARTED, step("x" * 50_000), step("y" * 50_000), FINISHED])
 
     async def main() -> Reader:
-        response = SSEResponse(agent, profile="chunk", batch_size=2)
+        response = SSEResponse(agent, profile="chunk", batch_size=2, leading=None)
         async with reading(response) as reader:
             await reader.until(lambda: len(reader.sent) == 2)
             for _ in range(2):

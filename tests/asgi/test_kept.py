@@ -243,7 +243,10 @@ def test_a_second_run_of_the_same_id_is_given_up_and_joins_the_first() -> None:
                 agent.may_go_on.set()
                 await again.until(lambda: again.ended)
                 assert again.events == RUN
-            assert second.how == "cancelled"
+            assert second.how in (
+                "cancelled",
+                "closed",
+            )  # while it waits, or at a yield
 
     play(main())
 

@@ -44,6 +44,7 @@ def test_the_bench_counts_what_a_response_sends(coding: str) -> None:
             window=10_000,
             batch_size=10_000,
             batch_timeout=0.05,
+            leading=None,
         )
         scope = {**SCOPE, "headers": [(b"accept-encoding", coding.encode())]}
         await response(scope, receive, send)
