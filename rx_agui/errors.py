@@ -26,7 +26,8 @@
     │   └── DeadlineExceededError     the whole took longer than it may
     ├── ReplayError                   a log cannot give what a reader asks for
     │   ├── TrimmedError              it no longer reaches back that far
-    │   └── UnknownStreamError        it was never opened, or has been dropped
+    │   ├── LogFullError              its bounds are reached
+    │   └── UnknownStreamError        it was not opened, or was dropped
     └── FlowControlError
         ├── BackpressureTimeoutError  no credit came home within `timeout` seconds
         ├── BufferOverflowError       the queue is full and the policy is to refuse
@@ -73,6 +74,7 @@ __all__ = [
     "GoneError",
     "IncompleteError",
     "LateError",
+    "LogFullError",
     "LostError",
     "MissingExtraError",
     "NotSentError",
@@ -423,6 +425,15 @@ class UnknownStreamError(ReplayError):
             f"no stream {stream!r}: it was never opened, or has been dropped"
         )
         self.stream = stream
+
+
+class LogFullError(ReplayError):
+    """The log has reached its bounds, and nothing may be dropped for a new stream."""
+
+    def __init__(self, used: int, limit: int) -> None:
+        super().__init__(f"the log is full: {used:,} of {limit:,} bytes are in use")
+        self.used = used
+        self.limit = limit
 
 
 class FlowControlError(StreamError):

@@ -1,4 +1,4 @@
-"""Payloads as a log keeps and gives them."""
+"""Payloads as a log stores them and cuts them for its readers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ __all__ = ["slice_after", "to_stored"]
 
 
 def to_stored(stream: str, frame: Frame, last: int) -> Frame:
-    """What a log keeps of a payload: the bytes themselves, and their numbers.
+    """Check a payload for a log, and return a copy with nothing but bytes and numbers.
 
-    Not the permit, since a log stores on purpose and its readers have a pace of their
-    own; and not the trace, which belongs to the one who sent it.
+    It has no permit, since a log stores on purpose and its readers have a pace of their
+    own; and no trace, which belongs to the sender.
+
+    >>> to_stored("run-7", Frame(b'{"a":1}', first=3, last=3), 2)
+    Frame(1 events, 7 bytes, 3..3, identity)
+
+    Args:
+        stream: The name, for the error.
+        last: The last number that the stream has; 0 for none.
 
     Raises:
-        ReplayError: It could not be found, cut or folded, or follows not on `last`.
+        ReplayError: It is compressed, has no number, or does not follow on `last`.
     """
     if frame.encoding != IDENTITY:
         why = f"a {frame.encoding} payload cannot be cut: keep it before compress()"
@@ -31,7 +38,7 @@ def to_stored(stream: str, frame: Frame, last: int) -> Frame:
 
 
 def bare(frame: Frame) -> Frame:
-    """The same payload for somebody else: nobody's permit, the same bytes."""
+    """Copy a payload for another reader: the same bytes, no permit."""
     same = Frame(frame.data, events=frame.events, first=frame.first, last=frame.last)
     if frame.numbers is not None:
         same.numbers = frame.numbers
@@ -39,7 +46,7 @@ def bare(frame: Frame) -> Frame:
 
 
 def slice_after(frame: Frame, after: int) -> Frame:
-    r"""What of a payload lies behind number `after`.
+    r"""Return the part of a payload behind number `after`, as a frame of its own.
 
     >>> slice_after(Frame(b'{"a":1}\n{"a":2}\n{"a":3}', events=3, first=7, last=9), 7)
     Frame(2 events, 15 bytes, 8..9, identity)

@@ -1,4 +1,4 @@
-"""What every log promises, as rules that any log can be held to.
+"""The contract of a log, as rules that any log can be held to.
 
     @pytest.mark.parametrize("rule", LOG_RULES)
     def test_my_log(rule: LogRule) -> None:
@@ -29,7 +29,15 @@ from rx_agui.errors import (
 )
 from rx_agui.flow import Credit, Permit
 from rx_agui.frame import Frame
-from rx_agui.replay import ReplayLog, join
+from rx_agui.replay import (
+    Asked,
+    Conflict,
+    Joined,
+    Opened,
+    ReplayLog,
+    StreamKey,
+    join,
+)
 
 __all__ = ["LOG_RULES", "LogCandidate", "LogRule"]
 
@@ -89,9 +97,15 @@ def _payload(first: int, last: int | None = None) -> Frame:
     return Frame(b"\n".join(lines), events=len(lines), first=first, last=last)
 
 
-async def _fill(log: ReplayLog, stream: str, first: int, last: int) -> None:
+async def _fill(log: ReplayLog, stream: StreamKey, first: int, last: int) -> None:
     for number in range(first, last + 1):
         await log.append(stream, _payload(number))
+
+
+async def _opened(log: ReplayLog, name: str) -> StreamKey:
+    claim = await log.open(name)
+    assert isinstance(claim, Opened), f"{name!r} is taken"
+    return claim.stream
 
 
 async def _numbers(tail: AsyncIterator[Frame]) -> list[int]:
@@ -113,9 +127,13 @@ async def _numbers(tail: AsyncIterator[Frame]) -> list[int]:
 async def a_stream_is_claimed_once(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
         claims = await asyncio.gather(*(log.open("run") for _ in range(50)))
-        assert claims.count(True) == 1, f"{claims.count(True)} of 50 may fill it"
-        await log.close("run")
-        assert not await log.open("run"), "a run that is over could be run again"
+        opened = [claim for claim in claims if isinstance(claim, Opened)]
+        assert len(opened) == 1, f"{len(opened)} of 50 may fill it"
+        streams = {claim.stream for claim in claims}
+        assert streams == {opened[0].stream}, f"50 were told of {streams}"
+        await log.close(opened[0].stream)
+        again = await log.open("run")
+        assert isinstance(again, Joined), "a run that is over could be run again"
 
 
 @_rule
@@ -123,19 +141,19 @@ async def every_reader_gets_every_event_once_whenever_it_joins(
     candidate: LogCandidate,
 ) -> None:
     async with candidate.make(1000) as log:
-        await log.open("run")
+        run = (await log.open("run")).stream
         readers: list[tuple[int, asyncio.Task[list[int]]]] = []
         number = 1
         while number <= 200:
             last = number + number % 4  # single events, and batches
             for after in {0, number // 2, number - 1}:
-                reader = asyncio.create_task(_numbers(log.tail("run", after)))
+                reader = asyncio.create_task(_numbers(log.tail(run, after)))
                 readers.append((after, reader))
-            await log.append("run", _payload(number, last))
+            await log.append(run, _payload(number, last))
             number = last + 1
             if number % 3 == 0:
                 await asyncio.sleep(0)
-        await log.close("run")
+        await log.close(run)
         for after, reader in readers:
             got = await reader
             wanted = [*range(after + 1, number)]
@@ -145,12 +163,12 @@ async def every_reader_gets_every_event_once_whenever_it_joins(
 @_rule
 async def a_payload_that_spans_the_cursor_is_cut(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
-        await log.open("run")
-        await log.append("run", _payload(1, 5))
-        await log.append("run", _payload(6, 9))
-        await log.close("run")
+        run = (await log.open("run")).stream
+        await log.append(run, _payload(1, 5))
+        await log.append(run, _payload(6, 9))
+        await log.close(run)
         for after in range(10):
-            got = await _numbers(log.tail("run", after))
+            got = await _numbers(log.tail(run, after))
             assert got == [*range(after + 1, 10)], f"behind {after} came {got}"
 
 
@@ -159,12 +177,12 @@ async def an_event_that_covers_several_numbers_is_not_cut(
     candidate: LogCandidate,
 ) -> None:
     async with candidate.make(100) as log:
-        await log.open("run")
+        run = (await log.open("run")).stream
         frame = Frame(b'{"n":2}\n{"n":5}', events=2, first=1, last=5)
         frame.numbers = (2, 5)
-        await log.append("run", frame)
-        await log.close("run")
-        got = [f async for f in log.tail("run", 2)]
+        await log.append(run, frame)
+        await log.close(run)
+        got = [f async for f in log.tail(run, 2)]
         assert [f.data for f in got] == [b'{"n":5}'], f"behind 2 came {got}"
         assert [*got[0].line_numbers()] == [5], f"its number is {got[0].line_numbers()}"
 
@@ -172,28 +190,28 @@ async def an_event_that_covers_several_numbers_is_not_cut(
 @_rule
 async def what_was_trimmed_is_told(candidate: LogCandidate) -> None:
     async with candidate.make(4) as log:
-        await log.open("run")
-        await _fill(log, "run", 1, 50)
-        place = await log.position("run")
+        run = (await log.open("run")).stream
+        await _fill(log, run, 1, 50)
+        place = await log.position(run)
         assert place is not None, "the stream is not known"
         assert 1 < place.first <= 50, f"4 of 50 are kept, from {place.first} on"
-        await log.close("run")
-        got = await _numbers(log.tail("run", place.first - 1))
+        await log.close(run)
+        got = await _numbers(log.tail(run, place.first - 1))
         assert got == [*range(place.first, 51)], f"what is kept came as {got}"
         for after in (0, place.first - 2):
             with suppress(TrimmedError):
-                got = await _numbers(log.tail("run", after))
+                got = await _numbers(log.tail(run, after))
                 raise AssertionError(f"behind {after}, which is gone, came {got}")
 
 
 @_rule
 async def a_reader_that_is_overtaken_is_told(candidate: LogCandidate) -> None:
     async with candidate.make(4) as log:
-        await log.open("run")
-        await log.append("run", _payload(1))
-        tail = log.tail("run")
+        run = (await log.open("run")).stream
+        await log.append(run, _payload(1))
+        tail = log.tail(run)
         got = [(await anext(tail)).last]
-        await _fill(log, "run", 2, 50)
+        await _fill(log, run, 2, 50)
         try:
             while (frame := await anext(tail, None)) is not None:
                 got.append(frame.last)
@@ -206,31 +224,31 @@ async def a_reader_that_is_overtaken_is_told(candidate: LogCandidate) -> None:
 @_rule
 async def a_cursor_at_the_end_waits_for_what_comes(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
-        await log.open("run")
-        nobody = asyncio.create_task(_numbers(log.tail("run")))
-        await log.append("run", _payload(1, 3))
-        reader = asyncio.create_task(_numbers(log.tail("run", 3)))
+        run = (await log.open("run")).stream
+        nobody = asyncio.create_task(_numbers(log.tail(run)))
+        await log.append(run, _payload(1, 3))
+        reader = asyncio.create_task(_numbers(log.tail(run, 3)))
         await asyncio.sleep(0)
         assert not reader.done(), "it did not wait"
-        await log.append("run", _payload(4))
-        await log.close("run")
+        await log.append(run, _payload(4))
+        await log.close(run)
         got = await reader
         assert got == [4], f"behind 3 came {got}"
         assert await nobody == [1, 2, 3, 4], "who joined first did not get all"
-        got = await _numbers(log.tail("run", 4))
+        got = await _numbers(log.tail(run, 4))
         assert got == [], f"behind the end came {got}"
 
 
 @_rule
 async def a_cursor_beyond_the_end_is_told(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
-        await log.open("run")
-        await log.append("run", _payload(1, 3))
-        tail = log.tail("run", 7)  # of another run that had this name
+        run = (await log.open("run")).stream
+        await log.append(run, _payload(1, 3))
+        tail = log.tail(run, 7)  # of another run that had this name
         reader = asyncio.ensure_future(anext(tail, None))
         await asyncio.sleep(0)
-        await _fill(log, "run", 4, 9)
-        await log.close("run")
+        await _fill(log, run, 4, 9)
+        await log.close(run)
         try:
             got = await reader
         except TrimmedError:
@@ -241,21 +259,21 @@ async def a_cursor_beyond_the_end_is_told(candidate: LogCandidate) -> None:
 @_rule
 async def closing_ends_readers_behind_the_last_event(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
-        await log.open("run")
-        readers = [asyncio.create_task(_numbers(log.tail("run"))) for _ in range(3)]
-        await _fill(log, "run", 1, 3)
+        run = (await log.open("run")).stream
+        readers = [asyncio.create_task(_numbers(log.tail(run))) for _ in range(3)]
+        await _fill(log, run, 1, 3)
         await asyncio.sleep(0)
         assert not any(reader.done() for reader in readers), "they ended by themselves"
-        await log.close("run")
-        await log.close("run")  # twice is once
+        await log.close(run)
+        await log.close(run)  # twice is once
         for reader in readers:
             got = await reader
             assert got == [1, 2, 3], f"a reader got {got}"
-        place = await log.position("run")
+        place = await log.position(run)
         assert place is not None, "it is forgotten"
-        assert place == (1, 3, True), f"its position is {place}"
+        assert place[:3] == (1, 3, True), f"its position is {place}"
         try:
-            await log.append("run", _payload(4))
+            await log.append(run, _payload(4))
         except StreamClosedError:
             return
         raise AssertionError("it took an event behind its end")
@@ -264,13 +282,16 @@ async def closing_ends_readers_behind_the_last_event(candidate: LogCandidate) ->
 @_rule
 async def a_stream_nobody_opened_is_told(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
-        assert await log.position("run") is None, "it has a position"
-        await log.forget("run")
+        run = StreamKey("run", "0" * 32)
+        assert await log.position(run) is None, "it has a position"
+        assert await log.find(run) is None, "it is found"
+        assert await log.find(StreamKey("run")) is None, "it is found by its name"
+        await log.forget(run)
         asked: dict[str, Awaitable[object]] = {
-            "tail": _numbers(log.tail("run")),
-            "prelude": log.prelude("run"),
-            "append": log.append("run", _payload(1)),
-            "close": log.close("run"),
+            "tail": _numbers(log.tail(run)),
+            "prelude": log.prelude(run),
+            "append": log.append(run, _payload(1)),
+            "close": log.close(run),
         }
         answers = await asyncio.gather(*asked.values(), return_exceptions=True)
         for name, answer in zip(asked, answers, strict=True):
@@ -280,38 +301,41 @@ async def a_stream_nobody_opened_is_told(candidate: LogCandidate) -> None:
 @_rule
 async def a_forgotten_stream_may_be_opened_again(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
-        await log.open("run")
-        await log.append("run", _payload(1, 2))
-        reader = asyncio.create_task(_numbers(log.tail("run")))
+        run = (await log.open("run")).stream
+        await log.append(run, _payload(1, 2))
+        reader = asyncio.create_task(_numbers(log.tail(run)))
         await asyncio.sleep(0)
-        await log.forget("run")
+        await log.forget(run)
         with suppress(UnknownStreamError):
             got = await reader
             raise AssertionError(f"its reader ended as if that were all: {got}")
-        assert await log.position("run") is None, "it is known still"
-        assert await log.open("run"), "nobody may fill it again"
-        await log.append("run", _payload(1))
-        await log.close("run")
-        got = await _numbers(log.tail("run"))
+        assert await log.position(run) is None, "it is known still"
+        again = await log.open("run")
+        assert isinstance(again, Opened), "it may not be filled again"
+        assert again.stream.epoch != run.epoch, "it has the old epoch"
+        run = again.stream
+        await log.append(run, _payload(1))
+        await log.close(run)
+        got = await _numbers(log.tail(run))
         assert got == [1], f"of the new one came {got}"
 
 
 @_rule
 async def only_numbers_that_follow_are_kept(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
-        await log.open("run")
-        await log.append("run", _payload(1, 3))
+        run = (await log.open("run")).stream
+        await log.append(run, _payload(1, 3))
         squeezed = _payload(4)
         squeezed.encoding = "gzip"
         for wrong in (_payload(3), _payload(5), Frame(b'{"n":1}'), squeezed):
             try:
-                await log.append("run", wrong)
+                await log.append(run, wrong)
             except ReplayError:
                 continue
             raise AssertionError(f"behind 3 it took {wrong!r}")
-        await log.append("run", _payload(4))
-        await log.close("run")
-        got = await _numbers(log.tail("run"))
+        await log.append(run, _payload(4))
+        await log.close(run)
+        got = await _numbers(log.tail(run))
         assert got == [1, 2, 3, 4], f"it gives {got}"
 
 
@@ -323,14 +347,14 @@ async def what_a_reader_gets_is_its_own(candidate: LogCandidate) -> None:
         permit = Permit(credit)
         sent = _payload(1)
         sent.permit, sent.trace = permit, object()
-        await log.open("run")
-        await log.append("run", sent)
+        run = (await log.open("run")).stream
+        await log.append(run, sent)
         permit.release()
         assert credit.in_flight == 0, "it holds the credit of what it keeps"
-        await log.close("run")
-        first = await anext(log.tail("run"))
+        await log.close(run)
+        first = await anext(log.tail(run))
         first.permit, first.trace = Permit(credit), object()
-        second = await anext(log.tail("run"))
+        second = await anext(log.tail(run))
         assert first is not second, "two readers were given one frame"
         assert second.trace is None, "one reader sees what the other did to it"
         assert second.permit is not first.permit, "two readers share a permit"
@@ -339,13 +363,13 @@ async def what_a_reader_gets_is_its_own(candidate: LogCandidate) -> None:
 @_rule
 async def readers_that_go_leave_nothing_behind(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
-        await log.open("run")
-        await log.append("run", _payload(1))
+        run = (await log.open("run")).stream
+        await log.append(run, _payload(1))
         before = len(asyncio.all_tasks())
-        tails = [log.tail("run", 1) for _ in range(20)]
+        tails = [log.tail(run, 1) for _ in range(20)]
         waiting = [asyncio.ensure_future(anext(tail)) for tail in tails]
-        stays = asyncio.create_task(_numbers(log.tail("run", 1)))
-        left = log.tail("run")
+        stays = asyncio.create_task(_numbers(log.tail(run, 1)))
+        left = log.tail(run)
         await anext(left)  # and never again
         await asyncio.sleep(0)
         for one in waiting:
@@ -361,8 +385,8 @@ async def readers_that_go_leave_nothing_behind(candidate: LogCandidate) -> None:
         assert alive == 0, f"{alive} of 21 readers that left are referred to"
         tasks = len(asyncio.all_tasks()) - before
         assert tasks == 1, f"{tasks} tasks are there for one reader"
-        await log.append("run", _payload(2))
-        await log.close("run")
+        await log.append(run, _payload(2))
+        await log.close(run)
         got = await stays
         assert got == [2], f"who stayed got {got}"
 
@@ -370,23 +394,23 @@ async def readers_that_go_leave_nothing_behind(candidate: LogCandidate) -> None:
 @_rule
 async def a_prelude_and_the_tail_behind_it_meet(candidate: LogCandidate) -> None:
     async with candidate.make(1000) as log:
-        await log.open("run")
+        run = (await log.open("run")).stream
         last = 400
         begun = asyncio.Event()
 
         async def produce() -> None:
             for number in range(1, last + 1):
-                await log.append("run", _payload(number))
+                await log.append(run, _payload(number))
                 if number == 20:
                     begun.set()
                 if number % 7 == 0:
                     await asyncio.sleep(0)
-            await log.close("run")
+            await log.close(run)
 
         async def late() -> None:
             covered = 0
             text = ""
-            async for frame in join(log, "run"):
+            async for frame in join(log, run):
                 numbers = [*frame.line_numbers()]
                 if not covered:
                     assert not any(numbers[:-1]), f"numbers inside a prelude: {numbers}"
@@ -415,19 +439,19 @@ async def a_prelude_and_the_tail_behind_it_meet(candidate: LogCandidate) -> None
 @_rule
 async def a_prelude_exists_however_much_was_trimmed(candidate: LogCandidate) -> None:
     async with candidate.make(4) as log:
-        await log.open("run")
-        empty = await log.prelude("run")
+        run = (await log.open("run")).stream
+        empty = await log.prelude(run)
         assert (empty.events, empty.last) == (0, 0), f"of nothing it is {empty!r}"
-        await _fill(log, "run", 1, 100)
+        await _fill(log, run, 1, 100)
         for _ in range(2):
-            prelude = await log.prelude("run")
+            prelude = await log.prelude(run)
             events = [orjson.loads(line) for line in prelude.lines()]
             text = "".join([event.get("delta", "") for event in events])
             assert text == "".join([_word(n) for n in range(3, 101)]), (
                 f"it tells {text}"
             )
             assert prelude.last == 100, f"its number is {prelude.last}, not 100"
-            await log.close("run")
+            await log.close(run)
 
 
 @_rule
@@ -446,16 +470,125 @@ async def a_name_may_be_anything(candidate: LogCandidate) -> None:
         "\n",
         "x" * 500,
         "%2F",
+        "\ud800",
     ]
     async with candidate.make(100) as log:
-        for name in names:
-            assert await log.open(name), f"{name!r} is taken"
-        for i, name in enumerate(names, start=1):
-            await log.append(name, _payload(1, i))
-            await log.close(name)
-        for i, name in enumerate(names, start=1):
-            got = await _numbers(log.tail(name))
-            assert got == [*range(1, i + 1)], f"of {name!r} came {got}"
+        streams = [await _opened(log, name) for name in names]
+        for i, stream in enumerate(streams, start=1):
+            await log.append(stream, _payload(1, i))
+            await log.close(stream)
+        for i, stream in enumerate(streams, start=1):
+            got = await _numbers(log.tail(stream))
+            assert got == [*range(1, i + 1)], f"of {stream!r} came {got}"
+
+
+@_rule
+async def a_name_is_another_for_another_owner_or_namespace(
+    candidate: LogCandidate,
+) -> None:
+    async with candidate.make(100) as log:
+        places = [("", ""), ("ann", ""), ("bob", ""), ("ann", "b"), ("", "ann")]
+        streams = []
+        for i, (owner, space) in enumerate(places, start=1):
+            claim = await log.open("run", owner=owner, namespace=space)
+            assert isinstance(claim, Opened), f"of {owner!r} in {space!r}: {claim}"
+            await log.append(claim.stream, _payload(1, i))
+            streams.append(claim.stream)
+        assert len({one.epoch for one in streams}) == 5, f"epochs: {streams}"
+        for i, ((owner, space), stream) in enumerate(
+            zip(places, streams, strict=True), start=1
+        ):
+            found = await log.find(StreamKey("run", "", space, owner))
+            assert found == stream, f"of {owner!r} in {space!r} it found {found}"
+            place = await log.position(stream)
+            last = None if place is None else place.last
+            assert last == i, f"{stream} has come to {last}"
+            for other, elsewhere in places:
+                if (other, elsewhere) != (owner, space):
+                    wrong = StreamKey("run", stream.epoch, elsewhere, other)
+                    assert await log.position(wrong) is None, (
+                        f"{wrong!r} has a position"
+                    )
+                    assert await log.find(wrong) is None, f"{wrong!r} is found"
+                    with suppress(UnknownStreamError):
+                        got = await anext(log.tail(wrong))
+                        raise AssertionError(f"{wrong!r} read {got}")
+
+
+@_rule
+async def a_stream_is_found_by_its_epoch_alone_in_its_namespace(
+    candidate: LogCandidate,
+) -> None:
+    async with candidate.make(100) as log:
+        claim = await log.open("run", owner="ann", namespace="here")
+        stream = claim.stream
+        assert len(stream.epoch) == 32, f"128 bits are 32 digits: {stream.epoch!r}"
+        found = await log.find(stream._replace(owner=None))
+        assert found == stream, f"by its epoch it found {found}"
+        for wrong in (
+            stream._replace(owner=None, namespace=""),
+            stream._replace(owner=None, epoch=""),
+            stream._replace(owner=None, name="ruin"),
+            stream._replace(owner=None, epoch="0" * 32),
+        ):
+            assert await log.find(wrong) is None, f"{wrong!r} found something"
+
+
+@_rule
+async def the_same_request_joins_and_another_waits_for_the_end(
+    candidate: LogCandidate,
+) -> None:
+    user = {"id": "u", "role": "user", "content": "hi"}
+    partial = {"id": "m", "role": "assistant", "content": "3, 4"}
+    input_: dict[str, object] = {"runId": "run", "state": {}, "messages": [user]}
+    asked = Asked.of(input_)
+    again = Asked.of({**input_, "state": {"n": 1}, "messages": [user, partial]})
+    more = Asked.of({**input_, "messages": [user, {**user, "id": "v"}]})
+    other = Asked.of({**input_, "resume": [{"interruptId": "i"}]})
+    async with candidate.make(100) as log:
+        first = await log.open("run", asked=asked)
+        assert isinstance(first, Opened), f"the first got {first}"
+        await _fill(log, first.stream, 1, 4)
+        for one in (asked, again, None):
+            claim = await log.open("run", asked=one)
+            assert claim == Joined(first.stream), f"the same request got {claim}"
+        for one in (other, more):
+            claim = await log.open("run", asked=one)
+            assert claim == Conflict(first.stream), (
+                f"while it runs, another got {claim}"
+            )
+        end = b'{"type":"RUN_FINISHED","threadId":"t","runId":"r"}'
+        await log.append(first.stream, Frame(end, first=5, last=5))
+        second = await log.open("run", asked=other)
+        assert isinstance(second, Opened), f"behind its end, another got {second}"
+        assert second.stream.epoch != first.stream.epoch, "it has the old epoch"
+        newest = await log.find(StreamKey("run"))
+        assert newest == second.stream, f"the newest is {newest}"
+        for one, wanted in ((other, second), (asked, first), (again, first)):
+            claim = await log.open("run", asked=one)
+            assert claim == Joined(wanted.stream), f"a repeated request got {claim}"
+        await log.append(second.stream, _payload(1))
+        await log.close(first.stream)
+        got = [frame.last async for frame in log.tail(first.stream, 3)]
+        assert got[-1] == 5, f"the first run's reader got {got}"
+
+
+@_rule
+async def it_says_how_the_run_ended(candidate: LogCandidate) -> None:
+    ends = {
+        "RUN_FINISHED": b'{"type":"RUN_FINISHED","threadId":"t","runId":"r"}',
+        "RUN_ERROR": b'{"message":"no","type":"RUN_ERROR"}',
+        "": b'{"type":"CUSTOM","name":"type","value":"RUN_ERROR"}',
+    }
+    async with candidate.make(100) as log:
+        for name, line in ends.items():
+            run = await _opened(log, name)
+            await log.append(run, _payload(1))
+            await log.append(run, Frame(line, first=2, last=2))
+            await log.close(run)
+            place = await log.position(run)
+            assert place is not None, "it is forgotten"
+            assert place.end == name, f"it says {place.end!r}, it was {name!r}"
 
 
 #: Every rule, in the order in which one would want to hear of a fault.
@@ -477,4 +610,8 @@ LOG_RULES: Final[tuple[LogRule, ...]] = (
     a_prelude_and_the_tail_behind_it_meet,
     a_prelude_exists_however_much_was_trimmed,
     a_name_may_be_anything,
+    a_name_is_another_for_another_owner_or_namespace,
+    a_stream_is_found_by_its_epoch_alone_in_its_namespace,
+    the_same_request_joins_and_another_waits_for_the_end,
+    it_says_how_the_run_ended,
 )

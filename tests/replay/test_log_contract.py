@@ -19,7 +19,7 @@ from rx_agui.errors import (
     UnknownStreamError,
 )
 from rx_agui.frame import Frame
-from rx_agui.replay import MemoryLog, Position, ReplayLog
+from rx_agui.replay import Joined, MemoryLog, Opened, Position, ReplayLog, StreamKey
 from rx_agui.testing import LOG_RULES, LogCandidate, LogRule
 from rx_agui.testing import _log_contract as rules
 
@@ -49,17 +49,17 @@ def test_a_log_keeps_the_rule(log: LogCandidate, rule: LogRule) -> None:
 class ClaimsLate(MemoryLog):
     """Looks, thinks, and then takes."""
 
-    async def open(self, stream: str) -> bool:
-        known = await self.position(stream)
+    async def open(self, name: str, **more: Any) -> Any:
+        known = await self.find(StreamKey(name))
         await asyncio.sleep(0)
-        await super().open(stream)
-        return known is None
+        claim = await super().open(name, **more)
+        return Joined(known) if known else Opened(claim.stream)
 
 
 class JoinsLate(MemoryLog):
     """Reads what is kept, and then what comes, with a gap between."""
 
-    async def tail(self, stream: str, after: int = 0) -> AsyncIterator[Frame]:  # type: ignore[override]
+    async def tail(self, stream: Any, after: int = 0) -> AsyncIterator[Frame]:  # type: ignore[override]
         there = await self.position(stream)
         if there is None:
             raise UnknownStreamError(stream)
@@ -75,14 +75,14 @@ class JoinsLate(MemoryLog):
 
 
 class GivesWhole(MemoryLog):
-    async def tail(self, stream: str, after: int = 0) -> AsyncIterator[Frame]:  # type: ignore[override]
+    async def tail(self, stream: Any, after: int = 0) -> AsyncIterator[Frame]:  # type: ignore[override]
         async for frame in super().tail(stream):
             if frame.last > after:
                 yield frame
 
 
 class CutsByCounting(MemoryLog):
-    async def tail(self, stream: str, after: int = 0) -> AsyncIterator[Frame]:  # type: ignore[override]
+    async def tail(self, stream: Any, after: int = 0) -> AsyncIterator[Frame]:  # type: ignore[override]
         async for frame in super().tail(stream):
             lines = frame.lines()[max(0, after + 1 - frame.first) :]
             if frame.last > after:
@@ -95,7 +95,7 @@ class CutsByCounting(MemoryLog):
 
 
 class SkipsWhatIsGone(MemoryLog):
-    async def tail(self, stream: str, after: int = 0) -> AsyncIterator[Frame]:  # type: ignore[override]
+    async def tail(self, stream: Any, after: int = 0) -> AsyncIterator[Frame]:  # type: ignore[override]
         there = await self.position(stream)
         if there is None:
             raise UnknownStreamError(stream)
@@ -110,7 +110,7 @@ class SkipsWhatIsGone(MemoryLog):
 
 
 class NeverWaits(MemoryLog):
-    async def tail(self, stream: str, after: int = 0) -> AsyncIterator[Frame]:  # type: ignore[override]
+    async def tail(self, stream: Any, after: int = 0) -> AsyncIterator[Frame]:  # type: ignore[override]
         there = await self.position(stream)
         if there is None:
             raise UnknownStreamError(stream)
@@ -121,7 +121,7 @@ class NeverWaits(MemoryLog):
 
 
 class WaitsForTheCursor(MemoryLog):
-    async def tail(self, stream: str, after: int = 0) -> AsyncIterator[Frame]:  # type: ignore[override]
+    async def tail(self, stream: Any, after: int = 0) -> AsyncIterator[Frame]:  # type: ignore[override]
         there = await self.position(stream)
         async for frame in super().tail(stream, min(after, there.last if there else 0)):
             if frame.last > after:
@@ -129,22 +129,22 @@ class WaitsForTheCursor(MemoryLog):
 
 
 class TakesMoreWhenClosed(MemoryLog):
-    async def append(self, stream: str, frame: Frame) -> None:
+    async def append(self, stream: Any, frame: Frame) -> None:
         with suppress(StreamClosedError):
             await super().append(stream, frame)
 
 
 class KnowsEverybody(MemoryLog):
-    async def position(self, stream: str) -> Position | None:
+    async def position(self, stream: Any) -> Position | None:
         return await super().position(stream) or Position(1, 0, True)
 
 
 class ForgetsNothing(MemoryLog):
-    async def forget(self, stream: str) -> None: ...
+    async def forget(self, stream: Any) -> None: ...
 
 
 class TakesAnything(MemoryLog):
-    async def append(self, stream: str, frame: Frame) -> None:
+    async def append(self, stream: Any, frame: Frame) -> None:
         with suppress(ReplayError):
             await super().append(stream, frame)
 
@@ -152,7 +152,7 @@ class TakesAnything(MemoryLog):
 class SharesFrames(MemoryLog):
     frames: dict[int, Frame] = {}  # noqa: RUF012
 
-    async def tail(self, stream: str, after: int = 0) -> AsyncIterator[Frame]:  # type: ignore[override]
+    async def tail(self, stream: Any, after: int = 0) -> AsyncIterator[Frame]:  # type: ignore[override]
         async for frame in super().tail(stream, after):
             yield self.frames.setdefault(frame.last, frame)
 
@@ -162,7 +162,7 @@ class KeepsReaders(MemoryLog):
         super().__init__(**settings)
         self.readers: list[Any] = []
 
-    def tail(self, stream: str, after: int = 0) -> Any:
+    def tail(self, stream: Any, after: int = 0) -> Any:
         self.readers.append(super().tail(stream, after))
         return self.readers[-1]
 
@@ -170,7 +170,7 @@ class KeepsReaders(MemoryLog):
 class CountsTooLate(MemoryLog):
     """Asks for the number when the content was read long ago."""
 
-    async def prelude(self, stream: str) -> Frame:
+    async def prelude(self, stream: Any) -> Frame:
         prelude = await super().prelude(stream)
         await asyncio.sleep(0)
         there = await self.position(stream)
@@ -181,7 +181,7 @@ class CountsTooLate(MemoryLog):
 
 
 class TellsWhatIsKept(MemoryLog):
-    async def prelude(self, stream: str) -> Frame:
+    async def prelude(self, stream: Any) -> Frame:
         there = await self.position(stream)
         if there is None:
             raise UnknownStreamError(stream)
@@ -196,8 +196,29 @@ class TellsWhatIsKept(MemoryLog):
 
 
 class SplitsNames(MemoryLog):
-    async def open(self, stream: str) -> bool:
-        return await super().open(stream.split("/")[0])
+    async def open(self, name: str, **more: Any) -> Any:
+        return await super().open(name.split("/")[0], **more)
+
+
+class KnowsNoOwner(MemoryLog):
+    async def open(self, name: str, **more: Any) -> Any:
+        return await super().open(name, **{**more, "owner": ""})
+
+
+class FindsNamesOfAnyOwner(MemoryLog):
+    async def find(self, stream: Any) -> Any:
+        return await super().find(stream._replace(owner=stream.owner or ""))
+
+
+class JoinsAnyRequest(MemoryLog):
+    async def open(self, name: str, **more: Any) -> Any:
+        return await super().open(name, **{**more, "asked": None})
+
+
+class EndsWell(MemoryLog):
+    async def position(self, stream: Any) -> Position | None:
+        place = await super().position(stream)
+        return place and place._replace(end="RUN_FINISHED")
 
 
 BROKEN: dict[LogRule, type[MemoryLog]] = {
@@ -218,6 +239,10 @@ BROKEN: dict[LogRule, type[MemoryLog]] = {
     rules.a_prelude_and_the_tail_behind_it_meet: CountsTooLate,
     rules.a_prelude_exists_however_much_was_trimmed: TellsWhatIsKept,
     rules.a_name_may_be_anything: SplitsNames,
+    rules.a_name_is_another_for_another_owner_or_namespace: KnowsNoOwner,
+    rules.a_stream_is_found_by_its_epoch_alone_in_its_namespace: FindsNamesOfAnyOwner,
+    rules.the_same_request_joins_and_another_waits_for_the_end: JoinsAnyRequest,
+    rules.it_says_how_the_run_ended: EndsWell,
 }
 
 
