@@ -1,4 +1,4 @@
-"""A run over HTTP that any AG-UI client reads, and that nobody loses who is cut off.
+"""A run over HTTP that any AG-UI client reads, and that no reader loses.
 
 python examples/fastapi_run.py
 
@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from rx_agui.asgi import Shutdown, SSEResponse
 from rx_agui.replay import MemoryLog
 
-log = MemoryLog()  # what was said, for those who come back
+log = MemoryLog()  # for readers that come back
 shutdown = Shutdown()  # a server that stops lets runs end well
 app = FastAPI(lifespan=shutdown.lifespan)
 
@@ -34,9 +34,10 @@ async def agent(asked: RunAgentInput) -> AsyncIterator[dict[str, Any]]:
 
 @app.post("/agent")
 async def run(asked: RunAgentInput) -> SSEResponse:
-    # The agent runs once, however often this is asked for the same run.
+    # The agent runs once, however often the same is asked. With users, owner=user.id:
+    # their runs are theirs alone.
     return SSEResponse(
-        lambda: agent(asked), log=log, stream=asked.run_id, shutdown=shutdown
+        lambda: agent(asked), log=log, run=asked, owner="", shutdown=shutdown
     )
 
 
@@ -46,10 +47,13 @@ async def main() -> None:
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://here"
     ) as http:
-        for headers in ({}, {"Last-Event-ID": "r/2"}):
-            body = {**asked, "state": {}, "forwardedProps": {}}
+        body = {**asked, "state": {}, "forwardedProps": {}}
+        headers: dict[str, str] = {}
+        for _ in range(2):
             answer = await http.post("/agent", json=body, headers=headers)
             print(answer.headers["rx-agui-replay"], answer.text, sep="\n")
+            ids = [line[4:] for line in answer.text.splitlines() if line[:4] == "id: "]
+            headers = {"Last-Event-ID": ids[1]}
 
 
 if __name__ == "__main__":

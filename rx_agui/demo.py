@@ -133,6 +133,7 @@ class Demo:
             lambda: self._agent(next(self._runs), asked),
             log=self._log,
             stream=asked.get("runId"),
+            owner="",
             on_disconnect=grace(_PATIENCE),
             shutdown=self._shutdown,
             name="demo",

@@ -9,6 +9,8 @@ _middleware    AGUIMiddleware: the endpoints of any app, served by SSEResponse
 _response      SSEResponse: which way a request goes
 _settings      SSESettings: what an application's responses have in common
 _request       what a request asks for
+_identity      whose run a request is about
+_stop          a run is ended from outside
 _connection    one body: written, kept alive, ended
 _watchdog      one timer for all connections
 _sink          what telemetry learns of writes
@@ -22,6 +24,7 @@ from rx_agui.asgi._middleware import AGUIMiddleware
 from rx_agui.asgi._response import SSEResponse
 from rx_agui.asgi._settings import SSESettings
 from rx_agui.asgi._shutdown import Shutdown
+from rx_agui.asgi._stop import stop
 from rx_agui.asgi.run._on_disconnect import CANCEL, CONTINUE, Grace, grace
 
 __all__ = [
@@ -33,4 +36,5 @@ __all__ = [
     "SSESettings",
     "Shutdown",
     "grace",
+    "stop",
 ]

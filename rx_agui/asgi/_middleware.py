@@ -32,7 +32,7 @@ import orjson
 from rx_agui.asgi._request import Message, Receive, Send
 from rx_agui.asgi._response import SSEResponse
 from rx_agui.errors import ConfigError, require_positive, require_whole
-from rx_agui.replay import ReplayLog
+from rx_agui.replay import ReplayLog, StreamKey
 from rx_agui.sse import FrameReader
 
 __all__ = ["AGUIMiddleware"]
@@ -225,7 +225,10 @@ class AGUIMiddleware:
         await response(own, receive, send)
 
     async def _knows(self, stream: str) -> bool:
-        return self._log is not None and await self._log.position(stream) is not None
+        return (
+            self._log is not None
+            and await self._log.find(StreamKey(stream)) is not None
+        )
 
     def _warn_of_early_start(self) -> None:
         """Say once that joining runs the agent again, where it does."""

@@ -1,12 +1,14 @@
 """What a request asks for: read from its ASGI scope, and nowhere else.
 
-Last-Event-ID: run-7/41         or ?last_event_id=run-7/41
+Last-Event-ID: run-7@5f2c…/41   or ?last_event_id=run-7@5f2c…/41
 Accept: text/event-stream;resume=1, text/event-stream
-?join=1                         a reader who wants to see a run, and not to start one
+?join=1                         a reader that wants to see a run, and not to start one
+Rx-Agui-Stop: 1                 the run is to end
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, quote, unquote
@@ -17,40 +19,48 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-#: A number with more is nobody's.
+#: Digits of a number, at most, and of an epoch.
 _DIGITS = 19
+_EPOCH = re.compile("[0-9a-f]{32}")
 
 
 class Cursor(NamedTuple):
     """How far a reader has come: the last id it has taken.
 
     Attributes:
-        stream: Which stream it names; None if it is no `<stream>/<number>`.
+        stream: The name of the stream; None if it is no `<stream>/<number>`.
         number: The last event it has; 0: none.
+        epoch: Which run of that name; empty if the id has none.
     """
 
     stream: str | None
     number: int
+    epoch: str = ""
 
     @classmethod
     def read(cls, event_id: str) -> Cursor:
-        """The cursor that an id is.
+        """Read an id.
 
+        >>> Cursor.read("run%2F7@00112233445566778899aabbccddeeff/41")
+        Cursor(stream='run/7', number=41, epoch='00112233445566778899aabbccddeeff')
         >>> Cursor.read("run%2F7/41")
-        Cursor(stream='run/7', number=41)
+        Cursor(stream='run/7', number=41, epoch='')
         >>> Cursor.read("41")
-        Cursor(stream=None, number=0)
+        Cursor(stream=None, number=0, epoch='')
         """
         stem, slash, digits = event_id.rpartition("/")
         readable = digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS
         if not (slash and stem and readable):
             return cls(None, 0)
-        return cls(unquote(stem), int(digits))
+        name, _, epoch = stem.rpartition("@")
+        if not name or not _EPOCH.fullmatch(epoch):
+            name, epoch = stem, ""
+        return cls(unquote(name, errors="surrogatepass"), int(digits), epoch)
 
 
 def event_id_stem(stream: str) -> str:
     """What stands before the slash of the ids of a stream: ASCII, without a slash."""
-    return quote(stream, safe="")
+    return quote(stream, safe="", errors="surrogatepass")
 
 
 class Request:
@@ -60,6 +70,7 @@ class Request:
         cursor: Where to go on; None: the reader has seen nothing.
         resumes: Whether the client comes back by itself when its connection ends.
         join: The value of `?join=`; empty: it may start a run.
+        stops: Whether the run is to end.
     """
 
     def __init__(self, scope: Message) -> None:
@@ -77,6 +88,7 @@ class Request:
         self.cursor = Cursor.read(event_id) if event_id else None
         join = query.get("join", [""])[-1]
         self.join = "" if join == "0" else join
+        self.stops = self.header(b"rx-agui-stop") == "1" and self.method == "POST"
         self.resumes = self.cursor is not None or _says_resume(self.header(b"accept"))
 
     def header(self, name: bytes) -> str | None:

@@ -12,6 +12,7 @@ import orjson
 
 from rx_agui.asgi._connection import Connection
 from rx_agui.asgi._failure import Refused, failure_of
+from rx_agui.asgi._identity import Claim, Identity, Owner
 from rx_agui.asgi._request import Message, Receive, Request, Send
 from rx_agui.asgi._settings import (
     Headers,
@@ -22,9 +23,10 @@ from rx_agui.asgi._settings import (
     settings_of,
 )
 from rx_agui.asgi._shutdown import Shutdown
+from rx_agui.asgi._stop import stopped
 from rx_agui.asgi.reader._fan_out import Subscriber
 from rx_agui.asgi.reader._reader import LogReader, answered
-from rx_agui.asgi.reader._resume import LIVE
+from rx_agui.asgi.reader._resume import LIVE, requested_stream
 from rx_agui.asgi.run._request_run import RequestRun
 from rx_agui.asgi.run._source import is_source
 from rx_agui.codecs.codec import StreamEncoder
@@ -87,8 +89,18 @@ class SSEResponse(_Base):
         settings: What the application's responses have in common, made once. Without it
             the defaults, or the keywords below, which are checked once for each set.
         log: Where the run is kept, for those who come back.
-        stream: The run's name in the log. The default is its runId, which is known with
-            its first event; so name it where two may ask for the same run at once.
+        run: What was asked for: the request's RunAgentInput, as an object, a mapping or
+            JSON. It names the run, so that the same request, sent again, joins it, and
+            another one under the same runId (an answer to an interrupt) is a run of its
+            own: behind the end of the first; 409 before.
+        stream: The run's name in the log, instead of `run`: every request of the owner
+            joins. The default is its runId, known with its first event; such a run is
+            always new.
+        namespace: Which part of the log; one cannot be read through another.
+        owner: Whose run it is: a user's id, or a function of the ASGI scope that returns
+            it; another owner is answered as if the run did not exist. "" for everybody's.
+            None: runs go by the Authorization header, cursors by their epoch alone, and
+            without either nothing can be joined or stopped. Give it.
         status_code, headers, background: As in Starlette.
         shutdown: The application's, for streams to end well when the server stops.
         **keywords: Any other setting of `SSESettings`, instead of `settings`.
@@ -112,6 +124,9 @@ class SSEResponse(_Base):
         settings: SSESettings | None = None,
         log: ReplayLog | None = None,
         stream: str | None = None,
+        run: Any = None,
+        namespace: str = "",
+        owner: Owner = None,
         status_code: int = 200,
         headers: Mapping[str, str] | None = None,
         background: Any = None,
@@ -130,7 +145,7 @@ class SSEResponse(_Base):
             raise ConfigError(", ".join(keywords), settings, must)
         self._source = source
         self._log = settings.log if log is None else log
-        self._stream = stream
+        self._identity = Identity(stream, run, namespace, owner)
         self._shutdown = settings.shutdown if shutdown is None else shutdown
         self._settings = settings
         # As Starlette's do, whether it is there or not.
@@ -144,13 +159,15 @@ class SSEResponse(_Base):
             raise ConfigError("scope", scope["type"], must="http")
         request = Request(scope)
         try:
-            await self._answer(request, receive, send)
+            await self._answer(request, scope, receive, send)
         except Refused as refused:
             await self._refuse(refused.error, scope, send)
         if self.background is not None:
             await self.background()
 
-    async def _answer(self, request: Request, receive: Receive, send: Send) -> None:
+    async def _answer(
+        self, request: Request, scope: Message, receive: Receive, send: Send
+    ) -> None:
         settings = self._settings
         accepted = request.header(b"accept-encoding")
         coding = settings.negotiate(accepted)
@@ -176,9 +193,16 @@ class SSEResponse(_Base):
                 send, 503, "the server shuts down\n", {"retry-after": after}
             )
         elif self._log is not None:
+            claim = self._identity.claim(request, scope)
+            if request.stops:
+                stream = await requested_stream(request, claim, self._log)
+                await self._stop(send, await stopped(self._log, stream))
+                return
             await self._serve_kept(
-                self._log, request, headers, make_encoder, receive, send
+                self._log, claim, request, headers, make_encoder, receive, send
             )
+        elif request.stops:
+            await self._stop(send, 404)
         elif request.cursor is not None or request.join:
             await self._say(
                 send, 410, "this stream is not kept: there is no coming back\n"
@@ -186,12 +210,14 @@ class SSEResponse(_Base):
         else:
             connection = Connection(send, make_encoder, settings)
             with self._until_shutdown(connection, resumes=False):
-                run = RequestRun(self._source, self._stream or "", connection, settings)
+                name = self._identity.name or ""
+                run = RequestRun(self._source, name, connection, settings)
                 await run.serve(receive, self.status_code, headers)
 
     async def _serve_kept(
         self,
         log: ReplayLog,
+        claim: Claim,
         request: Request,
         headers: Headers,
         make_encoder: Callable[[], StreamEncoder],
@@ -200,9 +226,7 @@ class SSEResponse(_Base):
     ) -> None:
         settings = self._settings
         try:
-            answer, run = await answered(
-                request, self._source, log, self._stream, settings
-            )
+            answer, run = await answered(request, self._source, log, claim, settings)
         except BaseException:  # the log failed, or we are called off
             self._unused()
             raise
@@ -247,6 +271,12 @@ class SSEResponse(_Base):
         ]
         body = orjson.dumps({"detail": failure.message})
         await _send_whole(send, failure.status, headers, body)
+
+    async def _stop(self, send: Send, status: int) -> None:
+        """Answer a request that stops a run; the source is not asked for anything."""
+        self._unused()
+        headers = [(b"cache-control", b"no-store")]
+        await _send_whole(send, status, headers, b"")
 
     async def _say(
         self, send: Send, status: int, why: str, more: Mapping[str, str] | None = None

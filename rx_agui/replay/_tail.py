@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Tail", "wake"]
 
-#: Events a reader is given without a break before others on the loop have a turn.
+#: Payloads a reader is given without a break before others on the loop have a turn.
 _AT_ONCE: Final = 100
 
 
@@ -68,7 +68,7 @@ class Tail:
             with self._log._lock:
                 frame = self._next(stream)
                 if frame is not None:
-                    self._at_once += frame.events
+                    self._at_once += 1
                     return frame
                 if stream.finished:
                     self._done = True

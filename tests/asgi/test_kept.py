@@ -13,7 +13,7 @@ import reactivex as rx
 from rx_agui import Frame, batch, chunk, compress, flow_control, from_iterable, sequence
 from rx_agui.asgi import CANCEL, CONTINUE, SSEResponse, grace
 from rx_agui.asgi.run._run import Run
-from rx_agui.replay import MemoryLog, ReplayLog
+from rx_agui.replay import MemoryLog, ReplayLog, StreamKey
 from tests.support.by_hand import (
     FINISHED,
     STARTED,
@@ -25,6 +25,7 @@ from tests.support.by_hand import (
     run_of,
     step,
 )
+from tests.support.stems import UNKNOWN, stem
 from tests.support.virtual import now, play
 
 RUN = run_of(*"abcdefgh")
@@ -47,13 +48,14 @@ class Place:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         response = SSEResponse(
-            self.agent, log=self.log, stream=self.stream, **self.settings
+            self.agent, log=self.log, stream=self.stream, owner="", **self.settings
         )
         await response(scope, receive, send)
 
 
-async def back(place: Place, number: int, stream: str = "run%2F7") -> Reader:
-    return await get(place, headers={"Last-Event-ID": f"{stream}/{number}"})
+async def back(place: Place, number: int, stream: str = "run/7") -> Reader:
+    cursor = f"{stem(place.log, stream)}/{number}"
+    return await get(place, headers={"Last-Event-ID": cursor})
 
 
 def numbers(reader: Reader) -> list[int]:
@@ -65,13 +67,13 @@ def numbers(reader: Reader) -> list[int]:
 
 def test_who_asks_first_starts_the_run_and_gets_it_live() -> None:
     async def main() -> None:
-        reader = await get(Place(Agent(RUN)))
+        reader = await get(place := Place(Agent(RUN)))
 
         assert reader.status == 200
         assert reader.headers["rx-agui-replay"] == "live"
         assert reader.headers["access-control-expose-headers"] == "Rx-Agui-Replay"
         assert reader.events == RUN
-        assert reader.ids == [f"run%2F7/{n}" for n in range(1, 11)]
+        assert reader.ids == [f"{stem(place.log)}/{n}" for n in range(1, 11)]
         assert reader.ended
 
     play(main())
@@ -110,7 +112,7 @@ def test_who_has_everything_of_a_run_that_goes_on_waits_for_more() -> None:
         place = Place(agent)
         async with reading(place) as first:
             await first.until(lambda: b'"b"' in first.body)
-            headers = {"Last-Event-ID": "run%2F7/3"}
+            headers = {"Last-Event-ID": f"{stem(place.log)}/3"}
             async with reading(place, headers=headers) as second:
                 await second.until(lambda: len(second.sent) == 2)
                 assert second.headers["rx-agui-replay"] == "tail"
@@ -179,10 +181,11 @@ def test_a_cursor_that_the_log_cannot_serve_gets_the_prelude(last: int) -> None:
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        ({"headers": {"Last-Event-ID": "run%2F7/3"}}, "not known"),
+        ({"headers": {"Last-Event-ID": f"run%2F7@{UNKNOWN}/3"}}, "not known"),
+        ({"headers": {"Last-Event-ID": "run%2F7/3"}}, "no epoch"),
         ({"headers": {"Last-Event-ID": "other/3"}}, "names another stream"),
         ({"headers": {"Last-Event-ID": "3"}}, "names no stream"),
-        ({"query": "last_event_id=run%252F7/3"}, "not known"),
+        ({"query": f"last_event_id=run%252F7%40{UNKNOWN}/3"}, "not known"),
         ({"query": "join=1"}, "no such stream to join"),
     ],
 )
@@ -204,7 +207,7 @@ def test_head_starts_no_run() -> None:
         place = Place(agent := Agent(RUN))
         assert (await get(place, method="HEAD")).status == 200
         assert agent.starts == 0
-        assert await place.log.position("run/7") is None
+        assert await place.log.position(StreamKey("run/7")) is None
 
     play(main())
 
@@ -217,7 +220,7 @@ def test_a_run_without_a_name_is_called_by_its_run_id() -> None:
         place = Place(agent := Agent(RUN), stream=None)
         first = await get(place)
         assert first.headers["rx-agui-replay"] == "live"
-        assert first.ids == [f"r/{n}" for n in range(1, 11)]
+        assert first.ids == [f"{stem(place.log, 'r')}/{n}" for n in range(1, 11)]
         tail = await back(place, 4, "r")
         assert tail.events == RUN[4:]
         assert (await get(place, query="join=r")).headers["rx-agui-replay"] == "prelude"
@@ -255,8 +258,8 @@ def test_a_run_that_says_no_name_gets_one() -> None:
     async def main() -> None:
         reader = await get(Place(Agent([step("a"), FINISHED]), stream=None))
         stems = {id.rpartition("/")[0] for id in reader.ids}
-        assert len(stems) == 1
-        assert len(stems.pop()) == 32
+        (made,) = stems
+        assert [len(part) for part in made.split("@")] == [32, 32]
 
     play(main())
 
@@ -284,7 +287,7 @@ def test_ten_requests_at_once_run_the_agent_once() -> None:
 
 def test_two_that_find_nothing_at_the_same_moment_run_the_agent_once() -> None:
     class Slow(MemoryLog):
-        async def position(self, stream: str) -> Any:
+        async def position(self, stream: Any) -> Any:
             found = await super().position(stream)
             await asyncio.sleep(0.01)  # as one that is on another machine
             return found
@@ -345,7 +348,7 @@ def test_an_early_error_behind_status_grace_is_an_event_and_the_run_may_be_repea
         reader = await get(place)
         assert (reader.status, reader.types) == (200, ["RUN_ERROR"])
         assert reader.events[0]["code"] == "HTTP_422"
-        assert await place.log.position("run/7") is None
+        assert await place.log.position(StreamKey("run/7")) is None
 
     play(main())
 
@@ -395,11 +398,11 @@ def test_readers_of_the_chunk_profile_and_of_the_other_read_one_log() -> None:
         plain = await get(place)
         chunks = await get(
             Place(None or Agent([]), place.log, profile="chunk"),
-            headers={"Last-Event-ID": "run%2F7/0"},
+            headers={"Last-Event-ID": f"{stem(place.log)}/0"},
         )
         assert plain.events == long
         assert chunks.body.count(b"event: chunk") >= 1
-        assert b"\nid: run%2F7/" in chunks.body
+        assert b"\nid: run%2F7@" in chunks.body
 
     play(main())
 
@@ -524,7 +527,9 @@ def test_a_run_that_nobody_reads_is_cancelled_and_says_so(
         async with reading(place) as first:
             await first.until(lambda: b"STEP" in first.body)
             left = now()
-        run = Run.of(place.log, "run/7")
+        key = await place.log.find(StreamKey("run/7"))
+        assert key is not None
+        run = Run.of(place.log, key)
         if run is not None:
             await run.over.wait()
         assert seconds <= now() - left < seconds + 1
@@ -535,7 +540,7 @@ def test_a_run_that_nobody_reads_is_cancelled_and_says_so(
         assert (await back(place, numbers(second)[-1])).status == 204
         await asyncio.sleep(1)
         assert agent.how == "cancelled"
-        assert Run.of(place.log, "run/7") is None
+        assert Run.of(place.log, key) is None
 
     play(main())
     assert "it is cancelled at number" in caplog.text
@@ -553,7 +558,7 @@ def test_a_run_that_waits_for_a_reader_does_not_run_away_from_it() -> None:
         assert numbers(await get_some(place, seen))[0] == seen + 1
 
     async def get_some(place: Place, number: int) -> Reader:
-        headers = {"Last-Event-ID": f"run%2F7/{number}"}
+        headers = {"Last-Event-ID": f"{stem(place.log)}/{number}"}
         async with reading(place, headers=headers) as reader:
             await reader.until(lambda: len(reader.sent) > 20)
         assert reader.headers["rx-agui-replay"] == "tail"
@@ -618,7 +623,7 @@ def test_who_can_come_back_is_closed_without_a_word_and_who_cannot_is_told(
         # A moment later it is back, though the policy is to cancel at once.
         seen = numbers(reader)
         while seen[-1] < 302:
-            headers["Last-Event-ID"] = f"run%2F7/{seen[-1]}"
+            headers["Last-Event-ID"] = f"{stem(place.log)}/{seen[-1]}"
             seen += numbers(await get_slowly(place, headers=headers))
         assert seen == list(range(1, 303))
         assert agent.starts == 1
@@ -645,7 +650,8 @@ def test_who_is_too_far_behind_is_closed_and_comes_back_to_where_it_was() -> Non
             await serving
             assert 20 <= now() - stopped <= 23
             rest = await get_slowly(
-                place, headers={"Last-Event-ID": f"run%2F7/{numbers(slow)[-1]}"}
+                place,
+                headers={"Last-Event-ID": f"{stem(place.log)}/{numbers(slow)[-1]}"},
             )
             assert numbers(rest)[0] == numbers(slow)[-1] + 1
             assert numbers(rest)[-1] == 302
@@ -669,7 +675,7 @@ def test_a_reader_that_was_overtaken_by_the_log_comes_back_to_a_prelude() -> Non
             assert slow.ended
             seen = numbers(slow)[-1]
             assert seen < 50
-            headers = {"Last-Event-ID": f"run%2F7/{seen}"}
+            headers = {"Last-Event-ID": f"{stem(place.log)}/{seen}"}
             again = await get_slowly(place, headers=headers)
             assert again.headers["rx-agui-replay"] == "trimmed"
             assert again.types[0] == "RUN_STARTED"
@@ -682,7 +688,7 @@ def test_a_log_that_fails_ends_the_run_and_its_readers_are_told_no_internals(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Failing(MemoryLog):
-        async def append(self, stream: str, frame: Frame) -> None:
+        async def append(self, stream: Any, frame: Frame) -> None:
             if frame.last > 3:
                 raise ConnectionError("secret host")
             await super().append(stream, frame)

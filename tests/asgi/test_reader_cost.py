@@ -15,6 +15,7 @@ import rx_agui
 from rx_agui.asgi import SSEResponse, SSESettings
 from rx_agui.frame import Frame
 from rx_agui.replay import MemoryLog
+from tests.support.stems import stem
 
 Conflate = Literal["never", "lagging", "always"]
 
@@ -61,7 +62,10 @@ def ending(number: int) -> Frame:
 async def resume(log: MemoryLog, conflate: Conflate = "lagging") -> list[bytes]:
     """Go on behind number 1, to the end of the run; the bodies it took."""
     bodies: list[bytes] = []
-    headers = [(b"accept-encoding", b"gzip"), (b"last-event-id", b"s/1")]
+    headers = [
+        (b"accept-encoding", b"gzip"),
+        (b"last-event-id", f"{stem(log, 's')}/1".encode()),
+    ]
     scope = {
         "type": "http",
         "method": "GET",
@@ -94,8 +98,8 @@ def test_a_payload_takes_a_reader_at_most_thirty_calls() -> None:
     """79 with the writer, the link and the walk of 0.1 between the log and the socket."""
 
     async def main() -> None:
-        starts = [text(n * 25 + 1, n * 25 + 25) for n in range(PAYLOADS)]
-        log = await filled(*starts, ending(PAYLOADS * 25 + 1))
+        starts = [text(n * 50 + 1, n * 50 + 50) for n in range(PAYLOADS)]
+        log = await filled(*starts, ending(PAYLOADS * 50 + 1))
         with Calls() as calls:
             bodies = await resume(log, "never")
         assert len(bodies) == PAYLOADS + 2

@@ -549,7 +549,7 @@ def test_a_coroutine_is_closed_if_the_log_does_not_say_whether_it_is_needed(
     how: str,
 ) -> None:
     class Silent(MemoryLog):
-        async def position(self, stream: str) -> Any:
+        async def open(self, name: str, **more: Any) -> Any:
             if how == "fails":
                 raise ConnectionError
             await asyncio.Event().wait()
@@ -577,8 +577,8 @@ def test_a_name_that_was_claimed_for_who_is_called_off_meanwhile_is_given_back()
     None
 ):
     class Slow(MemoryLog):
-        async def open(self, stream: str) -> bool:
-            opened = await super().open(stream)
+        async def open(self, name: str, **more: Any) -> Any:
+            opened = await super().open(name, **more)
             await asyncio.sleep(1)
             return opened
 

@@ -39,7 +39,12 @@ def test_readers_who_can_come_back_are_sent_away_early_and_not_all_at_once() -> 
         async def read() -> None:
             reader = Reader(headers=RESUMES)
             response = SSEResponse(
-                typing(), log=log, stream="s", shutdown=shutdown, on_disconnect=CONTINUE
+                typing(),
+                log=log,
+                stream="s",
+                owner="",
+                shutdown=shutdown,
+                on_disconnect=CONTINUE,
             )
             await response(reader.scope, reader.receive, reader.send)
             ended.append(now())
@@ -56,7 +61,8 @@ def test_readers_who_can_come_back_are_sent_away_early_and_not_all_at_once() -> 
         assert max(ended) - begun <= 50
         assert max(ended) - min(ended) > 20
         assert now() - begun <= 101
-        again = await get(SSEResponse(typing(), log=log, stream="s"), query="join=1")
+        response = SSEResponse(typing(), log=log, stream="s", owner="")
+        again = await get(response, query="join=1")
         assert again.events[-1]["code"] == "SERVER_SHUTDOWN"
         assert again.ids[-1] != ""  # it is the run's end, and kept
 
@@ -103,7 +109,12 @@ def test_a_run_that_nobody_reads_is_waited_for_and_cancelled_at_the_deadline() -
     async def main() -> None:
         shutdown, log = Shutdown(deadline=100), MemoryLog()
         response = SSEResponse(
-            typing(), log=log, stream="s", shutdown=shutdown, on_disconnect=CONTINUE
+            typing(),
+            log=log,
+            stream="s",
+            owner="",
+            shutdown=shutdown,
+            on_disconnect=CONTINUE,
         )
         async with reading(response) as reader:
             await reader.until(lambda: b"STEP" in reader.body)
@@ -119,9 +130,9 @@ def test_a_run_that_nobody_reads_is_waited_for_and_cancelled_at_the_deadline() -
 
 def test_a_run_that_begins_behind_the_deadline_is_cancelled_as_well() -> None:
     class Slow(MemoryLog):
-        async def open(self, stream: str) -> bool:
+        async def open(self, name: str, **more: Any) -> Any:
             await asyncio.sleep(150)
-            return await super().open(stream)
+            return await super().open(name, **more)
 
     async def main() -> None:
         shutdown = Shutdown(deadline=100)

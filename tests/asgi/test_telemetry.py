@@ -25,6 +25,7 @@ from tests.support.by_hand import (
     run_of,
     step,
 )
+from tests.support.stems import stem
 from tests.support.virtual import play
 
 
@@ -137,7 +138,7 @@ def test_a_run_ends_with_its_loop(notes: Notes) -> None:
 
 def test_a_payload_that_the_log_does_not_take_is_told_as_lost(notes: Notes) -> None:
     class Failing(MemoryLog):
-        async def append(self, stream: str, frame: Frame) -> None:
+        async def append(self, stream: Any, frame: Frame) -> None:
             raise ConnectionError("the log is gone")
 
     play(get(SSEResponse(Agent(run_of("a")), log=Failing(), stream="s")))
@@ -214,7 +215,9 @@ def test_a_run_in_a_log_is_a_stream_and_every_reader_of_it_is_one(notes: Notes) 
     async def main() -> None:
         async with reading(response()) as first:
             await first.until(lambda: b'"2"' in first.body)
-            async with reading(response(), headers={"Last-Event-ID": "s/1"}) as second:
+            async with reading(
+                response(), headers={"Last-Event-ID": f"{stem(log, 's')}/1"}
+            ) as second:
                 await second.until(lambda: b'"3"' in second.body)
         await get(response())
 

@@ -64,7 +64,8 @@ def on_the_wire(
     write(b":\nretry: 1250\n")
     source: Subject[Event] = Subject()
     steps = (sequence(), batch(10_000, seconds), *((conflate(),) * conflated))
-    writer = SSEWriter(write, stream="run-1")
+    # As long as a name and an epoch: run-1@5f2c...
+    writer = SSEWriter(write, stream="run-1-1b9e0c7d5f2a48638d04e7a1c9b6f352")
     source.pipe(*steps).subscribe(writer, scheduler=clock)
     last = 0.0
     for last, event in arrivals:

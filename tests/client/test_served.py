@@ -115,7 +115,8 @@ def test_who_comes_late_is_given_a_prelude_and_who_comes_back_the_tail(
             assert text_of(late) == text_of(taken) == text_of(EVENTS)
             if conflate == "never":
                 assert taken == EVENTS
-            over = connect(f"{url}/r", json={}, last_event_id=f"%2Fr/{len(EVENTS)}")
+            end = f"{(cursor or '').rpartition('/')[0]}/{len(EVENTS)}"
+            over = connect(f"{url}/r", json={}, last_event_id=end)
             assert [event async for event in over] == []
 
         asyncio.run(main())

@@ -16,7 +16,7 @@ from random import Random
 from rx_agui.agui.encoding import encode
 from rx_agui.errors import ReplayError
 from rx_agui.frame import Frame
-from rx_agui.replay import MemoryLog, join
+from rx_agui.replay import MemoryLog, StreamKey, join
 from rx_agui.testing import simulated_run
 from tests.soak.test_slow_reader import resident
 
@@ -46,7 +46,9 @@ async def fill(log: MemoryLog, name: str, chance: Random) -> None:
     for number, event in enumerate(run, start=1):
         await log.append(name, Frame(encode(event), first=number, last=number))
         if number % (EVENTS // READERS) == 1:
-            tail = chance.choice([log.tail(name, number - 1), join(log, name)])
+            tail = chance.choice(
+                [log.tail(name, number - 1), join(log, StreamKey(name))]
+            )
             readers.append(
                 asyncio.create_task(read(tail, chance.randint(1, 2 * EVENTS)))
             )

@@ -25,12 +25,11 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from functools import partial
 from typing import ClassVar, Final, NamedTuple
-from weakref import WeakKeyDictionary
 
 from rx_agui.codecs._deflate import DeflateEncoder, compressor
 from rx_agui.codecs.codec import StreamEncoder
 from rx_agui.frame import Frame
-from rx_agui.replay import ReplayLog
+from rx_agui.replay import ReplayLog, StreamKey
 from rx_agui.sse import format_frame
 
 __all__ = ["LAGGING", "FanOut", "FanOutGroup", "Subscriber"]
@@ -75,27 +74,28 @@ class FanOutGroup:
         fan_out: What they have in common; None while one is alone.
     """
 
-    __slots__ = ("_forget", "fan_out", "readers")
+    __slots__ = ("_forget", "_log", "fan_out", "readers")
 
-    _of_log: ClassVar[
-        WeakKeyDictionary[
-            ReplayLog, dict[tuple[str, asyncio.AbstractEventLoop], FanOutGroup]
-        ]
-    ] = WeakKeyDictionary()
+    #: By the log's `id`, which is its own as long as a group of it is here.
+    _groups: ClassVar[
+        dict[tuple[int, StreamKey, asyncio.AbstractEventLoop], FanOutGroup]
+    ] = {}
 
-    def __init__(self, forget: Callable[[], object]) -> None:
+    def __init__(self, log: object, forget: Callable[[], object]) -> None:
+        self._log = log
         self._forget = forget
         self.readers = 0
         self.fan_out: FanOut | None = None
 
     @classmethod
-    def joined(cls, log: ReplayLog, stream: str) -> FanOutGroup:
+    def joined(cls, log: ReplayLog, stream: StreamKey) -> FanOutGroup:
         """The group of a stream, with one reader more."""
-        streams = cls._of_log.setdefault(log, {})
-        key = stream, asyncio.get_running_loop()
-        if key not in streams:
-            streams[key] = cls(partial(streams.pop, key))
-        found = streams[key]
+        key = id(log), stream, asyncio.get_running_loop()
+        found = cls._groups.get(key)
+        if found is None:
+            for old in [old for old in cls._groups if old[2].is_closed()]:
+                del cls._groups[old]  # a loop that was torn down tells nothing
+            found = cls._groups[key] = cls(log, partial(cls._groups.pop, key))
         found.readers += 1
         if found.readers == 2:
             found.fan_out = FanOut()
@@ -111,7 +111,7 @@ class FanOutGroup:
 
 
 #: The group of a reader whose stream has no name yet: nothing is shared in it.
-_ALONE: Final = FanOutGroup(lambda: None)
+_ALONE: Final = FanOutGroup(None, lambda: None)
 
 
 class FanOut:
@@ -251,7 +251,7 @@ class Subscriber:
         self._log = log
         self.group = _ALONE
 
-    def join(self, stream: str) -> None:
+    def join(self, stream: StreamKey) -> None:
         """Become a reader of this stream."""
         if self.group is not _ALONE:
             self.leave()

@@ -23,7 +23,8 @@ from rx_agui.agui.known_state import KnownState
 from rx_agui.agui.merge import MAX_EVENT_SIZE
 from rx_agui.asgi._connection import COMPLETED, Connection, Outcome, trailer
 from rx_agui.asgi._failure import Refused, failure_of, run_error
-from rx_agui.asgi._request import Receive, Request, event_id_stem
+from rx_agui.asgi._identity import Claim
+from rx_agui.asgi._request import Receive, Request
 from rx_agui.asgi._settings import SSESettings
 from rx_agui.asgi._sink import Sink
 from rx_agui.asgi.reader._cut import CompressAndCut
@@ -37,7 +38,7 @@ from rx_agui.frame import Frame
 from rx_agui.operators._batch_stage import join_frames
 from rx_agui.operators._conflate import conflate_frame
 from rx_agui.probe import OperatorCounters, PayloadTrace
-from rx_agui.replay import ReplayLog
+from rx_agui.replay import ReplayLog, StreamKey
 from rx_agui.sse import format_frame
 
 __all__ = ["LogReader", "answered", "gathered"]
@@ -59,15 +60,15 @@ async def answered(
     request: Request,
     source: object,
     log: ReplayLog,
-    stream: str | None,
+    claim: Claim,
     settings: SSESettings,
 ) -> tuple[ReplayDecision, Run | None]:
     """Decide on the answer; if it is `live`, the run is under way."""
-    decided = await decide_replay(request, stream, log)
+    decided = await decide_replay(request, claim, log)
     if decided.status != 200:
         return decided, None
     if decided.replay == LIVE:
-        return decided, Run(source, log, decided.stream, settings)
+        return decided, Run(source, log, decided.stream, claim, settings)
     assert decided.stream is not None
     return decided, Run.of(log, decided.stream)
 
@@ -99,9 +100,10 @@ class LogReader:
         self._settings = settings
         self._subscriber = subscriber
         self._resumes = resumes
-        name = decided.stream or ""
+        stream = decided.stream
+        name = stream.name if stream else ""
         self.state = RunState(name, expose=settings.expose_errors, numbered=True)
-        self._stem = f"{event_id_stem(name)}/" if name else ""
+        self._stem = f"{stream.stem}/" if stream else ""
         self._replay_to = 0 if decided.replay == LIVE else decided.last
         self._reader: tuple[Run, Reader] | None = None
         self._attach(run)
@@ -259,8 +261,8 @@ class LogReader:
 
     # -- the run -----------------------------------------------------------------------
 
-    async def _named(self) -> str | None:
-        """The stream's name, once there is something to read; None if never."""
+    async def _named(self) -> StreamKey | None:
+        """Return the stream, once there is something to read; None if never."""
         run, stream = self._run, self._decided.stream
         if run is None:
             return stream
@@ -269,13 +271,14 @@ class LogReader:
         if stream is None:
             if run.state.refusal() is not None:
                 return None
-            stream = run.state.stream  # of another run, which began before
+            stream = run.elsewhere  # of another run, which began before
+            assert stream is not None
             self._detach()
             self._attach(Run.of(self._log, stream))
         if self._decided.stream is None:
-            self._stem = f"{event_id_stem(stream)}/"
+            self._stem = f"{stream.stem}/"
             self._subscriber.join(stream)
-            self.state.stream = stream
+            self.state.stream = stream.name
         return stream
 
     def _refusal(self) -> BaseException | None:

@@ -19,8 +19,8 @@ from functools import partial
 from math import inf
 from typing import Any, ClassVar
 from uuid import uuid4
-from weakref import WeakKeyDictionary
 
+from rx_agui.asgi._identity import Claim
 from rx_agui.asgi._settings import SSESettings
 from rx_agui.asgi._sink import CloseReason
 from rx_agui.asgi.run._deferred import PipelineSpec
@@ -34,7 +34,7 @@ from rx_agui.flow import Permit
 from rx_agui.frame import Frame
 from rx_agui.operators import decompress, reassemble
 from rx_agui.probe import PayloadTrace
-from rx_agui.replay import ReplayLog
+from rx_agui.replay import Asked, Opened, ReplayLog, StreamKey
 
 __all__ = ["Run"]
 
@@ -52,20 +52,26 @@ class Run:
         opened: Its name, once the log has it; None if somebody else runs a stream of
             that name, so that this one was given up, or if it failed before its first
             event.
+        elsewhere: The stream of another run that has the name, if that is why this one
+            was given up.
         over: When everything is in the log.
         working: Until its source has been closed, too.
     """
 
-    _of_log: ClassVar[WeakKeyDictionary[ReplayLog, dict[str, Run]]] = (
-        WeakKeyDictionary()
-    )
+    #: By the log's `id`, which is its own as long as a run of it is here.
+    _of_log: ClassVar[dict[tuple[int, StreamKey], Run]] = {}
     _alive: ClassVar[set[Run]] = set()
 
     @classmethod
-    def of(cls, log: ReplayLog, stream: str) -> Run | None:
+    def of(cls, log: ReplayLog, stream: StreamKey) -> Run | None:
         """The run that fills this stream, if it is on this event loop."""
-        run = cls._of_log.get(log, {}).get(stream)
+        run = cls._of_log.get((id(log), stream))
         return run if run is not None and run.loop is running_loop() else None
+
+    @classmethod
+    def anywhere(cls, log: ReplayLog, stream: StreamKey) -> Run | None:
+        """The run that fills this stream, if it is in this process."""
+        return cls._of_log.get((id(log), stream))
 
     @classmethod
     def alive(cls) -> Iterator[Run]:
@@ -73,17 +79,24 @@ class Run:
         return iter(tuple(cls._alive))
 
     def __init__(
-        self, source: Any, log: ReplayLog, stream: str | None, settings: SSESettings
+        self,
+        source: Any,
+        log: ReplayLog,
+        stream: StreamKey | None,
+        claim: Claim,
+        settings: SSESettings,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.state = RunState(
-            stream or "", expose=settings.expose_errors, numbered=True
+            stream.name if stream else "", expose=settings.expose_errors, numbered=True
         )
-        self.opened: asyncio.Future[str | None] = self.loop.create_future()
+        self.opened: asyncio.Future[StreamKey | None] = self.loop.create_future()
+        self.elsewhere: StreamKey | None = None
         self.over = asyncio.Event()
         self._source = source
         self._log = log
         self._stream = stream
+        self._claim = claim
         self._policy = settings.without_readers(logged=True)
         self._window = RunWindow(settings.window, self._policy)
         self._close_reason = CloseReason()
@@ -109,9 +122,11 @@ class Run:
             self._is_opened_as(stream)
         self.working = self.loop.create_task(self._work())
 
-    def _is_opened_as(self, stream: str) -> None:
-        self._stream = self.state.stream = stream
-        self._of_log.setdefault(self._log, {})[stream] = self
+    def _is_opened_as(self, stream: StreamKey) -> None:
+        self._stream, self.state.stream = stream, stream.name
+        for old in [k for k, run in self._of_log.items() if run.loop.is_closed()]:
+            del self._of_log[old]  # a loop that was torn down tells nothing
+        self._of_log[id(self._log), stream] = self
 
     @property
     def last(self) -> int:
@@ -189,13 +204,19 @@ class Run:
             self.opened.set_result(None)
             return False
         if self._stream is None:
-            name = state.stream or uuid4().hex
-            if not await self._log.open(name):
-                _log.info("%s is known already: this run is given up", state)
+            claimed = await self._log.open(
+                state.stream or uuid4().hex,
+                namespace=self._claim.namespace,
+                owner=self._claim.owner or "",
+                asked=Asked(uuid4().hex),  # a run that names itself is new
+            )
+            if not isinstance(claimed, Opened):
+                _log.info("%s is running already: this run is given up", state)
+                self.elsewhere = claimed.stream
                 self._gives_up()
                 self.opened.set_result(None)
                 return False
-            self._is_opened_as(name)
+            self._is_opened_as(claimed.stream)
         self.opened.set_result(self._stream)
         return True
 
@@ -244,9 +265,8 @@ class Run:
     def _is_over(self) -> None:
         self.over.set()
         self._alive.discard(self)
-        streams = self._of_log.get(self._log, {})
-        if self._stream is not None and streams.get(self._stream) is self:
-            del streams[self._stream]
+        if self._stream is not None:
+            self._of_log.pop((id(self._log), self._stream), None)
         if self._timer is not None:
             self._timer.cancel()
         self._window.ends()
