@@ -148,13 +148,9 @@ class Message(Text):
     def __init__(self, line: bytes, event: Event, number: int) -> None:
         super().__init__(line, event, number)
         name = EVENTS[event["type"]].key
-        self.key = self.key_of(event[name])
+        # The reducer finds text and reasoning in one list, by id alone.
+        self.key = event[name]
         self.around += len(f',"{name}":""') + len(event[name])
-
-    @staticmethod
-    def key_of(id: str) -> object:
-        """Return the key by which a later delta finds this group."""
-        return id  # the reducer finds text and reasoning in one list, by id alone
 
 
 class Arguments(Message):
@@ -162,10 +158,9 @@ class Arguments(Message):
 
     __slots__ = ()
 
-    @staticmethod
-    def key_of(id: str) -> object:
-        """Return the key by which a later delta finds this group."""
-        return "call", id
+    def __init__(self, line: bytes, event: Event, number: int) -> None:
+        super().__init__(line, event, number)
+        self.key = "call", self.key
 
 
 class Chunk(Text):

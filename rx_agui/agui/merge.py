@@ -33,12 +33,12 @@ from typing import Final, get_args
 
 import orjson
 
-from rx_agui.agui.events import EVENTS
 from rx_agui.agui.groups import (
     FIELDS,
     KINDS,
     REQUIRED,
     ActivitySnapshot,
+    Arguments,
     Group,
     Message,
     Patch,
@@ -220,8 +220,10 @@ class Merger:
 
     def _near(self, kind: type[Group], event: Event) -> Group | None:
         """Return the group that the event might be merged into."""
-        if issubclass(kind, Message):
-            return self._open.get(kind.key_of(event[EVENTS[event["type"]].key]))
+        if kind is Message:
+            return self._open.get(event["messageId"])
+        if kind is Arguments:
+            return self._open.get(("call", event["toolCallId"]))
         if kind is Patch:
             return self._states[-1] if self._states else None
         return next(reversed(self._groups), None)

@@ -109,7 +109,8 @@ class Identity:
         """What a request lays claim to."""
         owner = self._owner
         if owner is None:
-            self._warn()
+            if not Identity._has_warned:
+                self._warn()
             header = request.header(_AUTHORIZATION)
             token = hashlib.sha256(header.encode("latin-1")) if header else None
             digest = None if token is None else token.hexdigest()
@@ -122,12 +123,11 @@ class Identity:
 
     @classmethod
     def _warn(cls) -> None:
-        if not cls._has_warned:
-            cls._has_warned = True
-            _log.warning(
-                "SSEResponse has a log and no owner=: runs go by the Authorization "
-                'header; give owner= (or owner="" if every run is everybody\'s)'
-            )
+        cls._has_warned = True
+        _log.warning(
+            "SSEResponse has a log and no owner=: runs go by the Authorization "
+            'header; give owner= (or owner="" if every run is everybody\'s)'
+        )
 
 
 def _read(run: Any) -> Mapping[str, Any]:

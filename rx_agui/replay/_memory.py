@@ -107,7 +107,7 @@ class MemoryLog:
     Where a stream is asked for, a name alone stands for the newest epoch of that name
     in the default namespace, of everybody.
 
-    Bounds are enforced by every call, whatever stream it is about; a process in which
+    Bounds are enforced by every `open`, `append` and `close`, whatever stream it is about; a process in which
     nothing happens any more holds what it held (`sweep`).
 
     May be called from any loop and any thread: the data is guarded by one lock, which
@@ -313,7 +313,6 @@ class MemoryLog:
     async def position(self, stream: StreamKey | str) -> Position | None:
         """Return how far a stream has come; see `ReplayLog.position`."""
         with self._lock:
-            self._sweep()
             known = self._find(stream)
             return None if known is None else known.position()
 
@@ -390,15 +389,16 @@ class MemoryLog:
     # -- identity; all under the lock -----------------------------------------------------
 
     def _find(self, stream: StreamKey | str) -> StoredStream | Tombstone | None:
-        name, epoch, namespace, owner = (
-            StreamKey(stream) if isinstance(stream, str) else stream
-        )
+        key = StreamKey(stream) if isinstance(stream, str) else stream
+        name, epoch, namespace, owner = key
         if not epoch:
             epochs = self._epochs.get((namespace, owner or "", name), ())
             if owner is None or not epochs:
                 return None
             epoch = epochs[-1]
-        known = self._of_epoch(epoch)
+        known: StoredStream | Tombstone | None = self._streams.get(epoch)
+        if known is None:
+            known = self._tombstones.get(epoch)
         if known is None or known.key[:3] != (name, epoch, namespace):
             return None
         return known if owner is None or known.key.owner == owner else None

@@ -33,16 +33,8 @@ def to_stored(stream: str, frame: Frame, last: int) -> Frame:
     elif last and frame.first != last + 1:
         why = f"number {frame.first} does not follow on {last}"
     else:
-        return bare(frame)
+        return slice_after(frame, 0)
     raise ReplayError(f"stream {stream!r} cannot keep {frame!r}: {why}")
-
-
-def bare(frame: Frame) -> Frame:
-    """Copy a payload for another reader: the same bytes, no permit."""
-    same = Frame(frame.data, events=frame.events, first=frame.first, last=frame.last)
-    if frame.numbers is not None:
-        same.numbers = frame.numbers
-    return same
 
 
 def slice_after(frame: Frame, after: int) -> Frame:
@@ -52,7 +44,12 @@ def slice_after(frame: Frame, after: int) -> Frame:
     Frame(2 events, 15 bytes, 8..9, identity)
     """
     if frame.first > after:
-        return bare(frame)
+        same = Frame(
+            frame.data, events=frame.events, first=frame.first, last=frame.last
+        )
+        if frame.numbers is not None:
+            same.numbers = frame.numbers
+        return same
     numbers = frame.line_numbers()
     seen = bisect_right(numbers, after)
     lines = frame.data.split(b"\n", seen)

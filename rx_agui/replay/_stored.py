@@ -216,10 +216,11 @@ class StoredStream:
         first = self._floor + 1 if self.events else self.last + 1
         return Position(first, self.last, self.finished, self.end, self.has_prelude)
 
-    def behind(self, after: int) -> Frame | None:
-        """Return the payload in which what follows `after` begins, cut to that."""
-        if after >= self.last:
-            return None
+    def behind(self, after: int) -> Frame:
+        """Return the payload in which what follows `after` begins, cut to that.
+
+        `after` must be at least `lost` and below `last`.
+        """
         if self._lasts and after < self._lasts[-1]:
             return slice_after(self._segment(bisect_right(self._lasts, after)), after)
         newest = self._raw[-1]  # which readers that keep up ask for
@@ -277,10 +278,10 @@ class StoredStream:
         """Reduce a part of what was not yet; return whether that is all."""
         end = self._reduced + _REDUCED
         while self._reduced < end:
-            frame = self.behind(max(self._reduced, self.lost))
-            if frame is None:
+            after = max(self._reduced, self.lost)
+            if after >= self.last:
                 return True
-            self._reduce(frame)
+            self._reduce(self.behind(after))
         return False
 
     def _reduce(self, frame: Frame) -> None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Tail", "wake"]
 
-#: Payloads a reader is given without a break before others on the loop have a turn.
+#: Payloads, or kilobytes of them, that a reader is given before others on the loop have
+#: a turn.
 _AT_ONCE: Final = 100
 
 
@@ -68,7 +69,7 @@ class Tail:
             with self._log._lock:
                 frame = self._next(stream)
                 if frame is not None:
-                    self._at_once += 1
+                    self._at_once += 1 + len(frame.data) // 1024
                     return frame
                 if stream.finished:
                     self._done = True
@@ -120,9 +121,10 @@ class Tail:
             self._log._overtaken += 1
             raise TrimmedError(self._key.name, after, stream.position().first)
         self._began = True
+        if after >= stream.last:
+            return None
         frame = stream.behind(after)
-        if frame is not None:
-            self._after = frame.last
+        self._after = frame.last
         return frame
 
 

@@ -611,8 +611,9 @@ def test_who_can_come_back_is_closed_without_a_word_and_who_cannot_is_told(
     headers: dict[str, str],
 ) -> None:
     async def main() -> None:
+        asked = dict(headers)
         place = Place(agent := _typing(300), max_duration=100, on_disconnect=CANCEL)
-        reader = await get_slowly(place, headers=headers)
+        reader = await get_slowly(place, headers=asked)
         assert reader.ended
         last = reader.events[-1]
         if not headers:
@@ -623,8 +624,8 @@ def test_who_can_come_back_is_closed_without_a_word_and_who_cannot_is_told(
         # A moment later it is back, though the policy is to cancel at once.
         seen = numbers(reader)
         while seen[-1] < 302:
-            headers["Last-Event-ID"] = f"{stem(place.log)}/{seen[-1]}"
-            seen += numbers(await get_slowly(place, headers=headers))
+            asked["Last-Event-ID"] = f"{stem(place.log)}/{seen[-1]}"
+            seen += numbers(await get_slowly(place, headers=asked))
         assert seen == list(range(1, 303))
         assert agent.starts == 1
 

@@ -265,7 +265,7 @@ async def test_what_nobody_joins_and_nothing_trims_is_never_parsed() -> None:
 @on_a_loop
 async def test_a_reader_with_much_to_read_lets_others_have_a_turn() -> None:
     log = MemoryLog()
-    await filled(log, "a", 1, 1000)
+    await filled(log, "a", 1, 10_000, size=100)
     await log.close("a")
     turns = 0
 

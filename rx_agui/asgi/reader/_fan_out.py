@@ -93,8 +93,9 @@ class FanOutGroup:
         key = id(log), stream, asyncio.get_running_loop()
         found = cls._groups.get(key)
         if found is None:
-            for old in [old for old in cls._groups if old[2].is_closed()]:
-                del cls._groups[old]  # a loop that was torn down tells nothing
+            for old in tuple(cls._groups):
+                if old[2].is_closed():
+                    del cls._groups[old]  # a loop that was torn down tells nothing
             found = cls._groups[key] = cls(log, partial(cls._groups.pop, key))
         found.readers += 1
         if found.readers == 2:

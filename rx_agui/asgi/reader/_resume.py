@@ -111,7 +111,9 @@ async def _behind(cursor: Cursor, claim: Claim, log: ReplayLog) -> ReplayDecisio
         return ReplayDecision(410, why="the id names another stream")
     if not cursor.epoch:
         return ReplayDecision(410, why="the id has no epoch: it may be another run's")
-    stream = await log.find(claim.key(cursor.stream, cursor.epoch))
+    owner = claim.owner if claim.is_told else None
+    key = StreamKey(cursor.stream, cursor.epoch, claim.namespace, owner)
+    stream = await log.find(key)
     position = None if stream is None else await log.position(stream)
     if stream is None or position is None:
         return _UNKNOWN
