@@ -1060,6 +1060,6 @@ def test_a_write_that_ctrl_c_breaks_off_ends_the_stream_and_is_not_swallowed() -
     with pytest.raises(KeyboardInterrupt):
         gate.send({"type": "CUSTOM", "name": "n", "value": 0})
 
-    with pytest.raises(StreamError, match="broken off: KeyboardInterrupt"):
+    with pytest.raises(StreamError, match="the write broke off: KeyboardInterrupt"):
         writer.done.result(SOON)
     assert gate.link is None or gate.link.credit.in_flight == 0
