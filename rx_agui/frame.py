@@ -9,12 +9,19 @@ After the first operator everything is a Frame, until `chunk` cuts it up.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rx_agui.codecs.codec import IDENTITY
 from rx_agui.flow import NO_PERMIT, Credit, Permit
 
 __all__ = ["IDENTITY", "Frame", "StreamChunk"]
+
+
+#: For a function of a user's that RxPY's `map` called with a frame.
+_HINT = (
+    ": behind an operator of rx_agui a frame carries the events; "
+    "rx_agui.each(fn) calls fn with each of them"
+)
 
 
 class Frame:
@@ -75,6 +82,17 @@ class Frame:
     def __repr__(self) -> str:
         numbered = f", {self.first}..{self.last}" if self.last else ""
         return f"Frame({self.events} events, {len(self.data)} bytes{numbered}, {self.encoding})"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what to do to who takes a frame for its event."""
+            raise AttributeError(f"'Frame' object has no attribute {name!r}{_HINT}")
+
+        def __getitem__(self, key: object) -> Any:
+            raise TypeError(f"'Frame' object is not subscriptable{_HINT}")
+
+        __iter__ = None
 
     def copy(self, data: bytes | None = None, permit: Permit | None = None) -> Frame:
         """Return a copy, to change without changing what other subscribers hold."""

@@ -8,6 +8,7 @@ conflate            fewer, and the reader cannot tell
 compress            smaller             decompress      and back
 chunk               pieces              reassemble      and back
 
+each                a function of yours for every event
 validate            only AG-UI
 degrade             less, while the reader cannot keep up
 circuit_breaker     nothing, while the sink fails
@@ -19,6 +20,7 @@ from rx_agui.operators._circuit_breaker import circuit_breaker
 from rx_agui.operators._compress import compress, decompress
 from rx_agui.operators._conflate import conflate
 from rx_agui.operators._degrade import degrade
+from rx_agui.operators._each import each
 from rx_agui.operators._flow_control import flow_control
 from rx_agui.operators._sequence import resequence, sequence
 from rx_agui.operators._split import split
@@ -32,6 +34,7 @@ __all__ = [
     "conflate",
     "decompress",
     "degrade",
+    "each",
     "flow_control",
     "reassemble",
     "resequence",

@@ -16,17 +16,14 @@ import logging
 from rx_agui.agui.encoding import decode
 from rx_agui.agui.pieces import Uncuttable, pieces_of
 from rx_agui.engine import (
-    AnyStage,
-    BatchSink,
     Errors,
-    Stage,
     Subscription,
     lift,
     operator,
 )
 from rx_agui.errors import StreamError, require_positive, require_whole
-from rx_agui.flow import Credit, Permit
 from rx_agui.frame import IDENTITY, Frame
+from rx_agui.operators._rewrite import RewritingStage
 from rx_agui.probe import PayloadTrace
 from rx_agui.types import Item, Operator
 
@@ -78,81 +75,25 @@ def split(
     return lift(_Split, max_event_size, errors)
 
 
-class _Split(Stage):
-    """Passes what is small enough, and cuts the rest.
+class _Split(RewritingStage):
+    """Passes what is small enough, and cuts the rest."""
 
-    Where events are gathered further down before they are frames, it is no obstacle:
-    it looks at their size, and its count is made with the batch, in which `_extra`
-    pieces are now that are no events of their own.
-    """
-
-    __slots__ = ("_above", "_extra", "_inner", "_limit", "_target", "_told")
+    __slots__ = ("_limit", "_told")
     word = "split"
 
     def __init__(self, subscription: Subscription, limit: int, errors: Errors) -> None:
         super().__init__(subscription, errors)
         self._limit = limit
         self._told: set[str] = set()
-        self._above: tuple[AnyStage, ...] = ()
-        self._target: AnyStage | None = None
-        self._inner: BatchSink | None = None
-        self._extra = 0
 
-    # -- events that are no frames yet --------------------------------------------------
+    def keeps(self, line: bytes) -> bool:
+        return len(line) <= self._limit
 
-    def request_fusion(self, above: tuple[AnyStage, ...]) -> BatchSink | None:
-        if any(stage.word == "sequence" for stage in above):
-            return None  # its numbers would come too late for us to see them
-        target, passing = self.subscription.next_opaque(self)
-        if target is None:
-            return None
-        self._inner = target.request_fusion((self, *passing))
-        if self._inner is None:
-            return None
-        self._above, self._target = above, target
-        self.emit = target.next
-        for stage in (self, *passing):
-            stage.fused_into = target
-        return self
+    def rewrite(self, line: bytes) -> list[bytes]:
+        return self._cut(line, 0)
 
-    def gather(self, line: bytes, credit: Credit) -> None:
-        """An event came, for which a credit was taken."""
-        pieces = [line] if len(line) <= self._limit else self._cut(line, 0)
-        if len(pieces) == 1:
-            self._inner.gather(line, credit)  # type: ignore[union-attr]
-            return
-        permit = Permit(credit)
-        try:
-            self._send(Frame(line, permit), pieces)
-        finally:
-            permit.release()
-
-    def gather_many(self, lines: list[bytes], size: int, credit: Credit) -> None:
-        """Several came together, each with a credit."""
-        if size <= self._limit or max(map(len, lines)) <= self._limit:
-            self._inner.gather_many(lines, size, credit)  # type: ignore[union-attr]
-            return
-        for n, line in enumerate(lines):
-            if self._ended:
-                credit.release(len(lines) - n)
-                return
-            self.gather(line, credit)
-
-    def on_batch(self, payload: Frame) -> None:
-        extra, self._extra = self._extra, 0
-        self.passed += payload.events - extra
-        self.sent += extra
-        came = Frame(b"", events=payload.events - extra)
-        for stage in self._above:
-            stage.on_batch(came)
-
-    @property
-    def waiting(self) -> int:
-        return 0 if self._target is None else self._target.waiting - self._extra
-
-    @property
-    def received(self) -> int:
-        return self.passed + self.taken + self.waiting
+    def send_pieces(self, frame: Frame, pieces: list[bytes]) -> None:
+        self._send(frame, pieces)
 
     # -- frames -------------------------------------------------------------------------
 
@@ -165,16 +106,8 @@ class _Split(Stage):
             self._send_several(frame)
 
     def _pass(self, frame: Frame) -> None:
-        if self._target is None:  # else it is counted with its batch
-            self.passed += frame.events
+        self.count_passed(frame.events)
         self.emit(frame)
-
-    def _create(self, events: int) -> None:
-        self.created += events
-        if self._target is None:
-            self.sent += events
-        else:
-            self._extra += events
 
     def _send(self, frame: Frame, pieces: list[bytes]) -> None:
         """Each piece by itself, so that what is behind may do something in between."""
@@ -183,7 +116,7 @@ class _Split(Stage):
         for data in created:
             if self.subscription.disposed:
                 break
-            self._create(1)
+            self.count_created(1)
             piece = frame.copy(data, permit)
             piece.crc32 = None
             if isinstance(piece.trace, PayloadTrace):
@@ -208,9 +141,8 @@ class _Split(Stage):
             )
         ]
         created = len(lines) - frame.events
-        if self._target is None:
-            self.passed += frame.events
-        self._create(created)
+        self.count_passed(frame.events)
+        self.count_created(created)
         if created:
             frame.data = b"\n".join(lines)
             frame.events = len(lines)

@@ -121,9 +121,13 @@ def _format_lines(
     return b"".join(
         [
             b"id: %b%d\ndata: %b\n\n" % (stream, number, line)
-            if number
+            if number and number != following
             else b"data: %b\n\n" % line
-            for number, line in zip(numbers, lines, strict=True)
+            # Of several with one number the last has the id: a reader who is cut off
+            # among them comes back for all.
+            for number, following, line in zip(
+                numbers, (*numbers[1:], 0), lines, strict=True
+            )
         ]
     )
 

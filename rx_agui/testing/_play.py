@@ -380,6 +380,12 @@ def _digit(event: Mapping[str, Any]) -> int:
     return int(event["type"])
 
 
+def _spelled(event: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """A step for each letter of a step's name, in capitals; "-" is dropped."""
+    name = event["stepName"]
+    return None if name == "-" else [{**event, "stepName": n.upper()} for n in name]
+
+
 #: Lanes on which the end of each second is noted, and what of it.
 _NOTED: Final[dict[str, Callable[[Played], str]]] = {
     "credit": _credit,
@@ -393,5 +399,6 @@ _FATES: Final = {"!": None, "#": StreamError("#"), "~": NotSentError("~")}
 #: What a setting may name.
 _FUNCTIONS: Final[dict[str, object]] = {
     "digit": _digit,
+    "spelled": _spelled,
     "twice": Backoff(2.0, jitter=0),  # 2 seconds, 4, 8 and so on
 }

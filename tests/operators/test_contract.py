@@ -26,6 +26,7 @@ from rx_agui import (
     conflate,
     decompress,
     degrade,
+    each,
     flow_control,
     reassemble,
     resequence,
@@ -50,7 +51,11 @@ def value(event: Any) -> int:
     return int(event["value"]) + 1
 
 
-def broken(event: Any) -> int:
+def same(event: Any) -> Any:
+    return event
+
+
+def broken(event: Any) -> Any:
     raise KeyError("no number")
 
 
@@ -118,6 +123,10 @@ OPERATORS = [
     Candidate("circuit_breaker of pieces", circuit_breaker, cut_pieces),
     Candidate("degrade", degrade, telling=lambda e: degrade(errors=e)),
     Candidate("degrade in company", lambda: compose(flow_control(), degrade(), sequence(), batch(3, 0.002))),
+    Candidate("each", lambda: each(same), failing=lambda: each(broken), telling=lambda e: each(same, errors=e)),
+    Candidate("each behind another", lambda: compose(flow_control(), each(same))),
+    Candidate("each in company", lambda: compose(flow_control(), each(same), sequence(), batch(3, 0.002))),
+    Candidate("each of payloads", lambda: each(same), pairs),
     Candidate("validate", validate, telling=lambda e: validate(errors=e)),
     Candidate("validate behind another", lambda: compose(flow_control(), validate())),
     Candidate("validate in company", lambda: compose(validate(), flow_control(), sequence(), batch(3, 0.002))),
