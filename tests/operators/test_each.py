@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from reactivex import compose
 from reactivex import operators as ops
 
 from rx_agui import (
@@ -97,7 +96,8 @@ def test_wherever_it_stands_the_events_are_the_same(
     chain: Callable[[Any], list[Operator]], fn: Callable[[Any], Any]
 ) -> None:
     seen: list[Any] = []
-    compose(*chain(fn), unbatch())(from_iterable(EVENTS)).subscribe(seen.append)
+    last: Operator = unbatch()
+    from_iterable(EVENTS).pipe(*chain(fn), last).subscribe(seen.append)
 
     wanted: list[Any] = []
     for event in EVENTS:
