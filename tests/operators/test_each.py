@@ -96,8 +96,8 @@ def test_wherever_it_stands_the_events_are_the_same(
     chain: Callable[[Any], list[Operator]], fn: Callable[[Any], Any]
 ) -> None:
     seen: list[Any] = []
-    last: Operator = unbatch()
-    from_iterable(EVENTS).pipe(*chain(fn), last).subscribe(seen.append)
+    whole: list[Operator] = [*chain(fn), unbatch()]
+    from_iterable(EVENTS).pipe(*whole).subscribe(seen.append)
 
     wanted: list[Any] = []
     for event in EVENTS:
