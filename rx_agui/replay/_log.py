@@ -114,8 +114,8 @@ class ReplayLog(Protocol):
         small ones may come as one. The frames are the reader's own, their bytes are
         shared. It may be left at any moment, and leaves nothing behind.
 
-        Raises, where the first event is asked for:
-            TrimmedError: The log no longer reaches back that far, or not yet that far
+        Raises:
+            TrimmedError: At the first event. The log no longer reaches back that far, or not yet that far
                 forward, or a reader was so slow that it was overtaken.
             UnknownStreamError: The stream was not opened, or was dropped.
         """
