@@ -40,15 +40,22 @@ OURS, THEIRS = 400, 20
 #: In the last event of a round.
 _OVER = b"the round is over"
 
+#: Events that come together where they are paced, and seconds between.
+_TOGETHER, _EVERY = 20, 0.01
+
 _ROUNDS = 5
 
 
-def audience(readers: int = 1_000, coding: str = "gzip") -> Spread:
-    """How many times as many deliveries a processor second are, beside sse-starlette's.
+def audience(
+    readers: int = 1_000, coding: str = "gzip", *, paced: bool = False
+) -> Spread:
+    """Measure deliveries per second of processor time, beside sse-starlette's.
 
     Args:
         readers: Of each.
         coding: What they accept. sse-starlette has none.
+        paced: Events come 20 at a time every 10 ms, and a batch waits 50 ms at most;
+            otherwise all are there at once, in batches of a hundred.
 
     Raises:
         MissingExtraError: uvicorn or sse-starlette is not installed.
@@ -62,7 +69,7 @@ def audience(readers: int = 1_000, coding: str = "gzip") -> Spread:
                 "this row", module.replace("_", "-"), extra
             ) from None
     _allow(2 * readers + 100)
-    return Spread.of(fresh(_served, readers, coding))
+    return Spread.of(fresh(_served, readers, coding, paced))
 
 
 def _allow(sockets: int) -> None:
@@ -84,10 +91,11 @@ def _allow(sockets: int) -> None:
 
 
 class _Stage:
-    """An agent that waits for its turn, and then says so much."""
+    """An agent that waits for its turn, and then yields so many events."""
 
-    def __init__(self) -> None:
+    def __init__(self, paced: bool) -> None:
         self._due: asyncio.Queue[int] = asyncio.Queue()
+        self._paced = paced
 
     def says(self, events: int) -> None:
         self._due.put_nowait(events)
@@ -95,6 +103,8 @@ class _Stage:
     async def agent(self) -> AsyncIterator[Event]:
         while events := await self._due.get():
             for number in range(events):
+                if self._paced and number % _TOGETHER == 0:
+                    await asyncio.sleep(_EVERY)
                 is_last = number == events - 1
                 yield {
                     "type": "TEXT_MESSAGE_CONTENT",
@@ -103,16 +113,17 @@ class _Stage:
                 }
 
 
-def _ours(stage: _Stage) -> App:
+def _ours(stage: _Stage, paced: bool) -> App:
     log = MemoryLog()
+    gathering = {"batch_timeout": 0.05} if paced else {"batch_size": 100}
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         response = SSEResponse(
             stage.agent,
             log=log,
             stream="run-1",
-            batch_size=100,
             conflate="never",  # so that every reader is sent every event
+            **gathering,  # type: ignore[arg-type]
         )
         await response(scope, receive, send)
 
@@ -148,16 +159,19 @@ def _theirs(stage: _Stage) -> App:
     return app
 
 
-def _served(readers: int, coding: str) -> list[float]:
+def _served(readers: int, coding: str, paced: bool) -> list[float]:
     """Of each round, deliveries a processor second of ours, beside theirs."""
-    return asyncio.run(_rounds(readers, coding))
+    return asyncio.run(_rounds(readers, coding, paced))
 
 
-async def _rounds(readers: int, coding: str) -> list[float]:
+async def _rounds(readers: int, coding: str, paced: bool) -> list[float]:
     import uvicorn
 
-    stages = {"/ours": _Stage(), "/theirs": _Stage()}
-    apps = {"/ours": _ours(stages["/ours"]), "/theirs": _theirs(stages["/theirs"])}
+    stages = {"/ours": _Stage(paced), "/theirs": _Stage(paced)}
+    apps = {
+        "/ours": _ours(stages["/ours"], paced),
+        "/theirs": _theirs(stages["/theirs"]),
+    }
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await apps[scope["path"]](scope, receive, send)
