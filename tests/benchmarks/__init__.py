@@ -32,7 +32,8 @@ from tests.benchmarks._latency import Latency, latency_of_send
 from tests.benchmarks._measure import Spread, in_turns, ratio, seconds
 from tests.benchmarks._peak import Peak, peak_of_pipeline
 from tests.benchmarks._plot import bars, curves
-from tests.benchmarks._rows import ROWS, Measured, Row, markdown, table
+from tests.benchmarks._row import Measured, Row, markdown
+from tests.benchmarks._rows import ROWS, table
 from tests.benchmarks._viewers import Viewers, viewers
 
 __all__ = [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rx_agui.errors import ConfigError, MissingExtraError
 from tests.benchmarks import GROWTHS, Measured, Row, bars, curves, markdown, table
-from tests.benchmarks._rows import figure
+from tests.benchmarks._row import figure
 
 __all__ = ["main"]
 

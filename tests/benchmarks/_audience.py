@@ -123,7 +123,7 @@ def _ours(stage: _Stage, paced: bool) -> App:
             log=log,
             stream="run-1",
             conflate="never",  # so that every reader is sent every event
-            **gathering,  # type: ignore[arg-type]
+            **gathering,
         )
         await response(scope, receive, send)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,7 +136,23 @@ async def _generator(events: list[Event]) -> None:
     await _subscribe_here(from_async_iterable(agent))
 
 
+async def _waiting_loop(events: list[Event]) -> None:
+    """The same events read by a bare loop: what the queue and its feeder cost."""
+    async with _fed(events) as agent:
+        async for _ in agent():
+            pass
+
+
 async def _waiting_generator(events: list[Event]) -> None:
+    async with _fed(events) as agent:
+        await _subscribe_here(from_async_iterable(agent))
+
+
+@asynccontextmanager
+async def _fed(
+    events: list[Event],
+) -> AsyncIterator[Callable[[], AsyncIterator[Event]]]:
+    """An agent that waits for each event, as a task puts it into a queue."""
     queue: asyncio.Queue[Event | None] = asyncio.Queue()
 
     async def agent() -> AsyncIterator[Event]:
@@ -148,7 +165,7 @@ async def _waiting_generator(events: list[Event]) -> None:
             await asyncio.sleep(0)  # so that the agent waits for each
 
     feeding = asyncio.ensure_future(feed())
-    await _subscribe_here(from_async_iterable(agent))
+    yield agent
     await feeding
 
 
@@ -335,6 +352,7 @@ CASES: dict[str, Case] = {
     "Gate.send_many": Case(_gate_many),
     "async generator": Case(lambda: _in_loop(_generator)),
     "async generator that waits": Case(lambda: _in_loop(_waiting_generator)),
+    "the queue it waits on": Case(lambda: _in_loop(_waiting_loop)),
     "EventStream.send": Case(_stream_send, 500),
     "EventStream.asend": Case(lambda: _in_loop(_stream_asend), 500),
     "RxPY Subject": Case(_subject),

@@ -7,7 +7,7 @@ from math import ceil, floor, log10
 from xml.sax.saxutils import escape
 
 from tests.benchmarks._growth import Curve, Growth
-from tests.benchmarks._rows import Measured, Row, figure
+from tests.benchmarks._row import Measured, Row, figure
 
 __all__ = ["bars", "curves"]
 

@@ -213,4 +213,4 @@ def test_the_picture_has_a_bar_for_every_gain_and_none_for_costs() -> None:
 
 def test_every_promise_is_a_number_of_its_unit() -> None:
     assert all(row.least is None or row.most is None for row in ROWS)
-    assert {row.unit for row in ROWS} <= {"×", "µs", "B", "KB", "MB"}
+    assert {row.unit for row in ROWS} <= {"×", "µs", "ms", "k", "B", "KB", "MB"}
