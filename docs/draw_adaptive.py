@@ -12,7 +12,6 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from html import escape
 from math import log10
 from pathlib import Path
 from random import Random
@@ -21,6 +20,7 @@ from reactivex.subject import Subject
 
 from rx_agui import Frame, batch
 from rx_agui.testing import MarbleScheduler
+from rx_agui.testing._svg import circle, path, picture, text
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,19 +28,8 @@ ROOT = Path(__file__).parent.parent
 WIDTH, HEIGHT = 1040, 560
 LEFT, RIGHT, FIELD, GAP, TOP = 84, 1016, 190, 44, 92
 
-STYLE = """
-  svg { font: 13px ui-sans-serif, system-ui, "Segoe UI", Helvetica, Arial, sans-serif }
-  .card { fill: #ffffff; stroke: #d8dee4 } .name { fill: #1f2328 }
-  .title { font-size: 15px; font-weight: 600 }
-  .note { fill: #59636e; font-size: 11.5px }
-  .grid { stroke: #d8dee4; stroke-width: 1 } .phase { stroke: #afb8c1; stroke-dasharray: 2 4 }
-  .quick { fill: #0969da } .slow { fill: #bf8700 }
-  @media (prefers-color-scheme: dark) {
-    .card { fill: #0d1117; stroke: #30363d } .name { fill: #e6edf3 }
-    .note { fill: #9198a1 } .grid { stroke: #262c36 } .phase { stroke: #3d444d }
-    .quick { fill: #4493f8 } .slow { fill: #d29922 }
-  }
-"""
+#: The colour of each sink.
+COLOURS = {"quick": "blue", "slow": "amber"}
 
 #: What an agent does, and until which second.
 PHASES = (
@@ -144,9 +133,9 @@ def play(sink: Sink) -> None:
 
 def main() -> None:
     """Play both sinks, and draw."""
-    path = Path(sys.argv[1]) if sys.argv[1:] else ROOT / "docs" / "adaptive.svg"
-    path.write_text(drawn(), "utf-8")
-    print(path)
+    file = Path(sys.argv[1]) if sys.argv[1:] else ROOT / "docs" / "adaptive.svg"
+    file.write_text(drawn(), "utf-8")
+    print(file)
 
 
 def drawn() -> str:
@@ -154,14 +143,9 @@ def drawn() -> str:
     both = sinks()
     for sink in both:
         play(sink)
-    shown = "\n".join([*frame(both), *sizes(both), *delays(both)])
-    return f"""\
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"
-     aria-label="Sizes and delays of adaptive batches, for two sinks">
-<style>{STYLE}</style>
-{shown}
-</svg>
-"""
+    shapes = [*frame(both), *sizes(both), *delays(both)]
+    label = "Sizes and delays of adaptive batches, for two sinks"
+    return picture(WIDTH, HEIGHT, shapes, label)
 
 
 def x(second: float) -> float:
@@ -176,34 +160,32 @@ def y(value: float, low: float, high: float, top: float) -> float:
 
 
 def frame(both: tuple[Sink, Sink]) -> Iterator[str]:
-    yield f'<rect class="card" x="0.5" y="0.5" width="{WIDTH - 1}" height="{HEIGHT - 1}" rx="10"/>'
-    yield text(
-        "name title", 24, 32, "batch(adaptive=True): a lone event leaves at once"
-    )
+    yield text("title", 24, 32, "batch(adaptive=True): a lone event leaves at once")
     left = 24.0
     for sink in both:
-        yield f'<circle class="{sink.name}" cx="{left + 4}" cy="51" r="4"/>'
+        yield circle(COLOURS[sink.name], left + 4, 51, 4)
         said = f"a {sink.name} sink: {sink.call * 1000:g} ms a payload, {sink.event * 1e6:g} µs an event"
-        yield text("note", left + 14, 55, said)
+        yield text("note muted", left + 14, 55, said)
         left += 330
     bottom = TOP + 2 * FIELD + GAP
     begun = 0.0
     for name, until in PHASES:
-        yield text("note", (x(begun) + x(until)) / 2, TOP - 12, name, anchor="middle")
+        middle = (x(begun) + x(until)) / 2
+        yield text("note muted", middle, TOP - 12, name, "middle")
         begun = until
-        yield f'<path class="phase" d="M{x(until):.1f} {TOP - 24}V{bottom}"/>'
+        yield path("line-frame dotted", "M", x(until), TOP - 24, "V", bottom)
     for second in range(8):
-        yield text("note", x(second), bottom + 18, f"{second} s", anchor="middle")
+        yield text("note muted", x(second), bottom + 18, f"{second} s", "middle")
 
 
 def scale(
     top: float, low: float, high: float, name: str, marks: dict[float, str]
 ) -> Iterator[str]:
-    yield text("name", LEFT + 8, top + 22, name)
+    yield text("halo-paper", LEFT + 8, top + 22, f"{name} (logarithmic)")
     for value, label in marks.items():
         at = y(value, low, high, top)
-        yield f'<path class="grid" d="M{LEFT} {at:.1f}H{RIGHT}"/>'
-        yield text("note", LEFT - 8, at + 4, label, anchor="end")
+        yield path("line-frame", "M", LEFT, at, "H", RIGHT)
+        yield text("note muted", LEFT - 8, at + 4, label, "end")
 
 
 def sizes(both: tuple[Sink, Sink]) -> Iterator[str]:
@@ -224,14 +206,7 @@ def delays(both: tuple[Sink, Sink]) -> Iterator[str]:
 
 
 def dot(sink: Sink, second: float, at: float) -> str:
-    return f'<circle class="{sink.name}" cx="{x(second):.1f}" cy="{at:.1f}" r="1.6"/>'
-
-
-def text(look: str, at: float, y: float, words: str, *, anchor: str = "start") -> str:
-    return (
-        f'<text class="{look}" x="{at:.1f}" y="{y:.1f}" text-anchor="{anchor}">'
-        f"{escape(words)}</text>"
-    )
+    return circle(COLOURS[sink.name], x(second), at, 1.6)
 
 
 if __name__ == "__main__":

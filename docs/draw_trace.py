@@ -12,7 +12,6 @@ import asyncio
 import runpy
 import sys
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +20,30 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from rx_agui.testing._svg import path, picture, rect, text
+
 ROOT = Path(__file__).parent.parent
 
 WIDTH, ROW, TOP = 1040, 25, 78
 LEFT, RIGHT = 210, 1016  # where time begins and ends
 
-STYLE = """
-  svg { font: 13px ui-sans-serif, system-ui, "Segoe UI", Helvetica, Arial, sans-serif }
-  .card { fill: #ffffff; stroke: #d8dee4 }
-  .name { fill: #1f2328 } .strong { font-weight: 600 }
-  .note { fill: #59636e; font-size: 11.5px }
-  .halo { paint-order: stroke; stroke: #ffffff; stroke-width: 5px; stroke-linejoin: round }
-  .lit { stroke: #f6f8fa } .title { font-size: 15px; font-weight: 600 }
-  .grid { stroke: #d8dee4; stroke-width: 1 } .tree { stroke: #afb8c1; fill: none }
-  .shade { fill: #f6f8fa }
-  .agent { fill: #8250df } .stream { fill: #8c959f } .send { fill: #0969da }
-  .step { fill: #1a7f37 } .wait { fill: #bf8700 } .write { fill: #1b7c83 }
-  .link { stroke: #8250df; fill: none; stroke-width: 1.4; stroke-dasharray: 4 3 }
-  .end { fill: #8250df }
-  @media (prefers-color-scheme: dark) {
-    .card { fill: #0d1117; stroke: #30363d }
-    .name { fill: #e6edf3 } .note { fill: #9198a1 }
-    .halo { stroke: #0d1117 } .lit { stroke: #151b23 }
-    .grid { stroke: #262c36 } .tree { stroke: #3d444d }
-    .shade { fill: #151b23 }
-    .agent { fill: #ab7df8 } .stream { fill: #656c76 } .send { fill: #4493f8 }
-    .step { fill: #3fb950 } .wait { fill: #d29922 } .write { fill: #39c5cf }
-    .link { stroke: #ab7df8 } .end { fill: #ab7df8 }
-  }
-"""
+#: The colour of each kind of span.
+COLOURS = {
+    "agent": "purple",
+    "stream": "grey",
+    "send": "blue",
+    "step": "green",
+    "wait": "amber",
+    "write": "teal",
+}
 
 
 def main() -> None:
     """Run the example, and draw what it told."""
     drawing = Drawing(spans_of_a_run())
-    path = Path(sys.argv[1]) if sys.argv[1:] else ROOT / "docs" / "trace.svg"
-    path.write_text(drawing.svg(), "utf-8")
-    print(f"{path}: {len(drawing.rows)} spans")
+    file = Path(sys.argv[1]) if sys.argv[1:] else ROOT / "docs" / "trace.svg"
+    file.write_text(drawing.svg(), "utf-8")
+    print(f"{file}: {len(drawing.rows)} spans")
 
 
 def spans_of_a_run() -> list[ReadableSpan]:
@@ -115,14 +101,11 @@ class Drawing:
 
     def svg(self) -> str:
         height = TOP + len(self.rows) * ROW + 30
-        shown = "\n".join([*self.background(height), *self.links(), *self.lines()])
-        return f"""\
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img"
-     aria-label="A trace: the agent's steps, the stream, and what each payload went through">
-<style>{STYLE}</style>
-{shown}
-</svg>
-"""
+        shapes = [*self.background(height), *self.links(), *self.lines()]
+        label = (
+            "A trace: the agent's steps, the stream, and what each payload went through"
+        )
+        return picture(WIDTH, height, shapes, label)
 
     def x(self, moment: int) -> float:
         """Where this moment is."""
@@ -130,23 +113,22 @@ class Drawing:
         return LEFT + share * (RIGHT - LEFT)
 
     def background(self, height: int) -> Iterator[str]:
-        yield box("card", 0.5, 0.5, WIDTH - 1, height - 1, 10)
         yield text(
-            "name title", 24, 32, "One run of an agent, and how it reached its reader"
+            "title", 24, 32, "One run of an agent, and how it reached its reader"
         )
         said = "dashed: a link to the step of the agent that the events came from"
-        yield text("note", RIGHT, height - 16, said, anchor="end")
+        yield text("note muted", RIGHT, height - 16, said, "end")
         opened = self.y[id_of(self.opened)] - ROW / 2
         steps = len(self.children[id_of(self.opened)])
-        yield box("shade", 12, opened + 1, WIDTH - 24, (1 + steps) * ROW, 6)
+        yield rect("faint", 12, opened + 1, WIDTH - 24, (1 + steps) * ROW, 6)
         bottom = height - 44
         total = (self.ended - self.begun) / 1e6
         step = next(ms for ms in (10, 20, 50, 100, 200, 500, 1000) if total / ms <= 9)
         for ms in range(0, int(total) + 1, step):
             x = self.x(self.begun + ms * 1_000_000)
-            yield f'<path class="grid" d="M{x:.1f} {TOP - 22}V{bottom}"/>'
+            yield path("line-frame", "M", x, TOP - 22, "V", bottom)
             label = f"{ms} ms" if ms == 0 else str(ms)
-            yield text("note", x + 4, TOP - 18, label)
+            yield text("note muted", x + 4, TOP - 18, label)
 
     def lines(self) -> Iterator[str]:
         for span, depth in self.rows:
@@ -155,13 +137,14 @@ class Drawing:
             if depth:
                 above = self.y[span.parent.span_id] if span.parent else y
                 x = indent - 10
-                yield f'<path class="tree" d="M{x} {above + 8}V{y}H{indent - 3}"/>'
-            strong = " strong" if look(span) in ("send", "stream") else ""
-            yield text(f"name{strong}", indent, y + 4.5, span.name)
+                yield path("line-frame", "M", x, above + 8, "V", y, "H", indent - 3)
+            strong = "strong" if look(span) in ("send", "stream") else ""
+            yield text(strong, indent, y + 4.5, span.name)
             left, right = self.x(begun(span)), self.x(ended(span))
             width = max(right - left, 2.5)
             slim = 6 if look(span) in ("stream",) else 12
-            yield box(look(span), left, y - slim / 2, width, slim, min(3, width / 2))
+            colour = COLOURS[look(span)]
+            yield rect(colour, left, y - slim / 2, width, slim, min(3, width / 2))
             yield self.note(span, left, left + width, y)
 
     def note(self, span: ReadableSpan, left: float, right: float, y: float) -> str:
@@ -170,12 +153,12 @@ class Drawing:
             said += f" of {self.origins(span)} · {fact(span, 'batch.trigger', '')}"
         parent = span.parent.span_id if span.parent else 0
         lit = id_of(self.opened) in (parent, id_of(span))
-        note = "note halo lit" if lit else "note halo"
+        note = f"note muted halo-{'faint' if lit else 'paper'}"
         room = len(said) * 6
         if right + 8 + room < RIGHT:
             return text(note, right + 8, y + 4, said)
         if left - 8 - room > LEFT:
-            return text(note, left - 8, y + 4, said, anchor="end")
+            return text(note, left - 8, y + 4, said, "end")
         return ""
 
     def origins(self, send: ReadableSpan) -> str:
@@ -191,8 +174,8 @@ class Drawing:
             if source in self.y:
                 y, to = self.y[source] + 6, self.y[id_of(self.opened)] - 7
                 x = self.x(begun(self.opened)) + 6
-                yield f'<path class="link" d="M{x:.1f} {y}V{to - 4}"/>'
-                yield f'<path class="end" d="M{x - 4:.1f} {to - 6}h8l-4 7z"/>'
+                yield path("line-purple firm dashed", "M", x, y, "V", to - 4)
+                yield path("purple", "M", x - 4, to - 6, "h", 8, "l", -4, 7, "z")
 
 
 def what_it_says(span: ReadableSpan) -> str:
@@ -249,22 +232,6 @@ def ended(span: ReadableSpan) -> int:
 
 def id_of(span: ReadableSpan) -> int:
     return span.context.span_id if span.context else 0
-
-
-def box(
-    look: str, x: float, y: float, width: float, height: float, round: float
-) -> str:
-    return (
-        f'<rect class="{look}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" '
-        f'height="{height:.1f}" rx="{round:.1f}"/>'
-    )
-
-
-def text(look: str, x: float, y: float, words: str, *, anchor: str = "start") -> str:
-    return (
-        f'<text class="{look}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">'
-        f"{escape(words)}</text>"
-    )
 
 
 if __name__ == "__main__":

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
+import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from rx_agui.errors import ConfigError, MissingExtraError
 from tests.benchmarks import GROWTHS, Measured, Row, bars, curves, markdown, table
+from tests.benchmarks._callgrind import instructions
+from tests.benchmarks._cases import CASES
+from tests.benchmarks._plot import fields
 from tests.benchmarks._row import figure
+from tests.benchmarks._waiting import GRID, LENGTHS, cell
 
 __all__ = ["main"]
 
+T = TypeVar("T")
+
 _DESCRIPTION = """\
-Measures rx_agui on this machine, beside what one would take instead, in under a
-minute: RxPY's own operators, a bare loop, EventEncoder, Starlette, sse-starlette,
-FastAPI. Ratios of processor time, medians of five with their spread.
+Measures rx_agui on this machine, beside what one would take instead: StreamingResponse
+with EventEncoder, RxPY's own operators, a bare loop, sse-starlette, FastAPI. Ratios of
+processor time, medians of five with their spread; instructions by callgrind, where
+valgrind is installed. All of it takes some ten minutes.
 
     python -m tests.benchmarks
-    python -m tests.benchmarks --only http
+    python -m tests.benchmarks --only pace
+    python -m tests.benchmarks --only instructions --python /path/to/python3.13
     python -m tests.benchmarks --only wire --recording run.jsonl
 
 What is not installed is left out: pip install "rx-agui[bench]" has all of it, and
@@ -62,7 +73,7 @@ def _add_options(command: ArgumentParser) -> None:
         type=str.lower,
         default="",
         metavar="WORD",
-        help="measure only rows that say this word: http, telemetry, memory",
+        help="measure only rows that say this word: pace, instructions, http, memory",
     )
     command.add_argument(
         "--recording",
@@ -85,13 +96,29 @@ def _add_options(command: ArgumentParser) -> None:
         "--svg", metavar="FILE", help="draw the ratios there, as a picture"
     )
     command.add_argument(
+        "--grid",
+        metavar="FILE",
+        help="measure every pace and length of run as well, and draw that there; three "
+        "minutes more",
+    )
+    command.add_argument(
+        "--python",
+        action="append",
+        default=[],
+        metavar="PYTHON",
+        help="count instructions with this interpreter as well, beside the one that runs; "
+        "it needs rx-agui[bench] installed. May be given more than once",
+    )
+    command.add_argument(
         "--growth",
         metavar="FILE",
         help="measure how costs grow as well, with events, streams and sizes, and draw "
         "that there; a few minutes more",
     )
     command.add_argument(
-        "--short", action="store_true", help="with --growth: fewer points, in seconds"
+        "--short",
+        action="store_true",
+        help="with --growth or --grid: fewer points, in seconds",
     )
 
 
@@ -104,17 +131,24 @@ def bench(asked: Namespace) -> None:
         groups = ", ".join(dict.fromkeys(row.group for row in whole))
         raise UsageError(f"no row says {asked.only!r}; they are about: {groups}")
     found, group = [], ""
-    for row in rows:
+    for row, progress in _with_progress(rows):
         if row.group != group:
             group = row.group
             print(f"\n{group}")
+        progress(row.what)
         try:
             measured = row.measure()
         except MissingExtraError as missing:
+            progress("")
             print(f"  {'-':>12}  {row.what}: {missing}")
             continue
+        progress("")
         found.append((row, measured))
         _say(row, measured)
+    for python in asked.python:
+        _compare(python)
+    if asked.grid is not None:
+        _measure_grid(Path(asked.grid), short=asked.short)
     if asked.markdown is not None:
         Path(asked.markdown).write_text(markdown(found) + "\n", "utf-8")
     if asked.svg is not None:
@@ -129,6 +163,57 @@ def bench(asked: Namespace) -> None:
             print(f"  {growth.name}, {growth.y} by {growth.x}\n    {each}")
             print(f"    the highest beside the lowest: {curve.growth:.2f}", flush=True)
         Path(asked.growth).write_text(curves(grown), "utf-8")
+
+
+def _with_progress(rows: Sequence[T]) -> Iterator[tuple[T, Callable[[str], None]]]:
+    """Yield each row with a function that shows what runs now, and the time left.
+
+    On a terminal only; an empty text clears the line. The time left supposes that a row
+    takes as long as those before did.
+    """
+    begun = time.monotonic()
+    for n, row in enumerate(rows):
+        left = (time.monotonic() - begun) / n * (len(rows) - n) if n else 0.0
+
+        def show(what: str, n: int = n, left: float = left) -> None:
+            if not sys.stderr.isatty():
+                return
+            about = f", about {left / 60:.0f} min left" if left >= 60 else ""
+            width = shutil.get_terminal_size().columns - 1
+            line = f"[{n + 1} of {len(rows)}{about}] {what}"[:width] if what else ""
+            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+
+        yield row, show
+
+
+def _compare(python: str) -> None:
+    """Print the instructions of each case with this interpreter and another."""
+    here, there = instructions(CASES), instructions(CASES, python)
+    print(f"\nInstructions: k here, k with {python}, there beside here")
+    for name in CASES:
+        a, b = here[name] / 1000, there[name] / 1000
+        print(f"  {a:10,.1f} {b:10,.1f} {b / a:6.2f}  {name}", flush=True)
+
+
+def _measure_grid(file: Path, *, short: bool) -> None:
+    """Measure every pace and length, print them, and draw them."""
+    print("\nEvery pace: events per CPU second, bare = 1; ms that half of them wait")
+    paces = [pace for pace in GRID if not short or pace[1] == LENGTHS[1]]
+    cells = []
+    for (rate, length), progress in _with_progress(paces):
+        pace = "flat out" if rate is None else f"{rate:g} a second"
+        progress(f"{length:,} events, {pace}")
+        one = cell(rate, length, rounds=1 if short else 5)
+        progress("")
+        gain = one.gain
+        spread = f"[{gain.least:.2f} to {gain.most:.2f}]"
+        print(
+            f"  {length:6,} events, {pace:12} {gain.median:5.2f} × {spread:16} "
+            f"{one.waits:5.0f} ms",
+            flush=True,
+        )
+        cells.append(one)
+    file.write_text(fields(cells), "utf-8")
 
 
 def _say(row: Row, measured: Measured) -> None:

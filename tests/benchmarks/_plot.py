@@ -1,36 +1,23 @@
-"""Pictures of figures: bars for ratios, curves for what grows. SVG, and no library."""
+"""Pictures of figures: bars for ratios, curves for what grows, a field for each pace."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import ceil, floor, log10
-from xml.sax.saxutils import escape
 
+from rx_agui.testing._svg import circle as dot
+from rx_agui.testing._svg import path, picture, rect, text
 from tests.benchmarks._growth import Curve, Growth
 from tests.benchmarks._row import Measured, Row, figure
+from tests.benchmarks._waiting import LENGTHS, RATES, Cell
 
-__all__ = ["bars", "curves"]
+__all__ = ["bars", "curves", "fields"]
 
-#: Readable on white and on black paper.
-_STYLE = """\
-text { font: 13px system-ui, sans-serif; fill: #24292f }
-.name { font-weight: 600; font-size: 14px }
-.axis { fill: #57606a; font-size: 12px }
-.bar { fill: #0969da }
-.spread { stroke: #24292f; stroke-width: 1.5 }
-.one { stroke: #8c959f; stroke-dasharray: 3 3 }
-.curve { stroke: #0969da; stroke-width: 2; fill: none }
-.dot { fill: #0969da }
-@media (prefers-color-scheme: dark) {
-  text { fill: #e6edf3 } .axis { fill: #8d96a0 }
-  .bar, .dot { fill: #4493f8 } .curve { stroke: #4493f8 } .spread { stroke: #e6edf3 }
-}"""
-
-_WIDTH, _LABELS, _ROW = 860, 470, 30
+_WIDTH, _LABELS, _ROW = 900, 500, 30
 
 
 def bars(rows: Iterable[tuple[Row, Measured]]) -> str:
-    """Ratios to what one would take instead, on a scale where twice is twice as far."""
+    """Draw ratios to peers, on a logarithmic axis: twice as good is twice as far."""
     ratios = [(row, found) for row, found in rows if row.unit == "×" and _is_gain(row)]
     top = ceil(log10(max([found.figure.most for _, found in ratios], default=10)))
     low = floor(log10(min([found.figure.least for _, found in ratios], default=1)))
@@ -44,26 +31,29 @@ def bars(rows: Iterable[tuple[Row, Measured]]) -> str:
         if row.group != group:
             group = row.group
             y += _ROW + 6  # further from what it ends than from what it heads
-            drawn.append(_text(12, y, group, "name"))
+            drawn.append(text("strong", 12, y, group))
             y += 4
         y += _ROW - 8
         of = found.figure
         start, end = sorted((x(1), x(of.median)))
-        drawn.append(_text(24, y, row.what))
-        drawn.append(
-            f'<rect class="bar" x="{start:.1f}" y="{y - 12:.1f}" '
-            f'width="{max(1, end - start):.1f}" height="15" rx="2"/>'
-        )
-        drawn.append(
-            f'<path class="spread" d="M{x(of.least):.1f} {y - 4.5:.1f}'
-            f'H{x(of.most):.1f}"/>'
-        )
+        colour = "blue" if of.median >= 1 else "amber"
+        drawn.append(text("note", 24, y, row.what))
+        drawn.append(rect(colour, start, y - 12, max(1, end - start), 15, 2))
+        drawn.append(path("line-ink firm", "M", x(of.least), y - 4.5, "H", x(of.most)))
         beyond = x(max(of.most, 1)) + 8
-        drawn.append(_text(beyond, y, figure(of.median, row.unit)))
-    height = y + 34
-    drawn.append(f'<path class="one" d="M{x(1):.1f} 22V{height - 24:.1f}"/>')
-    drawn.append(_text(x(1) - 4, height - 8, "1 ×", "axis"))
-    return _picture(_WIDTH, height, drawn)
+        drawn.append(text("", beyond, y, figure(of.median, row.unit)))
+    height = y + 64
+    axis = []
+    for power in range(low, top + 1):
+        at = x(10**power)
+        look = "line-grey" if power == 0 else "line-frame"
+        axis.append(path(f"{look} dashed", "M", at, 22, "V", height - 50))
+        axis.append(text("note muted", at, height - 34, f"{10**power:g} ×", "middle"))
+    said = "times as good as the peer: logarithmic; the peer is at 1 ×"
+    axis.append(text("note muted", _WIDTH - 16, height - 14, said, "end"))
+    return picture(
+        _WIDTH, height, [*axis, *drawn], "Ratios to what one would take instead"
+    )
 
 
 def _is_gain(row: Row) -> bool:
@@ -71,12 +61,12 @@ def _is_gain(row: Row) -> bool:
 
 
 def curves(grown: Iterable[tuple[Growth, Curve]]) -> str:
-    """How costs grow, one plot beside the other, from zero up."""
-    drawn, at, width, height = [], 0, 300, 250
+    """Draw how costs grow, one plot beside the other, from zero up."""
+    drawn, at, width, height = [], 0, 300, 270
     for growth, curve in grown:
-        drawn += _curve(growth, curve, at + 50, 50, width - 80, height - 110)
+        drawn += _curve(growth, curve, at + 50, 50, width - 80, height - 130)
         at += width
-    return _picture(at, height, drawn)
+    return picture(at or width, height, drawn, "How costs grow")
 
 
 def _curve(
@@ -84,6 +74,7 @@ def _curve(
 ) -> list[str]:
     most = max(cost.most for _, cost in curve.points) * 1.15
     first, last = log10(curve.points[0][0]), log10(curve.points[-1][0])
+    bottom = top + height
 
     def x(value: int) -> float:
         return left + width * (log10(value) - first) / ((last - first) or 1)
@@ -92,28 +83,71 @@ def _curve(
         return top + height * (1 - cost / most)
 
     points = [(x(n), cost) for n, cost in curve.points]
-    path = " ".join(f"{px:.1f},{y(cost.median):.1f}" for px, cost in points)
+    steps = [
+        ("L" if at else "M", px, y(cost.median)) for at, (px, cost) in enumerate(points)
+    ]
     drawn = [
-        _text(left - 34, top - 22, growth.name, "name"),
-        _text(left - 34, top - 6, growth.y, "axis"),
-        f'<path class="one" d="M{left} {top}V{top + height}H{left + width}"/>',
-        f'<polyline class="curve" points="{path}"/>',
-        _text(left, top + height + 38, growth.x, "axis"),
+        text("strong", left - 34, top - 22, growth.name),
+        text("note muted", left - 34, top - 6, growth.y),
+        path("line-grey", "M", left, top, "V", bottom, "H", left + width),
+        path("line-blue firm", *[part for step in steps for part in step]),
+        text("note muted", left, bottom + 38, f"{growth.x} (logarithmic)"),
     ]
     for (px, cost), (n, _) in zip(points, curve.points, strict=True):
-        drawn.append(
-            f'<path class="spread" d="M{px:.1f} {y(cost.least):.1f}V{y(cost.most):.1f}"/>'
-        )
-        drawn.append(
-            f'<circle class="dot" cx="{px:.1f}" cy="{y(cost.median):.1f}" r="3"/>'
-        )
+        drawn.append(path("line-ink firm", "M", px, y(cost.least), "V", y(cost.most)))
+        drawn.append(dot("blue", px, y(cost.median), 3))
         if log10(n) == int(log10(n)):
-            drawn.append(_text(px - 8, top + height + 18, _short(n), "axis"))
+            drawn.append(text("note muted", px - 8, bottom + 18, _short(n)))
     drawn += [
-        _text(left - 34, y(mark) + 4, f"{mark:.2g}", "axis")
+        text("note muted", left - 34, y(mark) + 4, f"{mark:.2g}")
         for mark in (most / 2.3, most / 1.15)
     ]
     return drawn
+
+
+def fields(cells: Sequence[Cell]) -> str:
+    """Draw the grid of rates and lengths: a field is blue where ours takes less.
+
+    In each: events per second of processor time beside a bare response, and the ms that
+    half of the events wait.
+    """
+    left, top, width, height = 120, 96, 128, 56
+    found = {(cell.rate, cell.length): cell for cell in cells}
+    drawn = [
+        text("title", 24, 32, "SSEResponse beside StreamingResponse, one reader a run"),
+        text(
+            "note muted",
+            24,
+            52,
+            "events per CPU second, bare = 1; below it the median wait for company",
+        ),
+    ]
+    for column, length in enumerate(LENGTHS):
+        middle = left + (column + 0.5) * width
+        drawn.append(
+            text("note muted", middle, top - 12, f"{length:,} events", "middle")
+        )
+    for line, rate in enumerate(RATES):
+        y = top + line * height
+        drawn.append(text("", left - 12, y + 32, _pace(rate), "end"))
+        for column, length in enumerate(LENGTHS):
+            cell = found.get((rate, length))
+            if cell is None:
+                continue
+            gain, x = cell.gain.median, left + column * width
+            colour = "pale-blue edge-blue" if gain >= 1 else "pale-amber edge-amber"
+            drawn.append(rect(colour, x + 3, y + 3, width - 6, height - 6, 4))
+            drawn.append(
+                text("strong", x + width / 2, y + 26, f"{gain:.2f} ×", "middle")
+            )
+            wait = f"{cell.waits:.0f} ms"
+            drawn.append(text("note muted", x + width / 2, y + 42, wait, "middle"))
+    size = left + len(LENGTHS) * width + 24, top + len(RATES) * height + 24
+    return picture(*size, drawn, "Processor time and waiting at each pace and length")
+
+
+def _pace(rate: float | None) -> str:
+    return "flat out" if rate is None else f"{rate:g} a second"
 
 
 def _short(n: int) -> str:
@@ -122,16 +156,3 @@ def _short(n: int) -> str:
         if n >= size:
             return f"{n // size}{unit}"
     return str(n)
-
-
-def _text(x: float, y: float, text: str, kind: str = "") -> str:
-    cls = f' class="{kind}"' if kind else ""
-    return f'<text{cls} x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
-
-
-def _picture(width: float, height: float, drawn: list[str]) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" '
-        f'height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}">\n'
-        f"<style>{_STYLE}</style>\n" + "\n".join(drawn) + "\n</svg>\n"
-    )

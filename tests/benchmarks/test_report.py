@@ -24,6 +24,7 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.__main__ import main
 from tests.benchmarks._core import slower
+from tests.benchmarks._waiting import RATES
 from tests.support.terminal import Answer, in_terminal, jsonl
 
 
@@ -39,7 +40,7 @@ def test_it_measures_the_rows_that_say_a_word(tmp_path: Path) -> None:
     text = answer.out.decode()
     assert (answer.status, answer.err) == (0, "")
     assert "encoding an AG-UI object" in text
-    assert "promised ≥ 3.0 ×" in text
+    assert "promised ≥ 6.3 ×" in text
     assert "subscribing" not in text
     assert "encoding an AG-UI object" in table.read_text("utf-8")
     assert picture.read_text("utf-8").startswith("<svg")
@@ -53,7 +54,7 @@ def test_it_measures_how_costs_grow(tmp_path: Path) -> None:
     text = answer.out.decode()
     assert (answer.status, answer.err) == (0, "")
     assert all(growth.name in text for growth in GROWTHS)
-    assert picture.read_text("utf-8").count("<polyline") == len(GROWTHS)
+    assert picture.read_text("utf-8").count('"line-blue firm"') == len(GROWTHS)
 
 
 def test_a_word_that_no_row_says_is_refused() -> None:
@@ -206,7 +207,7 @@ def test_the_table_shows_figure_spread_and_promise() -> None:
 def test_the_picture_has_a_bar_for_every_gain_and_none_for_costs() -> None:
     rows = [(a_row(least=1.0), FOUND), (a_row(), FOUND), (a_row(most=3.0), FOUND)]
 
-    assert bars(rows).count('class="bar"') == 2
+    assert bars(rows).count('<rect class="blue"') == 2
     assert bars([]).startswith("<svg")
     assert curves([]).startswith("<svg")
 
@@ -214,3 +215,14 @@ def test_the_picture_has_a_bar_for_every_gain_and_none_for_costs() -> None:
 def test_every_promise_is_a_number_of_its_unit() -> None:
     assert all(row.least is None or row.most is None for row in ROWS)
     assert {row.unit for row in ROWS} <= {"×", "µs", "ms", "k", "B", "KB", "MB"}
+
+
+def test_it_measures_every_pace_and_draws_a_field_for_each(tmp_path: Path) -> None:
+    picture = tmp_path / "grid.svg"
+
+    answer = run(f"--only subscription --grid {picture} --short")
+
+    text = answer.out.decode()
+    assert (answer.status, answer.err) == (0, "")
+    assert "6 events, flat out" in text
+    assert picture.read_text("utf-8").count(" ms</text>") == len(RATES)

@@ -30,7 +30,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_is_drawn_with_every_kind_of_span_and_a_link(drawn: Path) -> None:
     assert words(drawn) >= SPANS
-    assert 'class="link"' in drawn.read_text("utf-8")
+    assert "line-purple firm dashed" in drawn.read_text("utf-8")
 
 
 def test_the_picture_in_docs_shows_what_is_drawn_today(drawn: Path) -> None:
