@@ -44,6 +44,7 @@ __all__ = [
     "Overflow",
     "Patches",
     "Profile",
+    "Raw",
     "RawEvent",
     "SlidingWindow",
     "Step",
@@ -92,7 +93,9 @@ Overflow: TypeAlias = Literal[
 OnGap: TypeAlias = Literal["skip", "error"]
 #: `compress`: the codec of a payload.
 AlgorithmName: TypeAlias = Literal["gzip", "deflate", "lz4", "zstd", "none"]
-#: `conflate`: what becomes of `rawEvent` where several events merge.
+#: `conflate` and `degrade`: what becomes of RAW events, and of `rawEvent`.
+Raw: TypeAlias = Literal["keep", "strip", "drop"]
+#: `conflate(raw_event=)`, the older name of `raw`.
 RawEvent: TypeAlias = Literal["strip", "keep_last", "barrier"]
 #: `conflate`: which state patches merge.
 Patches: TypeAlias = Literal["proven", "all"]

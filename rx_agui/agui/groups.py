@@ -20,6 +20,7 @@ __all__ = [
     "Group",
     "Message",
     "Patch",
+    "Raw",
     "Rules",
     "Snapshot",
     "Text",
@@ -95,6 +96,13 @@ class Group:
         elif "rawEvent" in event:
             into["rawEvent"] = event["rawEvent"]
         self.line = None
+
+
+class Raw(Group):
+    """A RAW event, which merges with none and hinders none."""
+
+    __slots__ = ()
+    is_wall = False
 
 
 class Text(Group):

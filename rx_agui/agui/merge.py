@@ -9,8 +9,9 @@
 The rules are those of `@ag-ui/client` (apply/default.ts, chunks/transform.ts, verify.ts), and
 tests/clients/test_conflated.py asks it.
 
-* An event passes nothing but deltas of other constructs. A START, an END, a result, RAW,
-  CUSTOM and unknown types are walls: nothing is moved across.
+* An event passes nothing but deltas of other constructs, and RAW as long as it has no
+  number: frameworks send one behind every token, and no client builds anything of it.
+  A START, an END, a result, CUSTOM and unknown types are walls: nothing is moved across.
 * Chunks and activities are walls too, and merge with their neighbour only. A chunk may
   name no message and continue the one before it; an activity's first event gives it
   its place among the messages.
@@ -42,6 +43,7 @@ from rx_agui.agui.groups import (
     Group,
     Message,
     Patch,
+    Raw,
     Rules,
     Snapshot,
     Text,
@@ -66,6 +68,7 @@ _NEVER: Final = b"\n"
 _DEEPEST: Final = 250
 
 _TYPE: Final = b'{"type":"'
+_RAW: Final = b'{"type":"RAW"'
 
 #: As bytes: most of what cannot merge, such as large snapshots of messages, is known
 #: by how it begins and need not be parsed.
@@ -126,7 +129,10 @@ class Merger:
             self._rules.succeeds = self._known.tell(line)
         event = self._read(line)
         if event is None:
-            return self._stand(Group(line, {}, number)) if room else None
+            if not room:
+                return None
+            is_raw = not number and not self._raw_is_wall and line.startswith(_RAW)
+            return self._stand(Raw(line, {}, 0) if is_raw else Group(line, {}, number))
         kind = KINDS[event["type"]]
         near = self._near(kind, event)
         if near is not None and _both(near.number, number):
@@ -226,7 +232,14 @@ class Merger:
             return self._open.get(("call", event["toolCallId"]))
         if kind is Patch:
             return self._states[-1] if self._states else None
-        return next(reversed(self._groups), None)
+        return self._last()
+
+    def _last(self) -> Group | None:
+        """Return the last group that is not RAW."""
+        for group in reversed(self._groups):
+            if not isinstance(group, Raw):
+                return group
+        return None
 
     def _replace_states(self, snapshot: Snapshot) -> None:
         tag = snapshot.event.get("subagentRunId")
@@ -238,8 +251,7 @@ class Merger:
             self._remove(self._states.pop())
 
     def _replace_activity(self, snapshot: ActivitySnapshot) -> None:
-        while self._groups:
-            before = next(reversed(self._groups))
+        while (before := self._last()) is not None:
             obsolete = snapshot.makes_obsolete(before)
             if not obsolete or not _both(before.number, snapshot.number):
                 break
@@ -259,7 +271,7 @@ class Merger:
                 self._states.clear()
         if group.is_state:
             self._states.append(group)
-        elif not group.is_wall:
+        elif group.key is not None:
             self._open[group.key] = group
         return group
 

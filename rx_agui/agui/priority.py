@@ -11,14 +11,22 @@ text without a word when a delta is. So only the last are ever dropped.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
 
 from rx_agui.agui.events import EVENTS
-from rx_agui.frame import Frame
+from rx_agui.frame import IDENTITY, Frame
 
-__all__ = ["must_pass", "without_raw"]
+__all__ = [
+    "as_it_is",
+    "lighten",
+    "must_pass",
+    "type_of",
+    "without_raw",
+    "without_raw_event",
+]
 
 _MAY_WAIT: Final = frozenset(
     name.encode() for name, kind in EVENTS.items() if kind.may_wait
@@ -50,15 +58,49 @@ def without_raw(line: bytes) -> bytes | None:
     >>> without_raw(b'{"type":"CUSTOM","name":"a","value":1,"rawEvent":{"huge":1}}')
     b'{"type":"CUSTOM","name":"a","value":1}'
     """
-    if b"RAW" not in line and b"rawEvent" not in line:
-        return line
-    if type_of(line) in _MAY_BE_SHED:
+    if b"RAW" in line and type_of(line) in _MAY_BE_SHED:
         return None
+    return without_raw_event(line)
+
+
+def without_raw_event(line: bytes) -> bytes:
+    """Return the event without the field `rawEvent`.
+
+    >>> without_raw_event(b'{"type":"CUSTOM","name":"a","value":1,"rawEvent":2}')
+    b'{"type":"CUSTOM","name":"a","value":1}'
+    """
+    if b"rawEvent" not in line:
+        return line
     event = orjson.loads(line)
     if "rawEvent" not in event:
         return line
     del event["rawEvent"]
     return orjson.dumps(event)
+
+
+def as_it_is(line: bytes) -> bytes:
+    """Return the event as it is."""
+    return line
+
+
+def lighten(
+    frame: Frame, lighter: Callable[[bytes], bytes | None] = without_raw
+) -> tuple[int, int]:
+    """Take what may be shed out of a frame; return how many events and bytes that was."""
+    lines = frame.lines() if frame.encoding == IDENTITY else []
+    lighter_lines = [lighter(line) for line in lines]
+    if lighter_lines == lines:
+        return 0, 0
+    events, size = frame.events, len(frame.data)
+    numbers = frame.line_numbers()
+    kept = [(line, n) for line, n in zip(lighter_lines, numbers, strict=True) if line]
+    frame.data = b"\n".join([line for line, _ in kept])
+    frame.events = len(kept)
+    frame.crc32 = None
+    if frame.last and kept:
+        frame.numbers = tuple([number for _, number in kept])
+        frame.last = kept[-1][1]
+    return events - frame.events, size - len(frame.data)
 
 
 def type_of(line: bytes) -> bytes:

@@ -8,14 +8,15 @@ What a token costs is not its bytes: the stock client copies all messages for ea
 it applies. 8,000 tokens in a conversation of 1,000 messages keep it busy for seconds,
 in 160 events they do not. Nothing is waited for here: `batch` gathers, and a payload is
 conflated as it passes. Which events merge, and why a reader cannot tell, is in
-_merge.py; marbles/conflate.marble draws it.
+agui/merge.py; marbles/conflate.marble draws it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from time import time_ns
-from typing import cast
+from typing import Final, cast, get_args
+from warnings import warn
 
 from rx_agui.agui.known_state import KnownState
 from rx_agui.agui.merge import (
@@ -25,24 +26,29 @@ from rx_agui.agui.merge import (
     Group,
     Merger,
 )
+from rx_agui.agui.priority import lighten
 from rx_agui.engine import Errors, Stage, Subscription, lift, operator
 from rx_agui.errors import require_one_of, require_positive, require_whole
 from rx_agui.flow import NO_PERMIT
 from rx_agui.flow._permit import joint_permit
 from rx_agui.frame import IDENTITY, Frame
 from rx_agui.probe import PayloadTrace
-from rx_agui.types import Item, Operator, Patches, RawEvent
+from rx_agui.types import Item, Operator, Patches, Raw, RawEvent
 
 __all__ = ["MergingQueue", "conflate", "conflate_frame", "conflate_lines"]
+
+#: The choices for `raw`.
+RAWS: Final = get_args(Raw)
 
 
 @operator
 def conflate(
     *,
-    raw_event: RawEvent = "strip",
+    raw: Raw = "strip",
     patches: Patches = "proven",
     max_event_size: int = MAX_EVENT_SIZE,
     errors: Errors = None,
+    raw_event: RawEvent | None = None,
 ) -> Operator[Item, Frame]:
     """Merge the events of each payload that a reader need not get one by one.
 
@@ -56,7 +62,7 @@ def conflate(
 
     It stands behind `batch`, and before `compress`: a payload that is compressed passes
     as it is. Before `sequence`, or without it, deltas of one message merge across those
-    of others. Behind `sequence` only neighbours do, and what is merged carries the last
+    of others, and across RAW. Behind `sequence` only neighbours do, and what is merged carries the last
     number it covers, so that a reader who was cut off resumes exactly there. Merging
     while a reader is slow, instead of always, is `flow_control(overflow="conflate")`.
 
@@ -65,13 +71,14 @@ def conflate(
     back less often, and sees fewer of the states in between.
 
     Args:
-        raw_event: What becomes of `rawEvent`, the provider's own event, where several
-            events merge. "strip": the merged event has none. "keep_last": it has the
-            last. "barrier": an event that has one merges with nothing.
+        raw: What becomes of RAW events and of `rawEvent`, the provider's own event.
+            Deltas merge across RAW that has no number yet; the order of RAW is kept.
+            "strip": an event that others were merged into has no `rawEvent`; all else
+            passes. "keep": it has the last one. "drop": no RAW event and no `rawEvent`
+            passes at all: a LangGraph stream is a tenth of its size then.
             "strip" is the default, since LangGraph and others put one on every delta:
-            with "barrier" nothing would merge, and the last one alone would pass for
-            the origin of a text that it is a part of. No client builds messages or
-            state of it. An event that merges with nothing keeps its own, always.
+            the last one alone would pass for the origin of a text that it is a part of.
+            No client builds messages or state of either.
         patches: Which patches of the state, or of an activity, merge. A client applies
             a patch whole or, when one operation fails, not at all, so that two in one
             could fail together. "proven": those that are known to succeed, since a
@@ -84,15 +91,22 @@ def conflate(
             cut stays cut: a stock client refuses an event of more than 10 MiB. Of a
             state that is larger it is not kept in mind what it is.
         errors: Told of events that cannot be encoded, if this operator is the first.
+        raw_event: The older name: "strip", "keep_last" (now raw="keep"), or "barrier",
+            where an event that has a `rawEvent` merges with none.
 
     Raises:
         ConfigError: A setting makes no sense.
     """
+    require_one_of(RAWS, raw=raw)
+    if raw_event is None:
+        raw_event = "keep_last" if raw == "keep" else "strip"
+    else:
+        warn("conflate: raw_event= is raw= now", DeprecationWarning, stacklevel=2)
     require_one_of(RAW_EVENTS, raw_event=raw_event)
     require_one_of(PATCHES, patches=patches)
     require_positive(max_event_size=max_event_size)
     require_whole(max_event_size=max_event_size)
-    return lift(_Conflate, raw_event, patches, max_event_size, errors)
+    return lift(_Conflate, raw == "drop", raw_event, patches, max_event_size, errors)
 
 
 def conflate_lines(
@@ -162,18 +176,20 @@ def conflate_frame(
 
 
 class _Conflate(Stage):
-    __slots__ = ("_known", "_rests", "_rules")
+    __slots__ = ("_drops_raw", "_known", "_rests", "_rules")
     word = "conflate"
 
     def __init__(
         self,
         subscription: Subscription,
+        drops_raw: bool,
         raw_event: RawEvent,
         patches: Patches,
         max_event_size: int,
         errors: Errors,
     ) -> None:
         super().__init__(subscription, errors)
+        self._drops_raw = drops_raw
         self._rules = raw_event, patches, max_event_size
         self._known = KnownState(max_event_size) if patches == "proven" else None
         self._rests = False
@@ -184,6 +200,15 @@ class _Conflate(Stage):
             self._rests = not taken
 
     def next(self, frame: Frame) -> None:
+        if self._drops_raw:
+            dropped, size = lighten(frame)
+            if size:
+                self.count("conflate.raw.size", size)
+            if dropped:
+                self.taken += dropped
+                self.count_drop("raw", dropped)
+                if not frame.events:
+                    return
         before = frame.events
         if before == 1 or frame.encoding != IDENTITY or self._rests:
             self._show(frame)

@@ -33,18 +33,25 @@ from typing import Final, Protocol, cast, get_args, runtime_checkable
 
 from reactivex.abc import SchedulerBase
 
-from rx_agui.agui.priority import must_pass, without_raw
+from rx_agui.agui.priority import (
+    as_it_is,
+    lighten,
+    must_pass,
+    without_raw,
+    without_raw_event,
+)
 from rx_agui.clock import Timer
 from rx_agui.engine import BatchSink, Errors, Stage, Subscription, lift, operator
 from rx_agui.errors import (
     ConfigError,
     OverloadedError,
+    require_one_of,
     require_positive,
 )
 from rx_agui.flow import AdmissionBlock, Credit
-from rx_agui.frame import IDENTITY, Frame
+from rx_agui.frame import Frame
 from rx_agui.operators._flow_control import WindowedHead
-from rx_agui.types import Item, Operator, Step
+from rx_agui.types import Item, Operator, Raw, Step
 
 __all__ = ["STEPS", "Eases", "degrade"]
 
@@ -57,6 +64,14 @@ STEPS: Final[tuple[Step, ...]] = get_args(Step)
 _LOOKS: Final = 4
 #: Shares of the queue at which it is pressure, and no more.
 _FULL, _EMPTY = 0.8, 0.4
+
+
+#: What "shed" makes of a line.
+_LIGHTERS: Final[dict[str, Callable[[bytes], bytes | None]]] = {
+    "keep": as_it_is,
+    "strip": without_raw_event,
+    "drop": without_raw,
+}
 
 
 @runtime_checkable
@@ -75,6 +90,7 @@ def degrade(
     relief: float = 0.5,
     dwell: float = 1.0,
     on_level: Callable[[int, str], object] | None = None,
+    raw: Raw = "drop",
     errors: Errors = None,
     scheduler: SchedulerBase | None = None,
 ) -> Operator[Item, Frame]:
@@ -103,6 +119,8 @@ def degrade(
             one, so that the level does not go up and down with each step's success.
         dwell: Seconds either must last before one level is taken, or left.
         on_level: Told of each new level, and what its step is ("normal" at 0).
+        raw: What "shed" takes away: "drop", RAW events and the field `rawEvent`;
+            "strip", the field alone; "keep", nothing.
         errors: Told of events that cannot be encoded, if this operator is the first.
         scheduler: Whose time to use. The default is the subscription's.
 
@@ -117,6 +135,7 @@ def degrade(
     if list(steps) != in_order:
         must = f"some of {', '.join(STEPS)}, in this order"
         raise ConfigError("steps", steps, must)
+    require_one_of(tuple(_LIGHTERS), raw=raw)
     require_positive(max_age=max_age, relief=relief, dwell=dwell)
     if relief >= 1:
         raise ConfigError("relief", relief, must="a share below 1")
@@ -127,6 +146,7 @@ def degrade(
         relief,
         dwell,
         on_level,
+        _LIGHTERS[raw],
         errors,
         scheduler=scheduler,
     )
@@ -149,6 +169,7 @@ class _Degrade(Stage):
         "_steps",
         "_timer",
         "level",
+        "lighter",
     )
     word = "degrade"
     is_transparent = True
@@ -161,6 +182,7 @@ class _Degrade(Stage):
         relief: float,
         dwell: float,
         on_level: Callable[[int, str], object] | None,
+        lighter: Callable[[bytes], bytes | None],
         errors: Errors,
     ) -> None:
         super().__init__(subscription, errors)
@@ -169,6 +191,7 @@ class _Degrade(Stage):
         self._relief = relief * max_age
         self._dwell = dwell
         self._on_level = on_level
+        self.lighter = lighter
         self.level = 0
         self._mood = 0  # 1: pressure, -1: relief
         self._since = 0.0  # when that began
@@ -204,7 +227,7 @@ class _Degrade(Stage):
     def shed(self, frame: Frame) -> bool:
         """Take out of a frame what may be shed; whether anything is left."""
         self.taken += frame.events
-        events, size = _lighten(frame)
+        events, size = lighten(frame, self.lighter)
         self.count_drop("shed", events)
         self.count_size(size)
         self.sent += frame.events
@@ -372,7 +395,7 @@ class _Ahead:
         self._gatherer = batch_sink
 
     def gather(self, line: bytes, credit: Credit) -> None:
-        lighter = without_raw(line)
+        lighter = self._degrade.lighter(line)
         if lighter is None:
             self._degrade.account(1, len(line))
             credit.release(1)
@@ -382,7 +405,11 @@ class _Ahead:
         self._gatherer.gather(lighter, credit)
 
     def gather_many(self, lines: list[bytes], size: int, credit: Credit) -> None:
-        kept = [light for line in lines if (light := without_raw(line)) is not None]
+        kept = [
+            light
+            for line in lines
+            if (light := self._degrade.lighter(line)) is not None
+        ]
         shed = len(lines) - len(kept)
         rest = sum(map(len, kept))
         if rest < size:
@@ -393,26 +420,8 @@ class _Ahead:
             credit.release(shed)
 
     def next(self, frame: Frame) -> None:
-        events, size = _lighten(frame)
+        events, size = lighten(frame, self._degrade.lighter)
         if size:
             self._degrade.account(events, size)
         if frame.events:
             self._gatherer.next(frame)
-
-
-def _lighten(frame: Frame) -> tuple[int, int]:
-    """Take out of a frame what may be shed: how many events, and bytes."""
-    lines = frame.lines() if frame.encoding == IDENTITY else []
-    lighter = [without_raw(line) for line in lines]
-    if lighter == lines:
-        return 0, 0
-    events, size = frame.events, len(frame.data)
-    numbers = frame.line_numbers()
-    kept = [(line, n) for line, n in zip(lighter, numbers, strict=True) if line]
-    frame.data = b"\n".join([line for line, _ in kept])
-    frame.events = len(kept)
-    frame.crc32 = None
-    if frame.last and kept:
-        frame.numbers = tuple([number for _, number in kept])
-        frame.last = kept[-1][1]
-    return events - frame.events, size - len(frame.data)

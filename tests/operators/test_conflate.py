@@ -15,6 +15,7 @@ import pytest
 import reactivex as rx
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reactivex import operators as ops
 from reactivex.subject import Subject
 
 from rx_agui import (
@@ -30,6 +31,7 @@ from rx_agui import (
     conflate,
     decompress,
     flow_control,
+    from_iterable,
     pipeline,
     sequence,
     unbatch,
@@ -81,7 +83,7 @@ def numbers_of(lines: Lines, numbered: bool) -> range | tuple[()]:
 @pytest.mark.parametrize(
     ("setting", "value", "must"),
     [
-        ("raw_event", "keep", "one of strip, keep_last, barrier"),
+        ("raw", "barrier", "one of keep, strip, drop"),
         ("patches", None, "one of proven, all"),
         ("max_event_size", 0, "positive"),
         ("max_event_size", 1.5, "a whole number"),
@@ -94,6 +96,44 @@ def test_a_setting_that_makes_no_sense_is_refused_where_it_is_written(
         conflate(**{setting: value})
 
     assert str(refused.value) == f"{setting} must be {must}, got {value!r}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("strip", {"raw": "strip"}), ("keep_last", {"raw": "keep"})]
+)
+def test_the_older_name_of_a_setting_works_and_warns(old: Any, new: Any) -> None:
+    events = [text("a", rawEvent=1), text("b", rawEvent=2)]
+    with pytest.warns(DeprecationWarning, match="raw_event= is raw= now"):
+        renamed = conflate(raw_event=old)
+
+    made = [
+        from_iterable(events).pipe(batch(), one, unbatch(), ops.to_list()).run()
+        for one in (renamed, conflate(**new))
+    ]
+
+    assert made[0] == made[1]
+
+
+def test_a_raw_event_behind_every_token_hinders_no_merging() -> None:
+    """The shape of LangGraph's streams, where nothing merged before."""
+    lines = encoded(
+        [e for n in range(200) for e in ({"type": "RAW", "event": n}, text(f"{n} "))]
+    )
+
+    merged, _ = conflate_lines(lines)
+
+    raw = [line for line in merged if line.startswith(b'{"type":"RAW"')]
+    assert raw == lines[::2]
+    assert len(merged) == 201
+    assert texts(merged) == texts(lines)
+
+
+def test_what_is_dropped_as_raw_is_counted_and_a_payload_of_it_alone_is_gone() -> None:
+    events: list[Event] = [{"type": "RAW", "event": 1}, text("a", rawEvent=2)]
+
+    out = from_iterable(events).pipe(conflate(raw="drop"), unbatch(), ops.to_list())
+
+    assert out.run() == [text("a")]
 
 
 # -- laws ----------------------------------------------------------------------------

@@ -41,7 +41,7 @@ EventStream(StreamConfig()).send(None)  # error
 flow_control(overflow="drop_oldset")  # error
 sequence(on_gap="ignore")  # error
 compress("gzpi")  # error
-conflate(raw_event="stripped")  # error
+conflate(raw="stripped")  # error
 conflate(patches="most")  # error
 circuit_breaker(sliding_window="calls")  # error
 circuit_breaker(when_open="block")  # error
