@@ -516,11 +516,6 @@ def watch_here() -> StreamObservation | None:
         if not here.is_owned_by(get_ident()):
             return here.watch
         here = None  # a source sent at once, and its observer subscribes another stream
-    for install in deferred.copy():
-        if install():
-            deferred.remove(install)
-    if not listeners and here is None:
-        return None
     return observe(*(here or ("default", ())))
 
 
@@ -531,6 +526,11 @@ def observe(pipeline: str, own: tuple[Probe, ...] = ()) -> StreamObservation | N
         pipeline: The stream's name.
         own: Probes of this stream alone.
     """
+    for install in deferred.copy():
+        if install():
+            deferred.remove(install)
+    if not listeners and not own:
+        return None
     # A pipeline's own telemetry replaces the default one.
     others = [probe for probe in listeners if type(probe) not in map(type, own)]
     probes = tuple(probe for probe in (*own, *others) if _is_awake(probe))

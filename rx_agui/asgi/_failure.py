@@ -11,6 +11,7 @@ carry paths, addresses and secrets. The log is told everything.
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -22,7 +23,6 @@ __all__ = [
     "Failure",
     "ReaderGone",
     "Refused",
-    "RunCancelled",
     "failure_of",
     "run_error",
 ]
@@ -45,10 +45,6 @@ class Refused(Exception):
     def __init__(self, error: BaseException) -> None:
         super().__init__(error)
         self.error = error
-
-
-class RunCancelled(StreamError):
-    """The agent was cancelled, and not by us: from within, or with its event loop."""
 
 
 class Failure(NamedTuple):
@@ -76,7 +72,7 @@ def failure_of(error: BaseException | None, *, expose: bool = False) -> Failure:
     """
     if error is None:
         return Failure(500, _INCOMPLETE, "INCOMPLETE")
-    if isinstance(error, RunCancelled):
+    if isinstance(error.__cause__, CancelledError):  # from within, and not by us
         return Failure(500, _CANCELLED, "CANCELLED")
     status: Any = getattr(error, "status_code", None)
     if type(status) is int and 400 <= status < 600:

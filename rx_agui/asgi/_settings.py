@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 from rx_agui.asgi.run._on_disconnect import CANCEL, Grace, grace, require_grace
 from rx_agui.codecs.negotiation import negotiated, offered
+from rx_agui.engine import StageSpec, stages_of
 from rx_agui.errors import (
     ConfigError,
     require_at_least,
@@ -189,6 +190,16 @@ class SSESettings:
             sequence(),
             batch(self.batch_size, self.batch_timeout, leading=self.leading),
         )
+
+    @cached_property
+    def gathering_stages(self) -> tuple[StageSpec, ...]:
+        """The same, to be connected for each run without being applied again."""
+        return stages_of(self.gathering)
+
+    @cached_property
+    def outgoing_stages(self) -> tuple[StageSpec, ...]:
+        """As `gathering_stages`."""
+        return stages_of(self.outgoing)
 
     @cached_property
     def outgoing(self) -> tuple[Operator[Any, Any], ...]:

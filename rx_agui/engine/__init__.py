@@ -27,7 +27,17 @@ An operator of your own is a `Stage` and a function that lifts it:
 """
 
 from rx_agui.engine._head import HeadSubscriber
-from rx_agui.engine._lift import Attended, Lifted, Operator, Sink, lift, operator
+from rx_agui.engine._lift import (
+    Attended,
+    Lifted,
+    Operator,
+    Sink,
+    StageSpec,
+    connect,
+    lift,
+    operator,
+    stages_of,
+)
 from rx_agui.engine._named import NamedPipeline
 from rx_agui.engine._protocols import AnyHead, AnyStage, BatchSink, QueuedSink
 from rx_agui.engine._stage import Errors, Stage, as_frame
@@ -46,8 +56,11 @@ __all__ = [
     "QueuedSink",
     "Sink",
     "Stage",
+    "StageSpec",
     "Subscription",
     "as_frame",
+    "connect",
     "lift",
     "operator",
+    "stages_of",
 ]

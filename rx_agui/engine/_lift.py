@@ -9,7 +9,7 @@ any other operator between two of ours begins a new one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -26,7 +26,16 @@ from rx_agui.flow import Credit, PullSource
 from rx_agui.flow._downstream import DownstreamWindow, asking
 from rx_agui.types import Operator
 
-__all__ = ["Attended", "Operator", "Sink", "lift", "operator"]
+__all__ = [
+    "Attended",
+    "Operator",
+    "Sink",
+    "StageSpec",
+    "connect",
+    "lift",
+    "operator",
+    "stages_of",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -103,45 +112,7 @@ class Lifted(Attended[Any]):
         source = self._join(subscription, observer)
         while type(source) is Lifted and source._follows(subscription, self):
             source = source._join(subscription, subscription.top)
-        top = cast(Stage, subscription.top)
-        head = subscription.head
-        if head is None:
-            below = subscription.below
-            credit = below.credit_for(subscription.clock) if below else Credit()
-            head = subscription.head = HeadSubscriber(subscription, top, credit)
-        head.begin(top)
-        try:
-            subscription.connect(self._open(source, subscription, head))
-        except BaseException as error:
-            subscription.break_off(error)
-            raise
-        return subscription
-
-    def _open(
-        self,
-        source: Observable[Any],
-        subscription: Subscription,
-        head: AnyHead,
-    ) -> DisposableBase:
-        if isinstance(source, PullSource):
-            # An agent that subscribes streams of its own does so outside of this one.
-            with (
-                probe.subscribing(None, subscription.executor.is_owned_by),
-                asking(None),
-            ):
-                return source.attach(head)
-        window = head.window or DownstreamWindow()
-        is_inside = subscription.executor.is_owned_by
-        with (
-            probe.subscribing(subscription.watch, is_inside),
-            asking(window, source),
-        ):
-            return source.subscribe(
-                head.on_next,
-                head.on_error,
-                head.on_completed,
-                scheduler=subscription.scheduler,
-            )
+        return _start(subscription, source)
 
     def _join(
         self, subscription: Subscription, down: AnyStage | ObserverBase[Any]
@@ -155,3 +126,78 @@ class Lifted(Attended[Any]):
         one_clock = self._scheduler is None or self._scheduler is bottom._scheduler
         provides_head = getattr(self._make, "provides_head", False)
         return one_clock and not (provides_head and subscription.head is not None)
+
+
+#: A Stage's class, and its arguments.
+StageSpec = tuple[Callable[..., Stage], tuple[Any, ...]]
+
+
+def stages_of(operators: Sequence[Operator]) -> tuple[StageSpec, ...]:
+    """The stages of operators that were made by `lift`, from the source down.
+
+    Raises:
+        TypeError: One of them was not.
+    """
+    source: Observable[Any] = Observable()
+    specs: list[StageSpec] = []
+    for apply in operators:
+        lifted = apply(source)
+        if type(lifted) is not Lifted or lifted._source is not source:
+            raise TypeError(f"{apply!r} was not made by lift()")
+        specs.append((lifted._make, lifted._args))
+    return tuple(specs)
+
+
+def connect(
+    source: PullSource, stages: Sequence[StageSpec], observer: ObserverBase[Any]
+) -> Subscription:
+    """Subscribe stages directly, without an Observable for each; see `stages_of`."""
+    subscription = Subscription(None)
+    down: AnyStage | ObserverBase[Any] = observer
+    for make, args in reversed(stages):
+        subscription.join(make(subscription, *args), down)
+        down = subscription.top
+    return cast(Subscription, _start(subscription, source))
+
+
+def _start(subscription: Subscription, source: Observable[Any]) -> DisposableBase:
+    """Give a subscription its head, and connect it to its source."""
+    top = cast(Stage, subscription.top)
+    head = subscription.head
+    if head is None:
+        below = subscription.below
+        credit = below.credit_for(subscription.clock) if below else Credit()
+        head = subscription.head = HeadSubscriber(subscription, top, credit)
+    head.begin(top)
+    try:
+        subscription.connect(_open(source, subscription, head))
+    except BaseException as error:
+        subscription.break_off(error)
+        raise
+    return subscription
+
+
+def _open(
+    source: Observable[Any],
+    subscription: Subscription,
+    head: AnyHead,
+) -> DisposableBase:
+    if isinstance(source, PullSource):
+        # An agent that subscribes streams of its own does so outside of this one.
+        with (
+            probe.subscribing(None, subscription.executor.is_owned_by),
+            asking(None),
+        ):
+            return source.attach(head)
+    window = head.window or DownstreamWindow()
+    is_inside = subscription.executor.is_owned_by
+    with (
+        probe.subscribing(subscription.watch, is_inside),
+        asking(window, source),
+    ):
+        return source.subscribe(
+            head.on_next,
+            head.on_error,
+            head.on_completed,
+            scheduler=subscription.scheduler,
+        )

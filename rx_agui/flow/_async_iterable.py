@@ -71,7 +71,7 @@ class FromAsyncIterable(PullSource):
         if loop is None:
             must = "a loop, or subscribe must be called where one runs"
             raise ConfigError("from_async_iterable(loop)", None, must)
-        pull = _AsyncPull(self._source, link, loop)
+        pull = AsyncPull(self._source, link, loop)
         if here is loop:
             pull.start()
         else:
@@ -79,7 +79,7 @@ class FromAsyncIterable(PullSource):
         return Disposable(pull.stop)
 
 
-class _AsyncPull:
+class AsyncPull:
     """One subscriber's walk through an async iterable, in one task."""
 
     def __init__(
@@ -95,9 +95,12 @@ class _AsyncPull:
         self._stopped = False
         self._is_advancing = False  # and not in somebody's on_next, or cleaning up
 
-    def start(self) -> None:
+    def start(self, done: Callable[[], object] | None = None) -> None:
+        """Begin; `done` is called when the iterable has been closed, or never began."""
         if not self._stopped:
-            self._task = self._loop.create_task(self._walk())
+            self._task = task = self._loop.create_task(self._walk())
+            if done is not None:
+                task.add_done_callback(lambda _: done())
 
     def stop(self) -> None:
         self._stopped = True

@@ -158,6 +158,7 @@ def end_by(link: Demand, error: BaseException) -> None:
 
     Only an error that stops the process has to go on from here, once this is done.
     """
-    if not isinstance(error, Exception) and not stops_process(error):
+    is_logged = getattr(link, "logs_failures", False)
+    if not (is_logged or isinstance(error, Exception) or stops_process(error)):
         _log.error("the source broke off: %s", safe_repr(error), exc_info=error)
     link.fail(as_exception(error, "the source"))

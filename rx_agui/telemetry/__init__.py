@@ -44,7 +44,9 @@ _ENVIRONMENT = {"OTEL_PYTHON_TRACER_PROVIDER", "OTEL_PYTHON_METER_PROVIDER"}
 
 def _install_if_used() -> bool:
     """Watch streams once OpenTelemetry's API is imported; importing it takes 0.1 s."""
-    if _API.isdisjoint(sys.modules) and _ENVIRONMENT.isdisjoint(os.environ):
+    modules, environ = sys.modules, os.environ  # isdisjoint would walk through them
+    is_used = any(name in modules for name in _API)
+    if not is_used and not any(name in environ for name in _ENVIRONMENT):
         return False
     from rx_agui.telemetry import _probe  # installs itself, the first time
 

@@ -6,16 +6,19 @@ goes through  flow_control, sequence, batch    nothing: it has been through oper
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any, NamedTuple
+import asyncio
+from collections.abc import AsyncIterable, Callable
+from typing import Any
 
 from reactivex import Observable, compose
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable, Disposable
 from reactivex.subject import Subject
 
+from rx_agui.asgi._settings import SSESettings
+from rx_agui.asgi.run._terminal import RunState, TerminalStage, ending
 from rx_agui.clock import Clock, clock_for
-from rx_agui.engine import NamedPipeline, Operator
+from rx_agui.engine import NamedPipeline, connect
 from rx_agui.errors import StreamError
 from rx_agui.flow import (
     NO_PERMIT,
@@ -23,36 +26,78 @@ from rx_agui.flow import (
     Demand,
     Permit,
     PullSource,
-    from_async_iterable,
 )
+from rx_agui.flow._async_iterable import AsyncPull
 from rx_agui.flow._downstream import DownstreamWindow, asking, window_here
 from rx_agui.frame import Frame, StreamChunk
-from rx_agui.probe import Probe
+from rx_agui.operators import decompress, reassemble
+from rx_agui.probe import Probe, named
+from rx_agui.types import Operator
 
-__all__ = ["ByFirst", "DeferredSource", "PipelineSpec"]
+__all__ = ["ByFirst", "PipelineSpec", "connect_by_first"]
 
 #: Payloads on their way at once, of those that went through operators of the user's.
 _READY_WINDOW = 4
 
 
-class PipelineSpec(NamedTuple):
-    """What a source is piped through, and what telemetry calls that."""
+class PipelineSpec:
+    """The operators between a run's source and its last observer.
 
-    name: str
-    probe: Probe
-    bare: tuple[Operator, ...]  # for events that went through nothing yet
-    ending: Operator  # for all
-    outgoing: tuple[Operator, ...] = ()  # for those that were bare
-    ready: tuple[Operator, ...] = ()  # for payloads
+    Bare events go through `gathering`, the end and `outgoing`; payloads, which have been
+    through operators of the user's, through `ready` and the end.
+
+    Args:
+        settings: The name for telemetry, and the operators, which were made once.
+        state: Of the run, which gets its end here.
+        probe: Observes this stream alone.
+        goes_out: Whether the payloads are for one reader, and not for a log.
+    """
+
+    __slots__ = ("_goes_out", "_probe", "_settings", "_state")
+
+    def __init__(
+        self,
+        settings: SSESettings,
+        state: RunState,
+        probe: Probe,
+        *,
+        goes_out: bool,
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._probe = probe
+        self._goes_out = goes_out
 
     def on(self, source: Observable[Any], *, is_bare: bool) -> Observable[Any]:
-        """The source, and what it goes through."""
-        whole = (*self.bare, self.ending, *self.outgoing)
-        steps = whole if is_bare else (*self.ready, self.ending)
+        """The source, piped through the operators."""
+        settings, end = self._settings, ending(self._state)
+        steps: tuple[Operator[Any, Any], ...]
+        if not is_bare:
+            steps = (end,) if self._goes_out else (reassemble(), decompress(), end)
+        elif self._goes_out:
+            steps = (*settings.gathering, end, *settings.outgoing)
+        else:
+            steps = (*settings.gathering, end)
         if isinstance(source, NamedPipeline):  # named already, and is one stream
             inner = compose(*steps)(source._inner)
-            return NamedPipeline(inner, source._name, (*source._probes, self.probe))
-        return NamedPipeline(compose(*steps)(source), self.name, (self.probe,))
+            return NamedPipeline(inner, source._name, (*source._probes, self._probe))
+        return NamedPipeline(compose(*steps)(source), settings.name, (self._probe,))
+
+    def connect(
+        self, source: PullSource, observer: ObserverBase[Any], *, is_bare: bool
+    ) -> DisposableBase:
+        """Subscribe the operators to a source of ours.
+
+        For bare events, which nearly every agent yields, no Observable is made.
+        """
+        if not is_bare:
+            return self.on(source, is_bare=False).subscribe(observer)
+        settings = self._settings
+        stages = (*settings.gathering_stages, (TerminalStage, (self._state,)))
+        if self._goes_out:
+            stages += settings.outgoing_stages
+        with named(settings.name, (self._probe,)):
+            return connect(source, stages, observer)
 
 
 def _is_payload(item: Any) -> bool:
@@ -60,21 +105,22 @@ def _is_payload(item: Any) -> bool:
     return isinstance(item, Frame | StreamChunk)
 
 
-class DeferredSource(Observable[Any]):
-    """A pulled source that is connected when its first item says to what."""
+def connect_by_first(
+    events: AsyncIterable[Any],
+    chain: PipelineSpec,
+    observer: ObserverBase[Any],
+    done: Callable[[], object],
+) -> DisposableBase:
+    """Pull events; what they go through is connected when the first has come.
 
-    def __init__(self, events: AsyncIterator[Any], chain: PipelineSpec) -> None:
-        super().__init__()
-        self._events = events
-        self._chain = chain
-
-    def _subscribe_core(
-        self, observer: ObserverBase[Any], scheduler: SchedulerBase | None = None
-    ) -> DisposableBase:
-        link = _LateLink(self._chain, observer, clock_for(scheduler))
-        pulled = from_async_iterable(self._events)
-        assert isinstance(pulled, PullSource)
-        return CompositeDisposable(link, pulled.attach(link))
+    Args:
+        done: Called when the iterable has been closed, in its own task.
+    """
+    clock = clock_for(None)
+    link = _LateLink(chain, observer, clock)
+    pull = AsyncPull(events, link, asyncio.get_running_loop())
+    pull.start(done)
+    return CompositeDisposable(link, Disposable(pull.stop))
 
 
 class _LateLink(DisposableBase):
@@ -86,6 +132,7 @@ class _LateLink(DisposableBase):
 
     timeout = None
     waits = True
+    logs_failures = True  # with the run's name; see RunState.fails
 
     def __init__(
         self, chain: PipelineSpec, observer: ObserverBase[Any], clock: Clock
@@ -160,8 +207,9 @@ class _LateLink(DisposableBase):
 
     def _connect(self, *, is_bare: bool) -> None:
         handle = _Handle()
-        chained = self._chain.on(handle, is_bare=is_bare)
-        self._subscription = chained.subscribe(self._observer)
+        self._subscription = self._chain.connect(
+            handle, self._observer, is_bare=is_bare
+        )
         self._real = handle.link
         self._counts = not is_bare
         self._credit = handle.link.credit if is_bare else Credit(_READY_WINDOW)

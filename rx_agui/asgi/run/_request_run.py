@@ -25,7 +25,7 @@ from rx_agui.asgi._settings import SSESettings
 from rx_agui.asgi._sink import CloseReason, Sink, trace_of
 from rx_agui.asgi.run._deferred import PipelineSpec
 from rx_agui.asgi.run._source import Source, called, checked, must_be_awaited
-from rx_agui.asgi.run._terminal import RunState, ending
+from rx_agui.asgi.run._terminal import RunState
 from rx_agui.clock import running_loop
 from rx_agui.engine import Sink as LastObserver
 from rx_agui.flow import Permit
@@ -62,13 +62,7 @@ class RequestRun:
         )
         state.failing = partial(self._close_reason.set, "error")
         self._inbox = _Inbox(connection, state)
-        self._chain = PipelineSpec(
-            settings.name,
-            self._close_reason,
-            settings.gathering,
-            ending(state),
-            settings.outgoing,
-        )
+        self._chain = PipelineSpec(settings, state, self._close_reason, goes_out=True)
         self._feed: Source | None = None
         self._starting: asyncio.Task[None] | None = None
 

@@ -26,13 +26,12 @@ from rx_agui.asgi._sink import CloseReason
 from rx_agui.asgi.run._deferred import PipelineSpec
 from rx_agui.asgi.run._request_run import CLEANUP
 from rx_agui.asgi.run._source import Source, called, checked, must_be_awaited
-from rx_agui.asgi.run._terminal import RunState, ending
+from rx_agui.asgi.run._terminal import RunState
 from rx_agui.asgi.run._window import Reader, RunWindow
 from rx_agui.clock import running_loop
 from rx_agui.engine import Sink
 from rx_agui.flow import Permit
 from rx_agui.frame import Frame
-from rx_agui.operators import decompress, reassemble
 from rx_agui.probe import PayloadTrace
 from rx_agui.replay import Asked, Opened, ReplayLog, StreamKey
 
@@ -102,11 +101,7 @@ class Run:
         self._close_reason = CloseReason()
         self.state.failing = partial(self._close_reason.set, "error")
         self._chain = PipelineSpec(
-            settings.name,
-            self._close_reason,
-            settings.gathering,
-            ending(self.state),
-            ready=(reassemble(), decompress()),
+            settings, self.state, self._close_reason, goes_out=False
         )
         self._feed: Source | None = None
         self._starting: asyncio.Task[None] | None = None

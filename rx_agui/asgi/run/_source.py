@@ -23,8 +23,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase
 from reactivex.disposable import Disposable
 
-from rx_agui.asgi._failure import RunCancelled
-from rx_agui.asgi.run._deferred import ByFirst, DeferredSource, PipelineSpec
+from rx_agui.asgi.run._deferred import ByFirst, PipelineSpec, connect_by_first
 from rx_agui.engine import Lifted, NamedPipeline
 from rx_agui.errors import ConfigError
 from rx_agui.flow import PullSource
@@ -85,58 +84,32 @@ class Source:
 
     def __init__(self, source: Any, chain: PipelineSpec) -> None:
         self.closed = asyncio.Event()
-        self._began = False
-        self._leaving = False
+        self._source = source
         self._chain = chain
         self._subscription: DisposableBase = Disposable()
-        self._payloads = self._observable(source)
 
     def subscribe(self, observer: ObserverBase[Any]) -> None:
         """Begin."""
-        self._subscription = self._payloads.subscribe(observer)
-
-    def dispose(self) -> None:
-        """Nobody wants the rest: the source is cancelled."""
-        self._leaving = True
-        self._subscription.dispose()
-        if not self._began:  # and never will
-            self.closed.set()
-
-    def _observable(self, source: Any) -> Observable[Any]:
+        source, chain = self._source, self._chain
         if hasattr(source, "receive_chunks"):
             source = source.receive_chunks()
         if isinstance(source, Observable):
             self.closed.set()
             if isinstance(source, PullSource):
-                return self._chain.on(source, is_bare=True)
-            if _makes_payloads(source):
-                return self._chain.on(source, is_bare=False)
-            return ByFirst(source, self._chain)
+                payloads = chain.on(source, is_bare=True)
+            elif _makes_payloads(source):
+                payloads = chain.on(source, is_bare=False)
+            else:
+                payloads = ByFirst(source, chain)
+            self._subscription = payloads.subscribe(observer)
+            return
         if not isinstance(source, AsyncIterable):
             source = _asynchronous(source)
-        return DeferredSource(self._attended(source), self._chain)
+        self._subscription = connect_by_first(source, chain, observer, self.closed.set)
 
-    async def _attended(self, source: AsyncIterable[Any]) -> AsyncIterator[Any]:
-        """The same; but a cancellation from within is a failure like any other."""
-        self._began = True
-        events = aiter(source)
-        try:
-            while True:
-                try:
-                    event = await anext(events)
-                except StopAsyncIteration:
-                    return
-                except asyncio.CancelledError:
-                    if self._leaving:
-                        raise
-                    raise RunCancelled("the agent was cancelled from within") from None
-                yield event
-        finally:
-            try:
-                if (close := getattr(events, "aclose", None)) is not None:
-                    await close()
-            finally:
-                self.closed.set()
+    def dispose(self) -> None:
+        """Cancel the source; what it says from now on is not wanted."""
+        self._subscription.dispose()
 
 
 async def _asynchronous(source: Iterable[Any]) -> AsyncIterator[Any]:

@@ -26,7 +26,7 @@ from rx_agui.flow import NO_PERMIT, Permit
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.operators import _compress
 
-__all__ = ["NEXT", "RunState", "ending"]
+__all__ = ["NEXT", "RunState", "TerminalStage", "ending"]
 
 _log = logging.getLogger("rx_agui")
 
@@ -152,10 +152,10 @@ class RunState:
 
 def ending(state: RunState) -> Operator:
     """Give a run its end, and nothing behind it. Stands last, behind any operators."""
-    return lift(_Ending, state)
+    return lift(TerminalStage, state)
 
 
-class _Ending(Stage):
+class TerminalStage(Stage):
     __slots__ = ("_pieces", "_state")
     word = "ending"
 
