@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from rx_agui.cli._arguments import as_typed, parser
-from rx_agui.cli._pipes import UsageError
+from rx_agui.cli._pipes import UsageError, shown
 from rx_agui.errors import (
     ConfigError,
     ReplayError,
@@ -90,5 +90,5 @@ def _command(name: str) -> Callable[[Namespace], int | None]:
 
 def _complain(command: str, why: str, status: int) -> int:
     if sys.stderr is not None:  # `2>&-`
-        print(f"rx-agui {command}: {why}", file=sys.stderr)
+        print(f"rx-agui {command}: {shown(why)}", file=sys.stderr)
     return status

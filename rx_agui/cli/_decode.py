@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
-import orjson
-
-from rx_agui.cli._pipes import Pipes, run
+from rx_agui.cli._pipes import Pipes, json_line, run
 from rx_agui.errors import WireError
 from rx_agui.flow import from_iterable
 from rx_agui.frame import StreamChunk
@@ -39,7 +37,7 @@ def decode(_: Namespace) -> None:
 
     def write(event: dict[str, Any]) -> None:
         pipes.events += 1
-        pipes.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+        pipes.write(json_line(event))
 
     run(
         lambda: events.subscribe(

@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 
 from rx_agui.cli._asking import Asking
+from rx_agui.cli._pipes import shown
 from rx_agui.doctor import examine
 
 __all__ = ["doctor"]
@@ -27,5 +28,5 @@ def doctor(asked: Namespace) -> int:
             keep_alive=asked.keep_alive,
         )
     )
-    print(report)
+    print(shown(str(report)))
     return 3 if any(one.is_harm for one in report.diagnoses) else 0

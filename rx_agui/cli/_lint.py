@@ -8,7 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from rx_agui.cli._asking import Asking
-from rx_agui.cli._pipes import unbuffered
+from rx_agui.cli._pipes import shown, unbuffered
 from rx_agui.client._request import Request, ask, reason_of, require_httpx
 from rx_agui.errors import RefusedError, TransportError, require_positive
 from rx_agui.lint import Finding
@@ -40,7 +40,7 @@ def lint(asked: Namespace) -> int:
         findings = [f for f in findings if f.rule not in ("cut-off", "no-end")]
         print(f"stopped listening after {asked.max_time:g} s", file=sys.stderr)
     for finding in findings:
-        print(_shown(finding))
+        print(shown(_told(finding)))
     severities = [finding.severity for finding in findings]
     fatal, errors, warnings = map(severities.count, ("fatal", "error", "warning"))
     counts = f"{fatal} fatal, {_count(errors, 'error')}, {_count(warnings, 'warning')}"
@@ -52,7 +52,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _shown(finding: Finding) -> str:
+def _told(finding: Finding) -> str:
     fails = f" (@ag-ui/client {', '.join(finding.fails)})" if finding.fails else ""
     return (
         f"{finding.severity}: {finding}\n"
@@ -98,5 +98,5 @@ async def _fetch(asking: Asking, max_time: float) -> tuple[bytes, dict[str, str]
     except httpx.TransportError as error:
         if not named:
             raise TransportError(f"{asking.url}: {error}") from error
-        print(f"broken off: {error}", file=sys.stderr)
+        print(f"broken off: {shown(str(error))}", file=sys.stderr)
     return bytes(body), named, True

@@ -13,19 +13,52 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import suppress
 from threading import Thread
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
+
+import orjson
 
 from rx_agui.cli._progress import progress
 
-__all__ = ["Pipes", "UsageError", "lines", "run", "unbuffered", "write_all"]
+__all__ = [
+    "Pipes",
+    "UsageError",
+    "json_line",
+    "lines",
+    "run",
+    "shown",
+    "unbuffered",
+    "write_all",
+]
 
 #: Bytes to ask for at a time. What has come is returned at once, even if it is less.
 _PIECE = 65536
+
+
+#: Controls that a terminal obeys. JSON escapes those below U+0020, but neither DEL nor
+#: C1, among which U+009B begins the same commands as ESC [.
+_CONTROL: Final = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL_IN_JSON: Final = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
+
+
+def shown(text: str) -> str:
+    r"""Make text from a server harmless for a terminal: its controls are shown.
+
+    >>> shown("\x1b[31mred")
+    '\\x1b[31mred'
+    """
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def json_line(event: object) -> bytes:
+    """Encode an event as a line of JSON without any control that a terminal obeys."""
+    line = orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
+    return _CONTROL_IN_JSON.sub(lambda found: b"\\u%04x" % found[0][-1], line)
 
 
 class UsageError(Exception):

@@ -9,10 +9,8 @@ from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import suppress
 from typing import Any
 
-import orjson
-
 from rx_agui.cli._asking import Asking
-from rx_agui.cli._pipes import unbuffered, write_all
+from rx_agui.cli._pipes import json_line, shown, unbuffered, write_all
 from rx_agui.client import Lost, Opened, Reconnect, connect
 
 __all__ = ["tail"]
@@ -61,7 +59,7 @@ class _Out:
         """Of an event, a line."""
         if self.done.done():
             return
-        line = orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
+        line = json_line(event)
         try:
             write_all(self._stdout, line)
         except BaseException as error:  # nobody reads on: that is for the main thread
@@ -116,4 +114,4 @@ class _Out:
 
 def _say(what: str) -> None:
     if sys.stderr is not None:
-        print(f"rx-agui tail: {what}", file=sys.stderr, flush=True)
+        print(f"rx-agui tail: {shown(what)}", file=sys.stderr, flush=True)

@@ -11,11 +11,14 @@ from io import BytesIO
 from pathlib import Path
 from signal import SIGINT
 from subprocess import PIPE, Popen
+from typing import Any
 
+import orjson
 import pytest
 
 from rx_agui.cli import main
 from rx_agui.testing import simulated_deltas
+from tests.support.serving import served
 from tests.support.terminal import jsonl, read_until, rx_agui, started
 
 A, B = b'{"type":"A"}\n', b'{"type":"B"}\n'
@@ -197,3 +200,29 @@ def test_a_closed_standard_input_is_told(
 
     assert main([command]) == 1
     assert capsys.readouterr().err == f"rx-agui {command}: standard input is closed\n"
+
+
+EVIL = "\x1b]0;title\x07\x1b[31m\x7f\x9b31m\x85"
+
+
+def test_controls_of_a_server_are_shown_and_not_obeyed() -> None:
+    event = {"type": "CUSTOM", "name": "n", "value": EVIL}
+
+    answer = rx_agui("decode", b"data: " + orjson.dumps(event) + b"\n\n")
+
+    assert answer.events == [event]
+    assert not set(answer.out.decode()) & set("\x1b\x07\x7f\x9b\x85")
+
+
+@pytest.mark.parametrize("command", ["tail", "lint", "doctor"])
+def test_controls_in_a_refusal_are_shown_and_not_obeyed(command: str) -> None:
+    async def refusing(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 403, "headers": []})
+        await send({"type": "http.response.body", "body": EVIL.encode()})
+
+    with served(refusing) as url:
+        answer = rx_agui(f"{command} {url}/")
+
+    assert answer.status == 1
+    assert not set(answer.err) & set("\x1b\x07\x7f\x9b\x85")
+    assert "403" in answer.err
