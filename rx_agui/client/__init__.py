@@ -4,8 +4,7 @@ _connect      connect, and what it gives
 _reading      one reader's way, over as many connections as it takes
 _reconnect    when to ask again
 _request      one question, and which answers are streams
-_answer       the bytes of one answer to events; what was handed on is not again
-_body         what HTTP compressed
+_response     the bytes of one response to events, each exactly once
 """
 
 from rx_agui.client._connect import Connection, connect

@@ -17,7 +17,6 @@ from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rx_agui.client._answer import Answer, Cursor, PolicyClose, Taken
 from rx_agui.client._reconnect import Reconnect
 from rx_agui.client._request import (
     Request,
@@ -25,6 +24,12 @@ from rx_agui.client._request import (
     ask,
     require_httpx,
     require_stream,
+)
+from rx_agui.client._response import (
+    Cursor,
+    PolicyCloseError,
+    ReceivedEvent,
+    ResponseReader,
 )
 from rx_agui.codecs.negotiation import decoder
 from rx_agui.errors import (
@@ -42,6 +47,9 @@ if TYPE_CHECKING:
 __all__ = ["Lost", "Opened", "Reading", "Settings"]
 
 _log = logging.getLogger("rx_agui")
+
+#: Seconds of silence after the end of a run that end its response too.
+_SOON = 5.0
 
 #: The header by which a server of ours says what it answers with.
 _REPLAY = "rx-agui-replay"
@@ -191,7 +199,7 @@ class _Way:
                     raise
                 except TryAgain as error:
                     why, at_least = error, error.at_least
-                except (PolicyClose, TimeoutError, ssl.SSLError) as error:
+                except (PolicyCloseError, TimeoutError, ssl.SSLError) as error:
                     why = error  # what TLS finds in the middle of a body, httpx passes
                 except httpx.TransportError as error:
                     if _is_for_good(error):
@@ -217,7 +225,7 @@ class _Way:
             # One that was made in memory, as in tests, is there and unpacked already.
             is_here = response.is_stream_consumed
             encoding = "" if is_here else response.headers.get("content-encoding", "")
-            answer = Answer(
+            reader = ResponseReader(
                 self._cursor,
                 decoder(encoding),
                 settings.max_size,
@@ -226,16 +234,12 @@ class _Way:
             )
             try:
                 async with aclosing(_pieces(response)) as pieces:
-                    while (
-                        piece := await self._in_time(anext(pieces, None))
-                    ) is not None:
-                        for taken in answer.read(piece):
-                            self._hand_on(taken)
-                            yield taken.event
-                            if self._cursor.finished:
-                                return
+                    while (piece := await self._next(pieces)) is not None:
+                        for received in reader.read(piece):
+                            self._hand_on(received)
+                            yield received.event
             finally:
-                answer.close()
+                reader.close()
         finally:
             await response.aclose()
 
@@ -243,8 +247,15 @@ class _Way:
         response, self._request = await ask(client, self._request, self._cursor.id)
         return response
 
-    def _hand_on(self, taken: Taken) -> None:
-        self._cursor.pass_by(taken)
+    async def _next(self, pieces: AsyncGenerator[bytes, None]) -> Any:
+        """Return the next piece of a body; None at its end, or soon after the run's."""
+        silence = self._settings.read_timeout
+        if self._cursor.over:  # another run may follow in the same response, at once
+            silence = min(silence or _SOON, _SOON)
+        return await self._in_time(anext(pieces, None), silence)
+
+    def _hand_on(self, received: ReceivedEvent) -> None:
+        self._cursor.move_to(received)
         self._attempt = 0
 
     def _nothing_more(self, response: httpx.Response) -> None:

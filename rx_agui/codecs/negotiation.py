@@ -30,6 +30,10 @@ __all__ = [
 _UNCODED = ("", IDENTITY, "none")
 
 
+#: Codings on top of each other at most: a decoder may take a window of 16 MiB.
+_MAX_CODINGS = 2
+
+
 class _Uncoded:
     def encode(self, data: bytes) -> bytes:
         return data
@@ -151,12 +155,15 @@ def decoder(content_encoding: str) -> Decoder:
     [b'Hi']
 
     Raises:
-        WireError: The encoding is not known here.
+        WireError: The encoding is not known here, or there are more than two.
         MissingExtraError: It needs a package that is not installed.
         CorruptError: While decoding: these bytes are not in this encoding.
     """
     decode: Decoder = _uncoded
-    for name in reversed(_codings(content_encoding)):
+    codings = _codings(content_encoding)
+    if len(codings) > _MAX_CODINGS:
+        raise WireError(f"Content-Encoding has {len(codings)} codings")
+    for name in reversed(codings):
         decode = _after(decode, _decoder(name))  # the last was put on last
     return decode
 

@@ -39,6 +39,13 @@ __all__ = ["Carried", "chunk", "reassemble"]
 #: Payloads whose pieces may still come twice after the payload was whole.
 _REMEMBERED = 1024
 
+#: Bytes in memory for a number of an incomplete payload, and how many are not counted.
+_BYTES_A_NUMBER, _FEW_NUMBERS = 40, 1024
+
+#: Pieces of incomplete payloads at most, beyond one for each of so many bytes: a piece of
+#: a byte takes some 150 in memory.
+_FEW_PIECES, _BYTES_A_PIECE = 4096, 256
+
 
 @operator
 def chunk(
@@ -187,15 +194,31 @@ class Carried(Frame):
 
 
 class _Partial:
-    """A payload of which some pieces have come."""
+    """A payload of which some pieces have come: the first one's facts, all ones' bytes."""
 
-    __slots__ = ("events", "pieces", "since", "size")
+    __slots__ = ("events", "facts", "id", "is_consistent", "pieces", "since", "size")
 
-    def __init__(self, events: int, since: float) -> None:
-        self.events = events  # as its first piece says
-        self.pieces: dict[int, StreamChunk] = {}
-        self.size = 0
+    def __init__(self, first: StreamChunk, since: float) -> None:
+        self.events = first.events
+        self.facts = _facts(first)
+        self.id = ""  # the last piece alone has it
+        self.is_consistent = True
+        self.pieces: dict[int, bytes] = {}
+        # Kept once for all pieces; many take more memory than they took on the wire.
+        numbers = len(first.numbers or ())
+        self.size = _BYTES_A_NUMBER * numbers if numbers > _FEW_NUMBERS else 0
         self.since = since
+
+    def add(self, piece: StreamChunk) -> None:
+        self.pieces[piece.chunk_index] = piece.data
+        self.size += len(piece.data)
+        if piece.chunk_index == piece.total_chunks - 1:
+            self.id = piece.event_id
+        self.is_consistent = self.is_consistent and _facts(piece) == self.facts
+
+
+def _facts(piece: StreamChunk) -> tuple[object, ...]:
+    return piece.events, piece.encoding, piece.numbers
 
 
 Key = tuple[int, int, int | None]
@@ -206,6 +229,7 @@ class _Reassemble(Stage):
         "_max_partials",
         "_max_size",
         "_partials",
+        "_pieces",
         "_settled",
         "_size",
         "_timeout",
@@ -227,7 +251,7 @@ class _Reassemble(Stage):
         self._max_partials = max_partials
         self._partials: dict[Key, _Partial] = {}  # in order of their first piece
         self._settled: dict[Key, None] = {}  # whole or given up, the oldest first
-        self._size = 0
+        self._size = self._pieces = 0
         self._timer: Timer | None = None
 
     def frame_of(self, item: Any) -> Any:
@@ -255,16 +279,18 @@ class _Reassemble(Stage):
             if len(self._partials) >= self._max_partials:
                 self._give_up(next(iter(self._partials)))
             now = self.subscription.clock.now()
-            partial = self._partials[key] = _Partial(piece.events, now)
+            partial = self._partials[key] = _Partial(piece, now)
+            self._size += partial.size
             self.taken += piece.events
         if piece.chunk_index in partial.pieces:
             return
-        if self._size + len(piece.data) > self._max_size:
+        most = _FEW_PIECES + self._max_size // _BYTES_A_PIECE
+        if self._size + len(piece.data) > self._max_size or self._pieces >= most:
             what = f"payload {piece.sequence_num}, with all that is incomplete,"
             self._lose(key, "too_large", PayloadTooLargeError(what, self._max_size))
             return
-        partial.pieces[piece.chunk_index] = piece
-        partial.size += len(piece.data)
+        partial.add(piece)
+        self._pieces += 1
         self._size += len(piece.data)
         if len(partial.pieces) == piece.total_chunks:
             self._complete(key, carried)
@@ -273,8 +299,7 @@ class _Reassemble(Stage):
 
     def _complete(self, key: Key, carried: Carried) -> None:
         partial = self._settle(key)
-        pieces = [partial.pieces[index] for index in range(key[1])]
-        if len({(p.events, p.encoding, p.numbers) for p in pieces}) > 1:
+        if not partial.is_consistent:
             self.count_drop("invalid", partial.events)
             self.refuse(
                 CorruptError(f"payload {key[0]}: its pieces contradict each other")
@@ -283,8 +308,9 @@ class _Reassemble(Stage):
         # The other pieces were stored on purpose, and gave their credit back.
         frame = as_frame(
             replace(
-                pieces[-1],
-                data=b"".join([piece.data for piece in pieces]),
+                carried.piece,
+                data=b"".join([partial.pieces.pop(index) for index in range(key[1])]),
+                event_id=partial.id,
                 chunk_index=0,
                 total_chunks=1,
                 permit=carried.permit,
@@ -314,6 +340,7 @@ class _Reassemble(Stage):
     def _settle(self, key: Key) -> _Partial:
         partial = self._partials.pop(key)
         self._size -= partial.size
+        self._pieces -= len(partial.pieces)
         self._settled[key] = None
         if len(self._settled) > _REMEMBERED:
             del self._settled[next(iter(self._settled))]
@@ -341,7 +368,7 @@ class _Reassemble(Stage):
         for partial in self._partials.values():
             self.count_drop(reason, partial.events)
         self._partials.clear()
-        self._size = 0
+        self._size = self._pieces = 0
 
     def _cancel(self) -> None:
         if self._timer is not None:

@@ -1,4 +1,4 @@
-r"""What comes off the wire, wherever the network cut it.
+r"""Messages from the bytes of text/event-stream, wherever the network cut them.
 
     bytes ──▶ Parser.feed ──▶ Message ──▶ read_chunk ──▶ StreamChunk
 
@@ -18,6 +18,7 @@ import orjson
 
 from rx_agui.errors import PayloadTooLargeError, WireError, require_positive
 from rx_agui.frame import StreamChunk
+from rx_agui.sse._bounds import require_bearable
 
 __all__ = ["Message", "Parser", "read_chunk"]
 
@@ -26,8 +27,17 @@ _MAX_SIZE = 16 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
 
-#: A number with more is nobody's, and `int` raises at a few thousand.
+#: Digits of a number at most: no counter has more, and `int` raises at a few thousand.
 _DIGITS = 19
+
+#: Bytes of an id or of an event's name at most. No request header could carry more back.
+_MAX_FIELD = 8 * 1024
+
+#: Characters of an encoding's name to keep: none that is known has more.
+_MAX_ENCODING = 32
+
+#: Values in a chunk's envelope at most, most of which are the numbers of its events.
+_MAX_VALUES = 256 * 1024
 
 
 @dataclass(slots=True, frozen=True)
@@ -71,11 +81,10 @@ class Parser:
         self.last_event_id = ""
         self.retry: int | None = None
         self._max_size = max_size
-        self._rest: list[bytes] = []  # of a line that has no end yet
-        self._rest_size = 0
+        self._rest = bytearray()  # of a line that has no end yet
         self._at_start = True
         self._after_cr = False
-        self._data: list[bytes] = []
+        self._data: bytes | bytearray | None = None
         self._data_size = 0  # of the lines it stood on
         self._event = ""
         self._id: str | None = None
@@ -83,7 +92,7 @@ class Parser:
         self._error: PayloadTooLargeError | None = None
 
     def feed(self, data: bytes) -> list[Message]:
-        """The messages that `data` completes.
+        """Return the messages that `data` completes.
 
         Raises:
             PayloadTooLargeError: A block exceeds `max_size`. The parser is spent. Messages
@@ -105,7 +114,7 @@ class Parser:
                     self._field(line)
                 else:
                     self._dispatch(messages)
-            self._check_size(self._rest_size)
+            self._check_size(len(self._rest))
         except PayloadTooLargeError as error:
             self._error = error
             if not messages:
@@ -113,18 +122,17 @@ class Parser:
         return messages
 
     def _lines(self, data: bytes) -> list[bytes]:
-        """The lines that `data` ends; what is left begins the next."""
+        """Return the lines that `data` ends; what is left begins the next."""
         if b"\r" in data:
             self._after_cr = data.endswith(b"\r")
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *lines, rest = data.split(b"\n")
         if lines and self._rest:
-            lines[0] = b"".join((*self._rest, lines[0]))
-            self._rest.clear()
-            self._rest_size = 0
+            self._rest += lines[0]
+            lines[0] = bytes(self._rest)
+            self._rest = bytearray()
         if rest:
-            self._rest.append(rest)
-            self._rest_size += len(rest)
+            self._rest += rest
         if self._at_start and lines:
             lines[0] = lines[0].removeprefix(_BOM)
             self._at_start = False
@@ -135,13 +143,19 @@ class Parser:
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
-            self._data.append(value)
             self._data_size += len(line)
+            if self._data is None:
+                self._data = value
+            else:  # in one piece: a list of many short lines takes ten times as much
+                self._data = (
+                    bytearray(self._data) if type(self._data) is bytes else self._data
+                )
+                self._data += b"\n" + value
         elif name == b"event":
-            self._event = value.decode("utf-8", "replace")
+            self._event = _short(value, "an event's name")
         elif name == b"id":
             if b"\0" not in value:
-                self._id = value.decode("utf-8", "replace")
+                self._id = _short(value, "an id")
         elif name == b"retry" and value.isdigit() and len(value) <= _DIGITS:
             self._retry = self.retry = int(value)
 
@@ -149,17 +163,17 @@ class Parser:
         # An id counts even without data: the block ended, so it was seen.
         if self._id is not None:
             self.last_event_id = self._id
-        if self._data:
+        if self._data is not None:
             messages.append(
                 Message(
-                    b"\n".join(self._data),
+                    bytes(self._data),
                     self._event,
                     self.last_event_id,
                     self._id is not None,
                     self._retry,
                 )
             )
-        self._data = []
+        self._data = None
         self._data_size = 0
         self._event = ""
         self._id = self._retry = None
@@ -172,15 +186,25 @@ class Parser:
 
     @property
     def is_between_messages(self) -> bool:
-        """Whether nothing is left over: the stream was not cut in a block."""
-        begun = self._data or self._event or self._id is not None
+        """True if nothing is left over: the stream was not cut inside a block."""
+        begun = self._data is not None or self._event or self._id is not None
         return not (begun or self._rest or self._error)
 
 
-def read_chunk(message: Message) -> StreamChunk:
-    """What a message carries: a piece of a payload, or one plain AG-UI event.
+def _short(value: bytes, what: str) -> str:
+    if len(value) > _MAX_FIELD:
+        raise PayloadTooLargeError(what, _MAX_FIELD)
+    return value.decode("utf-8", "replace")
+
+
+def read_chunk(message: Message, *, max_size: int = _MAX_SIZE) -> StreamChunk:
+    """Return what a message carries: a piece of a payload, or one plain AG-UI event.
+
+    Args:
+        max_size: The `max_size` of the parser it comes from.
 
     Raises:
+        PayloadTooLargeError: As objects it would take more memory than that allows.
         WireError: Under `event: chunk`, it is not what `chunk` writes; or it is an
             event of several lines that are not JSON together.
     """
@@ -188,7 +212,7 @@ def read_chunk(message: Message) -> StreamChunk:
         return _read_envelope(message)
     number = _number_of(message.id) if message.own_id else 0
     return StreamChunk(
-        data=_on_one_line(message.data),
+        data=_on_one_line(message.data, max_size),
         event_type=message.event,
         event_id=message.id if number else "",
         sequence_num=number,
@@ -196,10 +220,11 @@ def read_chunk(message: Message) -> StreamChunk:
     )
 
 
-def _on_one_line(data: bytes) -> bytes:
-    """The event of several `data:` lines, which may be cut between any two tokens."""
+def _on_one_line(data: bytes, max_size: int) -> bytes:
+    """Join the `data:` lines of an event, which may be cut between any two tokens."""
     if b"\n" not in data:
         return data
+    require_bearable(data, max_size)
     try:
         orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -209,6 +234,8 @@ def _on_one_line(data: bytes) -> bytes:
 
 def _read_envelope(message: Message) -> StreamChunk:
     try:
+        if message.data.count(b",") > _MAX_VALUES:
+            raise ValueError(f"more than {_MAX_VALUES} values")
         envelope = orjson.loads(message.data)
         if type(envelope) is not dict:
             raise ValueError("not a JSON object")
@@ -217,7 +244,7 @@ def _read_envelope(message: Message) -> StreamChunk:
             data=_bytes_in(envelope, "data"),
             event_type="chunk",
             event_id=message.id if message.own_id else "",
-            encoding=_of(envelope, "encoding", str),
+            encoding=_of(envelope, "encoding", str)[:_MAX_ENCODING],
             sequence_num=_number_in(envelope, "sequenceNum"),
             events=_number_in(envelope, "events", least=1),
             numbers=_numbers_in(envelope),
@@ -270,7 +297,7 @@ def _numbers_in(envelope: dict[str, Any]) -> tuple[int, ...] | None:
 
 
 def _number_of(event_id: str) -> int:
-    """The number in `<stream>/<number>` or in a bare number; 0 if there is none."""
+    """Return the number in `<stream>/<number>` or a bare number; 0 if there is none."""
     digits = event_id.rpartition("/")[2]
     if len(digits) <= _DIGITS and digits.isascii() and digits.isdigit():
         return int(digits)

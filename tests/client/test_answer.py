@@ -14,13 +14,13 @@ import orjson
 import pytest
 
 from rx_agui import Frame
-from rx_agui.client._answer import Answer, Cursor, split_id
+from rx_agui.client._response import Cursor, ResponseReader, split_id
 from rx_agui.codecs.negotiation import decoder
 from rx_agui.errors import CorruptError, PayloadTooLargeError, WireError
 from rx_agui.operators import chunk, compress
 from rx_agui.sse import format_sse_chunk
 
-Answering = Callable[..., Answer]
+Answering = Callable[..., ResponseReader]
 
 BOM = "\ufeff"
 
@@ -102,10 +102,12 @@ def slice_size(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def answering() -> Iterator[Answering]:
     """Makes answers, and closes them: a timer waits for pieces that are missing."""
-    answers: list[Answer] = []
+    answers: list[ResponseReader] = []
 
-    def answering(cursor: Cursor, max_size: int = 1 << 20, **settings: Any) -> Answer:
-        answers.append(Answer(cursor, decoder(""), max_size, **settings))
+    def answering(
+        cursor: Cursor, max_size: int = 1 << 20, **settings: Any
+    ) -> ResponseReader:
+        answers.append(ResponseReader(cursor, decoder(""), max_size, **settings))
         return answers[-1]
 
     yield answering
@@ -113,11 +115,11 @@ def answering() -> Iterator[Answering]:
         answer.close()
 
 
-def read(answer: Answer, cursor: Cursor, stream: bytes, size: int) -> list[Any]:
+def read(answer: ResponseReader, cursor: Cursor, stream: bytes, size: int) -> list[Any]:
     values = []
     for at in range(0, len(stream), size):
         for taken in answer.read(stream[at : at + size]):
-            cursor.pass_by(taken)
+            cursor.move_to(taken)
             values.append(taken.event["value"])
     return values
 
@@ -196,7 +198,7 @@ def test_each_event_of_a_payload_moves_the_cursor(answering: Answering) -> None:
     cursor = Cursor()
     ids = []
     for taken in answering(cursor).read(enveloped(41, ["a"] * 3)):
-        cursor.pass_by(taken)
+        cursor.move_to(taken)
         ids.append(cursor.id)
 
     assert ids == ["r/41", "r/42", "r/43"]
