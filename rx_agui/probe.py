@@ -488,7 +488,7 @@ def named(pipeline: str, probes: tuple[Probe, ...]) -> Iterator[None]:
         _here.place = before
 
 
-class subscribing:  # as contextlib's own: a generator costs three times
+class subscribing:  # noqa: N801 (as contextlib's own: a generator costs three times)
     """Count subscriptions made within the block as parts of one stream.
 
     RxPY's operators may stand in between. What RxPY subscribes later is a stream of its

@@ -121,6 +121,7 @@ def test_every_error_of_ours_is_a_stream_error_and_in_the_picture() -> None:
         kind = getattr(errors, name)
         if isinstance(kind, type):
             assert issubclass(kind, errors.StreamError)
+            assert name.endswith("Error")
             assert name in picture
 
 

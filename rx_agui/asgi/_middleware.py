@@ -68,7 +68,7 @@ _INPUT: Final = frozenset(("threadId", "runId", "messages", "tools"))
 
 
 class AGUIMiddleware:
-    """Serves the AG-UI endpoints of an ASGI app by SSEResponse, unmodified.
+    r"""Serves the AG-UI endpoints of an ASGI app by SSEResponse, unmodified.
 
     `app.add_middleware(AGUIMiddleware, log=MemoryLog())` on FastAPI, Starlette or
     Litestar; `AGUIMiddleware(app, log=MemoryLog())` around any other ASGI app. Each POST
@@ -83,7 +83,7 @@ class AGUIMiddleware:
     ...     await send({"type": "http.response.start", "status": 200, "headers": head})
     ...     for event in ("RUN_STARTED", "RUN_FINISHED"):
     ...         line = orjson.dumps({"type": event, "threadId": "t", "runId": "r"})
-    ...         body = b"data: " + line + b"\\n\\n"
+    ...         body = b"data: " + line + b"\n\n"
     ...         await send({"type": "http.response.body", "body": body, "more_body": True})
     ...     await send({"type": "http.response.body", "body": b""})
     >>> async def post():

@@ -61,7 +61,9 @@ def parser(typed: Sequence[str] = ()) -> ArgumentParser:
             add_options(command)
         # argparse has no public way to list the options that were added.
         options = {
-            a.dest: a.option_strings[-1] for a in command._actions if a.option_strings
+            a.dest: a.option_strings[-1]
+            for a in command._actions  # noqa: SLF001 (argparse shows no other way)
+            if a.option_strings
         }
         command.set_defaults(options=options)
     return root

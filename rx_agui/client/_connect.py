@@ -57,7 +57,7 @@ def connect(
     watch: Callable[[Opened | Lost], object] | None = None,
     loop: asyncio.AbstractEventLoop | None = None,
 ) -> Connection:
-    """The events of a stream of Server-Sent Events, each exactly once.
+    r"""The events of a stream of Server-Sent Events, each exactly once.
 
         async for event in connect("https://example.com/run", json=run_input):
             print(event["type"])
@@ -65,7 +65,7 @@ def connect(
     Here the server is one that only pretends to be:
 
     >>> import httpx
-    >>> run = b'data: {"type":"RUN_ERROR","message":"no"}\\n\\n'
+    >>> run = b'data: {"type":"RUN_ERROR","message":"no"}\n\n'
     >>> sse = {"content-type": "text/event-stream"}
     >>> server = httpx.MockTransport(lambda _: httpx.Response(200, headers=sse, content=run))
     >>> client = httpx.AsyncClient(transport=server)

@@ -237,7 +237,7 @@ def window_here() -> DownstreamWindow | None:
     return window
 
 
-class asking:  # as contextlib's own: a generator costs three times
+class asking:  # noqa: N801 (as contextlib's own: a generator costs three times)
     """Sources subscribed within the block ask `window` before each event.
 
     Also those that RxPY subscribes on its trampoline, when the block is left.
@@ -269,7 +269,7 @@ class asking:  # as contextlib's own: a generator costs three times
             self._trampoline.schedule(lambda *_: setattr(_here, "window", window))
 
 
-class carrying:
+class carrying:  # noqa: N801 (a context manager)
     """Events handed on within the block, which cannot carry it themselves, have `permit`."""
 
     __slots__ = ("_before", "_permit")

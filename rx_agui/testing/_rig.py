@@ -178,7 +178,7 @@ class Rig:
         self.subscription = self.subscribe(self.sink)
 
     def subscribe(self, sink: RecordingSink) -> DisposableBase:
-        return self.chain._subscribe_core(sink, self.clock)
+        return self.chain._subscribe_core(sink, self.clock)  # noqa: SLF001 (as RxPY does)
 
     def push_all(self, items: list[Any]) -> None:
         for item in items:
