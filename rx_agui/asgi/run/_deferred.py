@@ -7,7 +7,7 @@ goes through  flow_control, sequence, batch    nothing: it has been through oper
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Iterable
 from typing import Any
 
 from reactivex import Observable, compose
@@ -29,6 +29,7 @@ from rx_agui.flow import (
 )
 from rx_agui.flow._async_iterable import AsyncPull
 from rx_agui.flow._downstream import DownstreamWindow, asking, window_here
+from rx_agui.flow._threaded import FromBlockingIterable
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.operators import decompress, reassemble
 from rx_agui.probe import Probe, named
@@ -106,7 +107,7 @@ def _is_payload(item: Any) -> bool:
 
 
 def connect_by_first(
-    events: AsyncIterable[Any],
+    events: AsyncIterable[Any] | Iterable[Any],
     chain: PipelineSpec,
     observer: ObserverBase[Any],
     done: Callable[[], object],
@@ -118,6 +119,10 @@ def connect_by_first(
     """
     clock = clock_for(None)
     link = _LateLink(chain, observer, clock)
+    if not isinstance(events, AsyncIterable):  # in threads, since it may block
+        return CompositeDisposable(
+            link, FromBlockingIterable(events, done).attach(link)
+        )
     pull = AsyncPull(events, link, asyncio.get_running_loop())
     pull.start(done)
     return CompositeDisposable(link, Disposable(pull.stop))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable
 from types import AsyncGeneratorType, FunctionType
 from typing import Any
 
@@ -103,7 +103,7 @@ class Source:
                 payloads = ByFirst(source, chain)
             self._subscription = payloads.subscribe(observer)
             return
-        if not isinstance(source, AsyncIterable):
+        if isinstance(source, Collection):
             source = _asynchronous(source)
         self._subscription = connect_by_first(source, chain, observer, self.closed.set)
 
@@ -112,28 +112,10 @@ class Source:
         self._subscription.dispose()
 
 
-async def _asynchronous(source: Iterable[Any]) -> AsyncIterator[Any]:
-    """An iterable, one by one. What may block, as a generator may, does so in a thread."""
-    if isinstance(source, Collection):
-        for event in source:
-            yield event
-        return
-    events, end = iter(source), object()
-    step: asyncio.Future[Any] | None = None
-    try:
-        while True:
-            step = asyncio.ensure_future(asyncio.to_thread(next, events, end))
-            event = await asyncio.shield(step)
-            if event is end:
-                return
-            yield event
-    finally:
-        close: Callable[[], object] | None = getattr(events, "close", None)
-        if close is not None:
-            if step is None or step.done():
-                close()
-            else:  # a thread is in it, and cannot be called off
-                step.add_done_callback(lambda done: (done.exception(), close()))
+async def _asynchronous(source: Collection[Any]) -> AsyncIterator[Any]:
+    """What is there already, one by one."""
+    for event in source:
+        yield event
 
 
 def _makes_payloads(source: Observable[Any]) -> bool:
