@@ -1,0 +1,1 @@
+"""The examples of examples/frameworks, each in an environment of its own."""

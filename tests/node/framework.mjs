@@ -1,0 +1,40 @@
+// What the stock client makes of a framework's endpoint: one line of JSON,
+// {messages, state, error, types, answers, stray}. Ids are left out, since they are random.
+//
+//     node framework.mjs URL TEXT [resumable]
+import { HttpAgent } from "@ag-ui/client";
+
+import { resumable } from "../../rx_agui/browser/rx-agui.mjs";
+
+const [, , url, text, how] = process.argv;
+console.warn = console.error = () => {};
+const answers = [];
+let stray = null;  // what would end a process of Node
+process.on("unhandledRejection", (reason) => { stray = String(reason?.message ?? reason); });
+process.on("uncaughtException", (reason) => { stray = String(reason?.message ?? reason); });
+async function noted(where, init) {
+  const response = await globalThis.fetch(where, init);
+  answers.push(response.headers.get("Rx-Agui-Replay") ?? response.status);
+  return response;
+}
+const fetch = how === "resumable" ? resumable({ fetch: noted, retry: 1, attempts: 50 }) : noted;
+const agent = new HttpAgent({
+  url,
+  fetch,
+  threadId: `thread-${text}-${how ?? ""}`,
+  initialMessages: [{ id: "u1", role: "user", content: text }],
+});
+const types = [];
+let error = null;
+try {
+  await agent.runAgent({}, {
+    onEvent: ({ event }) => void types.push(event.type),
+    onRunErrorEvent: ({ event }) => { error = `RUN_ERROR: ${event.message}`; },
+    onRunFailed: ({ error: reason }) => { error ??= String(reason.message); },
+  });
+} catch (reason) {
+  error ??= String(reason.message);
+}
+await new Promise((resolve) => setTimeout(resolve, 20));  // a late rejection, if there is one
+const messages = agent.messages.map(({ role, content, toolCalls }) => ({ role, content, toolCalls }));
+process.stdout.write(JSON.stringify({ messages, state: agent.state, error, types, answers, stray }) + "\n");
