@@ -18,21 +18,24 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import (
-    AsyncIterator,
+    AsyncGenerator,
     Awaitable,
     Callable,
     Collection,
     MutableMapping,
 )
-from contextlib import suppress
+from contextlib import aclosing
+from functools import partial
 from typing import Any, Final
 
 import orjson
 
-from rx_agui.asgi._request import Message, Receive, Send
+from rx_agui.asgi._identity import Identity, Owner
+from rx_agui.asgi._request import Message, Receive, Request, Send
 from rx_agui.asgi._response import SSEResponse
+from rx_agui.asgi.reader._resume import requested_stream
 from rx_agui.errors import ConfigError, require_positive, require_whole
-from rx_agui.replay import ReplayLog, StreamKey
+from rx_agui.replay import ReplayLog
 from rx_agui.sse import FrameReader
 
 __all__ = ["AGUIMiddleware"]
@@ -41,7 +44,7 @@ _log = logging.getLogger("rx_agui")
 
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
-Authorize = Callable[[Message], Awaitable[object]]
+Authorize = Callable[[Message], Awaitable[Any]]
 
 #: Seconds an app that was called off has to end.
 _CLEANUP: Final = 10.0
@@ -99,11 +102,16 @@ class AGUIMiddleware:
         app: The ASGI app inside.
         log: Where runs are kept, for readers that come back. None: no resume.
         paths: The paths whose POSTs are AG-UI's; None: all POSTs with a RunAgentInput.
+        owner: Whose run it is, as in SSEResponse: a function of the scope, called behind
+            the app's own authentication, so that `scope["user"]` is set; or a string.
+        namespace: Which part of the log.
         authorize: Called with the scope of a request for a run that the log knows,
             instead of the app: return None to allow it, or an ASGI app that refuses it.
             Needed only where the agent has begun when the head comes: behind
             `BaseHTTPMiddleware` (`@app.middleware("http")`), and for an endpoint that
-            works before it answers. Without it such an app runs its agent again.
+            works before it answers. Without it such an app runs its agent again, and a
+            request to stop a run is answered with 404. `owner` then gets a scope that
+            the app has not seen.
         head_timeout: Seconds the app may take to answer; then 504. None: for ever.
         window: Sends that the app may be ahead of the log or the reader.
         max_body: Bytes of a request body that is looked into; a larger one passes.
@@ -119,6 +127,8 @@ class AGUIMiddleware:
         *,
         log: ReplayLog | None = None,
         paths: Collection[str] | None = None,
+        owner: Owner = None,
+        namespace: str = "",
         authorize: Authorize | None = None,
         head_timeout: float | None = 60.0,
         window: int = 50,
@@ -135,7 +145,8 @@ class AGUIMiddleware:
             )
         if isinstance(log, type):
             raise ConfigError("log", log, f"an instance: {log.__name__}()")
-        SSEResponse((), **settings)  # refuses a wrong setting here, not in a request
+        # Refuses a wrong setting here, and not in a request.
+        SSEResponse((), log=log, owner=owner, namespace=namespace, **settings)
         self.app = app
         self._log = log
         self._paths = None if paths is None else frozenset(paths)
@@ -143,8 +154,11 @@ class AGUIMiddleware:
         self._head_timeout = head_timeout
         self._window = window
         self._max_body = max_body
+        self._owner = owner
+        self._namespace = namespace
         self._settings = settings
-        self._began_early = False
+        self._begins_early = _begins_early(app)
+        self._has_warned = False
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request: an ASGI application."""
@@ -175,16 +189,21 @@ class AGUIMiddleware:
         receive: Receive,
         send: Send,
     ) -> None:
-        stream = str(asked["runId"])
-        if self._authorize is not None and await self._knows(stream):
+        request = Request(scope)
+        if self._authorize is not None and await self._knows(asked, request, scope):
             refusal = await self._authorize(scope)
             if refusal is None:
-                await self._respond(_never, stream, [], scope, receive, send)
+                late = partial(self._called_late, scope, body, receive)
+                await self._respond(late, asked, [], scope, receive, send)
             else:
-                await refusal(scope, receive, send)  # type: ignore[operator]
+                await refusal(scope, receive, send)
+            return
+        if request.stops and self._begins_early:
+            await _say(send, 404, b"stopping a run needs authorize= here\n")
             return
         listening = _Listening(receive)
-        inner = _InnerApp(self.app, _inward(scope), body, listening, self._window)
+        inward = _inward(scope)
+        inner = _InnerApp(self.app, inward, body, listening, self._window)
         try:
             head = await inner.head(self._head_timeout)
             if head is None:  # it ended, or the client went, before there was a head
@@ -194,7 +213,8 @@ class AGUIMiddleware:
                 return
             self._warn_of_early_start()
             headers = [h for h in head["headers"] if h[0].lower() not in _OURS]
-            await self._respond(inner.events, stream, headers, scope, listening, send)
+            seen = {**inward, "headers": scope["headers"]}  # with what the app has set
+            await self._respond(inner.events, asked, headers, seen, listening, send)
             if inner.is_let_go:  # else the reader joined a known run, or was refused
                 await inner.ended()
         except _NoHead:
@@ -206,8 +226,8 @@ class AGUIMiddleware:
 
     async def _respond(
         self,
-        events: Callable[[], AsyncIterator[bytes]],
-        stream: str,
+        events: Callable[[], AsyncGenerator[bytes, None]],
+        asked: dict[str, Any],
         headers: Headers,
         scope: Message,
         receive: Receive,
@@ -216,7 +236,9 @@ class AGUIMiddleware:
         response = SSEResponse(
             events,
             log=self._log,
-            stream=stream if self._log is not None else None,
+            run=asked,
+            owner=self._owner,
+            namespace=self._namespace,
             **self._settings,
         )
         response.raw_headers.extend(headers)
@@ -224,28 +246,55 @@ class AGUIMiddleware:
         own = {k: v for k, v in scope.items() if k != "starlette.exception_handlers"}
         await response(own, receive, send)
 
-    async def _knows(self, stream: str) -> bool:
-        return (
-            self._log is not None
-            and await self._log.find(StreamKey(stream)) is not None
+    async def _called_late(
+        self, scope: Message, body: list[Message], receive: Receive
+    ) -> AsyncGenerator[bytes, None]:
+        """The events of the app, called only now that the log has no such run."""
+        inner = _InnerApp(
+            self.app, _inward(scope), body, _Listening(receive), self._window
         )
+        try:
+            head = await inner.head(self._head_timeout)
+            if head is None or not _is_event_stream(head):
+                raise _NoHead("the app did not answer with an event stream")
+            async with aclosing(inner.events()) as events:
+                async for event in events:
+                    yield event
+        finally:
+            if not inner.is_let_go:
+                await inner.stop()
+
+    async def _knows(
+        self, asked: dict[str, Any], request: Request, scope: Message
+    ) -> bool:
+        if self._log is None:
+            return False
+        identity = Identity(run=asked, namespace=self._namespace, owner=self._owner)
+        claim = identity.claim(request, scope)
+        if claim.owner is None:  # as a POST of that name would open it
+            claim = claim._replace(owner="")
+        return await requested_stream(request, claim, self._log) is not None
 
     def _warn_of_early_start(self) -> None:
         """Say once that joining runs the agent again, where it does."""
-        if self._began_early or self._log is None or self._authorize is not None:
+        silent = self._log is None or self._authorize is not None
+        if self._has_warned or silent or not self._begins_early:
             return
-        app: object = self.app
-        for _ in range(32):
-            if any(kind.__name__ == "BaseHTTPMiddleware" for kind in type(app).__mro__):
-                self._began_early = True
-                _log.warning(
-                    "AGUIMiddleware is outside of %s, which starts the endpoint before its "
-                    "head: a repeated POST starts the agent again before it is called off; "
-                    "give authorize=, or put AGUIMiddleware inside",
-                    type(app).__name__,
-                )
-                return
-            app = getattr(app, "app", None)
+        self._has_warned = True
+        _log.warning(
+            "AGUIMiddleware is outside of a BaseHTTPMiddleware, which starts the endpoint "
+            "before its head: a repeated POST starts the agent again before it is called "
+            "off; give authorize=, or put AGUIMiddleware inside"
+        )
+
+
+def _begins_early(app: object) -> bool:
+    """Whether a middleware inside starts the endpoint before its head is sent."""
+    for _ in range(32):
+        if any(kind.__name__ == "BaseHTTPMiddleware" for kind in type(app).__mro__):
+            return True
+        app = getattr(app, "app", None)
+    return False
 
 
 class _NoHead(Exception):
@@ -346,7 +395,7 @@ class _InnerApp:
             await self.stop()
             raise
 
-    async def events(self) -> AsyncIterator[bytes]:
+    async def events(self) -> AsyncGenerator[bytes, None]:
         """Let the app go on behind its head, and read the events in its body."""
         self.is_let_go = True
         reader = FrameReader()
@@ -386,9 +435,9 @@ class _InnerApp:
 
     async def ended(self) -> None:
         """Wait for what the app does behind its body, such as background tasks."""
-        if not self._task.done():
-            with suppress(Exception):
-                await asyncio.shield(self._task)
+        await asyncio.wait((self._task,))
+        if not self._task.cancelled() and (error := self._task.exception()) is not None:
+            _log.info("the app failed behind its body: %r", error)
 
     async def _receive(self) -> Message:
         if self._body:
@@ -422,14 +471,6 @@ class _InnerApp:
         if not message.get("more_body", False):
             self._more = False
         self._came.set()
-
-
-async def _never() -> AsyncIterator[bytes]:
-    """The source of a run that the log knows; it is not asked for anything."""
-    raise LookupError(
-        "the run was dropped from the log just now; send the request again"
-    )
-    yield b""  # makes it a generator
 
 
 async def _read_body(receive: Receive, limit: int) -> tuple[list[Message], bool]:

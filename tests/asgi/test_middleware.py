@@ -384,6 +384,84 @@ async def test_base_http_middleware_inside_is_warned_of_and_authorize_spares_the
     assert endpoint.starts == 1
 
 
+class SetsUser:
+    """Authentication as a middleware inside does it: in the scope it was given."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        scope["user"] = dict(scope["headers"]).get(b"x-user", b"").decode()
+        await self.app(scope, receive, send)
+
+
+@on_a_loop
+async def test_an_owner_is_told_by_what_the_app_has_set_and_sees_no_run_of_another() -> (
+    None
+):
+    endpoint = Endpoint()
+    app = AGUIMiddleware(
+        SetsUser(endpoint.app), log=MemoryLog(), owner=lambda scope: str(scope["user"])
+    )
+    ann = await get(app, **request(asked(), x_user="ann"))
+
+    await get(app, **request(asked(), x_user="ann"))
+    assert endpoint.starts == 1
+    bob = await get(app, **request(asked(), x_user="bob"))
+    stolen = await get(app, **request(asked(), x_user="bob", last_event_id=ann.ids[3]))
+    assert endpoint.starts == 2
+    assert set(bob.ids).isdisjoint(ann.ids)
+    assert stolen.status == 410
+
+
+@on_a_loop
+async def test_a_stop_passes_the_apps_authentication_and_starts_no_agent() -> None:
+    endpoint = Endpoint()
+    endpoint.stops_at = 5
+    app = AGUIMiddleware(endpoint.app, log=MemoryLog(), owner="")
+
+    async with reading(app, **request(asked())) as reader:
+        await reader.until(lambda: len(reader.sent) > 1)
+        refused = await get(app, **request(asked(thread="nobody"), rx_agui_stop="1"))
+        stopped = await get(app, **request(asked(), rx_agui_stop="1"))
+        await reader.until(lambda: reader.ended)
+    again = await get(app, **request(asked(), rx_agui_stop="1"))
+
+    assert (refused.status, stopped.status, again.status) == (401, 202, 204)
+    assert (endpoint.starts, endpoint.how) == (1, "closed")
+    assert reader.types[-1] in ("RUN_ERROR", "RUN_FINISHED")
+
+
+@on_a_loop
+async def test_an_answer_to_an_interrupt_under_the_same_run_id_reaches_the_app() -> (
+    None
+):
+    endpoint = Endpoint()
+    app = AGUIMiddleware(endpoint.app, log=MemoryLog(), owner="")
+    await get(app, **request(asked()))
+    body = orjson.loads(asked())
+    body["messages"] = [{"id": "u1", "role": "user", "content": "yes"}]
+
+    answer = await get(app, **request(orjson.dumps(body)))
+    again = await get(app, **request(orjson.dumps(body)))
+
+    assert answer.types[-1] == again.types[-1] == "RUN_FINISHED"
+    assert endpoint.starts == 2
+
+
+@on_a_loop
+async def test_a_hundred_joins_retries_and_stops_start_one_agent() -> None:
+    endpoint = Endpoint()
+    app = AGUIMiddleware(endpoint.app, log=MemoryLog(), owner="")
+    first = await get(app, **request(asked()))
+
+    for turn in range(100):
+        more = [{}, {"last_event_id": first.ids[turn % 20]}, {"rx_agui_stop": "1"}]
+        await get(app, **request(asked(), **more[turn % 3]))
+
+    assert endpoint.starts == 1
+
+
 @on_a_loop
 async def test_an_app_that_swallows_cancellation_is_left_with_a_warning(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

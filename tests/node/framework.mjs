@@ -21,7 +21,7 @@ const fetch = how === "resumable" ? resumable({ fetch: noted, retry: 1, attempts
 const agent = new HttpAgent({
   url,
   fetch,
-  threadId: `thread-${text}-${how ?? ""}`,
+  threadId: crypto.randomUUID(),
   initialMessages: [{ id: "u1", role: "user", content: text }],
 });
 const types = [];
