@@ -260,7 +260,7 @@ def test_events_may_come_by_any_of_three_ways(lane: str, ending: str) -> None:
         ({"in": "a|", "stages": "batch(size=1)"}, "batch(size=1): batch() got an"),
         (
             {"in": "a|", "stages": "batch(errors=error)"},
-            "batch(errors=error): error is none of errors, other, digit, twice",
+            "batch(errors=error): error is none of errors, other, digit, spelled, twice",
         ),
         ({"in": "a|", "stages": "batch(1 + x)"}, "batch(1 + x): malformed node"),
     ],
