@@ -71,7 +71,7 @@ class Clock(Protocol):
 
 
 def clock_for(scheduler: SchedulerBase | None) -> Clock:
-    """The clock of a subscription that is being made now, in this thread."""
+    """Return the clock of a subscription that is being made now, in this thread."""
     if isinstance(scheduler, AsyncIOScheduler):
         # RxPY's own calls the loop from any thread, which asyncio forbids and forgets.
         return LoopClock(scheduler._loop)

@@ -64,7 +64,7 @@ _WANTS_HTML = re.compile(rb"\btext/html\b")
 
 
 def how_to_look(url: str) -> str:
-    """What to type to see the streams of a demo at `url`."""
+    """Return what to type to see the streams of a demo at `url`."""
     return f"""\
 A simulated agent runs at {url}
 
@@ -166,12 +166,12 @@ class Demo:
 
 
 def _proof(said: str) -> dict[str, Any]:
-    """What a reader needs to know whether everything has come, and nothing twice."""
+    """Return the numbers by which a reader checks that nothing is missing or doubled."""
     return {"characters": len(said), "sha256": sha256(said.encode()).hexdigest()}
 
 
 def _file(scope: Message) -> browser.BrowserFile | None:
-    """What a browser is given as it is."""
+    """Return the file that a request asks for; None if it asks for none."""
     if scope["path"] == "/rx-agui.mjs":
         return browser.module
     if scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
@@ -182,7 +182,7 @@ def _file(scope: Message) -> browser.BrowserFile | None:
 
 
 def _answer(scope: Message) -> tuple[HTTPStatus, Headers, str] | None:
-    """What a request gets; None: a run."""
+    """Return the answer to a request; None: a run."""
     match scope["path"], scope["method"]:
         case "/", "GET" | "HEAD":
             return HTTPStatus.OK, [*_TEXT, _VARY], how_to_look(_url(scope))
@@ -198,7 +198,7 @@ def _answer(scope: Message) -> tuple[HTTPStatus, Headers, str] | None:
 
 
 async def _asked(scope: Message, receive: Receive) -> dict[str, str]:
-    """The runId and threadId of a RunAgentInput, if there is one."""
+    """Return the runId and threadId of a RunAgentInput, if there is one."""
     if scope["method"] != "POST":
         return {}
     body, more = b"", True

@@ -221,7 +221,7 @@ def stops_process(error: BaseException) -> bool:
 
 
 def as_exception(error: BaseException, what: str) -> Exception:
-    """The error as `on_error` takes it; BrokenOffError if it is no Exception.
+    """Return the error as `on_error` takes it; BrokenOffError if it is no Exception.
 
     Args:
         what: What ended by it, such as "the source".

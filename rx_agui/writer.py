@@ -185,11 +185,11 @@ class SSEWriter(Sink):
             self._pump(work)
 
     def _format(self, value: Any) -> bytes:
-        """The bytes of what came."""
+        """Return the bytes of an item."""
         return formatted(value, self._stem)
 
     def _claim(self, send: PayloadTrace) -> None:
-        """It is for us to say when a payload is done; the first says whose we are."""
+        """Claim a payload's trace: this writer ends it. The first claims the stream too."""
         send.is_claimed = True
         if self._watch is not None:
             return
@@ -332,7 +332,7 @@ class SSEWriter(Sink):
     async def _pump_async(
         self, result: Awaitable[object] | None, work: _Work | None
     ) -> None:
-        """The same where a write is awaited; for `work` one was begun, with `result`."""
+        """Write until nothing waits, awaiting each write; `result` is that of `work`."""
         try:
             yield_at = time.monotonic() + _SLICE
             while (work := work or self._next_work()) is not None:
@@ -424,7 +424,7 @@ class SSEWriter(Sink):
         work.release(None)
 
     def _give_back(self, error: Exception, work: _Work) -> bool:
-        """A write failed: whether others answer for all that was in it, and we go on.
+        """Give a failed write back to its permits; return True if all of them take it.
 
         What waits behind it goes back with it. It must not be written before what
         failed is tried again, or given up.
@@ -518,13 +518,13 @@ class _Work:
             self.sends[send] = events > 0
 
     def begin(self) -> int:
-        """The write begins. Of how many bytes."""
+        """Begin the write; return its bytes."""
         self.data = b"".join(self.pieces)
         self.begun = time_ns()
         return len(self.data)
 
     def end(self) -> int:
-        """The write is over: how many ns it took."""
+        """End the write; return its duration in ns."""
         self.ended = time_ns()
         for send in self.sends:
             if send.watch.wants_steps:
@@ -579,7 +579,7 @@ class _WriterCounters(SinkCounters):
 
 
 def formatted(value: Any, stem: str) -> bytes:
-    """A chunk, a frame or a bare event, with `stem` before its numbers."""
+    """Return the bytes of a chunk, frame or bare event, with `stem` before its numbers."""
     if type(value) is StreamChunk:
         if stem and value.event_id:
             value = replace(value, event_id=stem + value.event_id)

@@ -73,7 +73,7 @@ _ENDS = b"[{", b"}]"
 
 
 def encode(event: Any) -> bytes:
-    """The event as one JSON object on one line.
+    """Return the event as one JSON object on one line.
 
     >>> from ag_ui.core import TextMessageContentEvent
     >>> encode(TextMessageContentEvent(message_id="m1", delta="Hi"))
@@ -175,7 +175,7 @@ def _check_bytes(events: Sequence[bytes]) -> _Group:
 
 
 def decode(line: bytes) -> dict[str, Any]:
-    """The event of one line, as a mapping: the inverse of `encode`.
+    """Return the event of one line, as a mapping: the inverse of `encode`.
 
     An integer over 64 bit comes back as a float, as it does in a browser.
 
@@ -215,7 +215,7 @@ def _encode_other(event: Any) -> bytes:
 
 
 def _slowly(event: Any, dump: Callable[[Any], bytes]) -> bytes:
-    """What orjson cannot do; or why it cannot be done at all."""
+    """Encode what orjson cannot, or raise the reason why it cannot be encoded."""
     try:
         data = dump(event)
     except BaseException as error:  # whatever a serializer of the user's may raise
@@ -357,7 +357,7 @@ def _is_plain(model: type[BaseModel]) -> bool:
 
 
 def _present(model: BaseModel, plan: Plan) -> dict[str, Any]:
-    """The fields of a model that go on the wire, by their names there.
+    """Return the fields of a model that go on the wire, by their names there.
 
     Raises:
         KeyError: Only pydantic can tell: one is missing, or is there twice.
@@ -377,7 +377,7 @@ def _present(model: BaseModel, plan: Plan) -> dict[str, Any]:
 
 
 def _nested(value: Any) -> Any:
-    """What an encoder asks about when it meets something inside an event."""
+    """Convert a nested value for an encoder that does not know it."""
     if is_model(value):
         plan = _plan_of(type(value))
         if plan is not None:
@@ -392,7 +392,7 @@ def _nested(value: Any) -> Any:
 
 
 def _in_struct(value: Any) -> Any:
-    """What msgspec asks about, which has no second encoder to fall back to."""
+    """Convert a nested value for msgspec, which has no second encoder."""
     from pydantic_core import to_jsonable_python
 
     return to_jsonable_python(

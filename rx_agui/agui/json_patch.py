@@ -59,7 +59,7 @@ class Unsure(Exception):
 
 
 def apply_patch(document: Any, patch: Any) -> Any:
-    """The document with all of `patch` applied, in place where that can be.
+    """Return the document with all of `patch` applied, in place where that can be.
 
     Both are used up: values of the patch become part of the document.
 
@@ -175,7 +175,7 @@ def _keys(path: str) -> list[str]:
 
 
 def _parent(document: Any, keys: list[str]) -> Any:
-    """What holds the last of the keys."""
+    """Return the container of the last key."""
     here = document
     for key in keys[:-1]:
         if type(here) is dict and key in here:
@@ -203,7 +203,7 @@ def _index(key: str) -> int:
 
 
 def _existing(parent: Any, key: str) -> Any:
-    """The key, as what it is, of something that is there."""
+    """Return the key, as what it is, of something that is there."""
     if type(parent) is dict:
         if key in parent:
             return key

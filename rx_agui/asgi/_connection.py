@@ -421,7 +421,7 @@ class Connection:
 
 
 def trailer(outcome: Outcome, *, retry: float | None, has_ended: bool) -> bytes:
-    """The last bytes of a body: a client that cannot resume is told of the break.
+    """Return the last bytes of a body: a client that cannot resume is told of the break.
 
     Args:
         retry: For a client that comes back by itself, the seconds before it should; as

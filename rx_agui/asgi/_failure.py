@@ -63,7 +63,7 @@ class Failure(NamedTuple):
 
 
 def failure_of(error: BaseException | None, *, expose: bool = False) -> Failure:
-    """What to tell of an error; None: the source just stopped.
+    """Return the message for an error; None: the source just stopped.
 
     >>> failure_of(KeyError("api_key"))
     Failure(status=500, message='The agent failed.', code='AGENT_ERROR', headers=None)
@@ -109,5 +109,5 @@ def _is_one_line(value: str) -> bool:
 
 
 def run_error(message: str, code: str) -> bytes:
-    """The event, as one line of JSON."""
+    """Return the event as one line of JSON."""
     return orjson.dumps({"type": "RUN_ERROR", "message": message, "code": code})

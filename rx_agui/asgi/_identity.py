@@ -53,7 +53,7 @@ class Claim(NamedTuple):
     asked: Asked | None = None
 
     def key(self, name: str, epoch: str = "") -> StreamKey:
-        """The stream of a name, as far as this request may see it."""
+        """Return the stream of a name, as far as this request may see it."""
         owner = self.owner
         if epoch and not self.is_told:
             owner = None
@@ -106,7 +106,7 @@ class Identity:
         return self._name
 
     def claim(self, request: Request, scope: Message) -> Claim:
-        """What a request lays claim to."""
+        """Return what a request lays claim to."""
         owner = self._owner
         if owner is None:
             if not Identity._has_warned:

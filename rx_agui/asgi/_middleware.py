@@ -309,7 +309,7 @@ class _Listening:
         self._next: asyncio.Task[Message] | None = None
 
     def begin(self) -> asyncio.Task[Message]:
-        """The call that is under way."""
+        """Return the call that is under way."""
         if self._next is None:
             self._next = asyncio.ensure_future(self._receive())
         return self._next
@@ -365,7 +365,7 @@ class _InnerApp:
             self._came.set()
 
     async def head(self, within: float | None) -> Message | None:
-        """The message that starts its response; None if it never does.
+        """Return the message that starts its response; None if it never does.
 
         Raises:
             _NoHead: It did not come in `within` seconds.
@@ -487,7 +487,7 @@ async def _read_body(receive: Receive, limit: int) -> tuple[list[Message], bool]
 
 
 def _replayed(messages: list[Message], receive: Receive) -> Receive:
-    """A `receive` that gives these messages again, and then what follows them."""
+    """Return a `receive` that gives these messages again, and then what follows them."""
     ahead = deque(messages)
 
     async def replaying() -> Message:
@@ -497,7 +497,7 @@ def _replayed(messages: list[Message], receive: Receive) -> Receive:
 
 
 def _run_agent_input(body: bytes) -> dict[str, Any] | None:
-    """The RunAgentInput of a body; None if it is something else."""
+    """Return the RunAgentInput of a body; None if it is something else."""
     if b'"runId"' not in body:
         return None
     try:
@@ -510,7 +510,7 @@ def _run_agent_input(body: bytes) -> dict[str, Any] | None:
 
 
 def _inward(scope: Message) -> Message:
-    """The scope without Accept-Encoding: the app inside need not compress."""
+    """Return the scope without Accept-Encoding: the app inside need not compress."""
     headers = [h for h in scope["headers"] if h[0] != b"accept-encoding"]
     return {**scope, "headers": headers}
 

@@ -59,7 +59,7 @@ class Cursor(NamedTuple):
 
 
 def event_id_stem(stream: str) -> str:
-    """What stands before the slash of the ids of a stream: ASCII, without a slash."""
+    """Return the part of a stream's ids before the slash: ASCII, without a slash."""
     return quote(stream, safe="", errors="surrogatepass")
 
 
@@ -92,7 +92,7 @@ class Request:
         self.resumes = self.cursor is not None or _says_resume(self.header(b"accept"))
 
     def header(self, name: bytes) -> str | None:
-        """A header's value; None if it was not sent."""
+        """Return a header's value; None if it was not sent."""
         value = self._headers.get(name)
         return None if value is None else value.decode("latin-1")
 

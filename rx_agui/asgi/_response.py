@@ -260,7 +260,7 @@ class SSEResponse(_Base):
         return self._shutdown.enrolled(connection, resumes=resumes)
 
     async def _refuse(self, error: BaseException, scope: Message, send: Send) -> None:
-        """The source failed before its first event."""
+        """Answer for a source that failed before its first event."""
         if "starlette.exception_handlers" in scope:
             raise error  # the application has its own way to answer this
         failure = failure_of(error, expose=self._settings.expose_errors)
@@ -290,7 +290,7 @@ class SSEResponse(_Base):
         self._unused()
 
     def _unused(self) -> None:
-        """The source was never asked for anything."""
+        """Dispose of a source that was never started."""
         if inspect.iscoroutine(self._source):
             self._source.close()  # else Python warns
 

@@ -157,7 +157,7 @@ class SSESettings:
         object.__setattr__(self, "offers", offered(self.codings))
 
     def negotiate(self, accept: str | None) -> str | None:
-        """The coding to answer this Accept-Encoding in; None if none is acceptable."""
+        """Return the coding to answer this Accept-Encoding in; None if none is acceptable."""
         known = self._negotiated
         if accept in known:
             return known[accept]
@@ -167,13 +167,13 @@ class SSESettings:
         return coding
 
     def without_readers(self, *, logged: bool) -> Grace:
-        """What a run does without readers. A log makes it worth to wait for one."""
+        """Return the policy of a run without readers: with a log it waits for one."""
         if self.on_disconnect is not None:
             return self.on_disconnect
         return grace(_TUNNEL) if logged else CANCEL
 
     def head_for(self, headers: Mapping[str, str] | None) -> Headers:
-        """The headers of a response: an application's, and what SSE needs besides."""
+        """Return the headers of a response: an application's, and what SSE needs besides."""
         return (
             list(self._head) if not headers else _completed(raw(headers), self.offers)
         )
@@ -245,7 +245,7 @@ _NO_KEYWORDS: Final[frozenset[tuple[str, object]]] = frozenset()
 
 
 def settings_of(keywords: SettingsKeywords) -> SSESettings:
-    """The settings that these keywords make: checked once for each set of them."""
+    """Return the settings that these keywords make: checked once for each set of them."""
     if not keywords and (default := _known.get(_NO_KEYWORDS)) is not None:
         return default
     if isinstance(codings := keywords.get("codings"), list):

@@ -126,7 +126,7 @@ class Shutdown:
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
-        """A lifespan for Starlette, FastAPI or Litestar: `install`, and at last `drain`.
+        """Run as the lifespan of Starlette, FastAPI or Litestar: `install`, at last `drain`.
 
         What runs in a log has no connection that a server would wait for; this does.
         """

@@ -118,6 +118,6 @@ class Sink(SinkCounters):
 
 
 def trace_of(payload: Any) -> PayloadTrace | None:
-    """The trace of a frame or chunk; None if its stream is not observed."""
+    """Return the trace of a frame or chunk; None if its stream is not observed."""
     trace = payload.trace
     return trace if isinstance(trace, PayloadTrace) else None

@@ -56,7 +56,7 @@ class Watchdog:
 
     @classmethod
     def here(cls) -> Watchdog:
-        """The round of the loop that runs here."""
+        """Return the round of the loop that runs here."""
         loop = asyncio.get_running_loop()
         if loop not in cls._rounds:
             cls._rounds[loop] = cls()

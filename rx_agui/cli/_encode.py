@@ -40,7 +40,7 @@ def encode(asked: Namespace) -> None:
 
 
 def _events(pipes: Pipes) -> Iterator[Frame]:
-    """The events, encoded here rather than where they enter: here we know the line."""
+    """Yield the events, encoded here, where the line is known."""
     for number, line in enumerate(lines(pipes.pieces()), 1):
         text = (line.removeprefix(_BOM) if number == 1 else line).strip()
         if not text:

@@ -79,7 +79,7 @@ class Pipes:
         self._stdout = unbuffered(sys.stdout, "standard output")
 
     def pieces(self) -> Iterator[bytes]:
-        """What comes in, when it comes, in pieces of any size."""
+        """Yield the input as it comes, in pieces of any size."""
         if sys.stdin.isatty() and sys.stderr is not None:
             print("reading what you type; Ctrl-D ends it", file=sys.stderr)
         while piece := _done(self._stdin.read(_PIECE)):
@@ -100,7 +100,7 @@ def write_all(stdout: Any, data: bytes) -> None:
 
 
 def lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    r"""The lines of what comes in pieces; the last need not end.
+    r"""Yield the lines of input that comes in pieces; the last need not end.
 
     >>> list(lines([b"a\nb", b"", b"c\n\nd"]))
     [b'a', b'bc', b'', b'd']
@@ -140,14 +140,14 @@ def run(subscribe: Callable[[], object], done: Future[None], pipes: Pipes) -> No
 
 
 def unbuffered(stream: TextIO | None, name: str) -> Any:
-    """A standard stream below Python's buffer."""
+    """Return a standard stream below Python's buffer."""
     if stream is None:  # `<&-`
         raise OSError(errno.EBADF, f"{name} is closed")
     return getattr(stream.buffer, "raw", stream.buffer)
 
 
 def _done(result: Any) -> Any:
-    """What a read or write returned; None is "not now", which is not the end."""
+    """Check what a read or write returned: None is "not now", not the end."""
     if result is None:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
     return result

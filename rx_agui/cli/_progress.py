@@ -26,7 +26,7 @@ class Counts(Protocol):
 
 @contextmanager
 def progress(counts: Counts) -> Iterator[Callable[[], None]]:
-    """What to call a few times a second; cleared when the block ends.
+    """Yield a function to call a few times a second; it clears its line at the end.
 
     It stays silent unless standard error is a terminal and standard output is not:
     where both are, the line would stand in the middle of the events.
@@ -59,7 +59,7 @@ def _line(counts: Counts) -> str:
 
 
 def _size(n: float) -> str:
-    r"""A number of bytes as one reads it.
+    r"""Return a number of bytes as one reads it.
 
     >>> _size(999), _size(3_400_000)
     ('999 B', '3.4 MB')

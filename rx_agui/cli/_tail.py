@@ -79,12 +79,12 @@ class _Out:
         self._bytes += size
 
     def complete(self) -> None:
-        """The run has ended."""
+        """Report that the run has ended."""
         with suppress(InvalidStateError):
             self.done.set_result(None)
 
     def fail(self, error: BaseException) -> None:
-        """It broke off, here or there."""
+        """Report that the connection broke off."""
         with suppress(InvalidStateError):
             self.done.set_exception(error)
 

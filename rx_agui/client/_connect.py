@@ -57,7 +57,7 @@ def connect(
     watch: Callable[[Opened | Lost], object] | None = None,
     loop: asyncio.AbstractEventLoop | None = None,
 ) -> Connection:
-    r"""The events of a stream of Server-Sent Events, each exactly once.
+    r"""Read a stream of Server-Sent Events, each event exactly once.
 
         async for event in connect("https://example.com/run", json=run_input):
             print(event["type"])

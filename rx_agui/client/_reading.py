@@ -179,7 +179,7 @@ class _Way:
                 self._limit.reschedule(asyncio.get_running_loop().time())
 
     async def read(self) -> Any:
-        """The events, to the end of the run."""
+        """Yield the events, to the end of the run."""
         settings = self._settings
         if settings.deadline is not None:
             self._ends_at = asyncio.get_running_loop().time() + settings.deadline
@@ -212,7 +212,7 @@ class _Way:
                 await self._pause(why, at_least)
 
     async def _one_answer(self, client: httpx.AsyncClient) -> Any:
-        """What comes by one connection. Returns when its body ends."""
+        """Yield the events of one connection, until its body ends."""
         settings = self._settings
         response = await self._in_time(self._asked(client))
         try:
@@ -361,7 +361,7 @@ class _Way:
 
 
 async def _pieces(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The body, as it comes."""
+    """Yield the body as it comes."""
     if response.is_stream_consumed:
         yield response.content
         return

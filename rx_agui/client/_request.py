@@ -105,7 +105,7 @@ def require_httpx() -> Any:
 async def ask(
     client: httpx.AsyncClient, request: Request, cursor: str
 ) -> tuple[httpx.Response, Request]:
-    """The answer to the request, and what to ask the next time: it may have moved.
+    """Return the answer to the request, and what to ask the next time: it may have moved.
 
     Raises:
         TransportError: It is sent from one place to the next without an end.

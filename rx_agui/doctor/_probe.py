@@ -52,7 +52,7 @@ _MAX_SECONDS = 600.0
 
 
 async def probe(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-    """An ASGI application that `rx-agui doctor` measures the way to.
+    """Answer as the ASGI application that `rx-agui doctor` measures the way to.
 
     Its answers are short and bounded, and it needs nothing. Still it is for diagnosis:
     take it down again when you know.

@@ -133,7 +133,7 @@ StageSpec = tuple[Callable[..., Stage], tuple[Any, ...]]
 
 
 def stages_of(operators: Sequence[Operator]) -> tuple[StageSpec, ...]:
-    """The stages of operators that were made by `lift`, from the source down.
+    """Return the stages of operators made by `lift`, from the source down.
 
     Raises:
         TypeError: One of them was not.

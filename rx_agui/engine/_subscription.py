@@ -94,14 +94,14 @@ class Subscription(DisposableBase):
     def next_opaque(
         self, stage: AnyStage
     ) -> tuple[AnyStage | None, tuple[AnyStage, ...]]:
-        """The next stage below that is not transparent, and those between."""
+        """Return the next stage below that is not transparent, and those between."""
         below = self._stages[self._stages.index(stage) + 1 :]
         passing = tuple(takewhile(lambda stage: stage.is_transparent, below))
         rest = below[len(passing) :]
         return (rest[0] if rest else None), passing
 
     def above(self, stage: AnyStage) -> list[AnyStage]:
-        """The stages above `stage`, from the top down."""
+        """Return the stages above `stage`, from the top down."""
         return self._stages[: self._stages.index(stage)]
 
     @property
@@ -289,7 +289,7 @@ def _is_last(item: Frame | StreamChunk) -> bool:
 
 
 def _numbers(item: Frame | StreamChunk) -> tuple[int, int]:
-    """The first and last number of a payload; zeros if it has none."""
+    """Return the first and last number of a payload; zeros if it has none."""
     if isinstance(item, Frame):
         return item.first, item.last
     return (item.sequence_num, int(item.event_id)) if item.event_id else (0, 0)

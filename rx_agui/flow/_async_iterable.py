@@ -27,7 +27,7 @@ def from_async_iterable(
     *,
     loop: asyncio.AbstractEventLoop | None = None,
 ) -> Observable[T]:
-    """The events of an async iterable, such as an agent's async generator.
+    """Emit the events of an async iterable, such as an agent's async generator.
 
     >>> async def agent():
     ...     for delta in "Hi":

@@ -435,7 +435,7 @@ class Credit:
         return wait
 
     def take_waits(self) -> tuple[int, int, int]:
-        """Waits since somebody last asked: begin, end, and how long all of them were.
+        """Return the waits since the last call: begin, end and total.
 
         Zeros if nobody had to wait.
         """
@@ -481,7 +481,7 @@ class Credit:
         self.release(0)
 
     def _refused_by_block(self, event: Any) -> Exception | None:
-        """What the first block says that does not spare the event. Under the lock."""
+        """Return the refusal of the first block that does not exempt the event. Caller locks."""
         for block in self._blocks:
             if not block.exempts(event):
                 return block.refusal()
@@ -513,7 +513,7 @@ class Credit:
             waiter.wake()
 
     def give_up(self) -> None:
-        """The deadline of closing has passed: what is in flight was reported as lost.
+        """Note that the deadline of closing has passed: events in flight were told as lost.
 
         So it must not be written any more, even if the stream had ended before.
         """
@@ -521,7 +521,7 @@ class Credit:
         self.close(abandon=True)
 
     def fail(self, error: Exception) -> None:
-        """A write failed: the stream ends with `error`."""
+        """End the stream with `error`, since a write failed."""
         with self.lock:
             first, self.failed = not self.failed, True
             if first:
@@ -530,7 +530,7 @@ class Credit:
             self.on_failure(error)
 
     def refusal(self) -> Exception:
-        """What to raise at someone who comes too late."""
+        """Return the error for a sender that comes too late."""
         return self.error or StreamClosedError()
 
     # -- waiting for more ---------------------------------------------------
@@ -549,12 +549,12 @@ class Credit:
         return sum([stage.parked for stage in tuple(self._buffering)]) >= self.size
 
     def add_buffering(self, stage: Buffering) -> None:
-        """A stage begins to keep events until more come."""
+        """Register a stage that begins to keep events until more come."""
         with self.lock:
             self._buffering.append(stage)
 
     def remove_buffering(self, stage: Buffering) -> None:
-        """The stage has let everything go."""
+        """Remove a stage that has flushed everything."""
         with self.lock:
             if stage in self._buffering:
                 self._buffering.remove(stage)

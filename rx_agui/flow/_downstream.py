@@ -105,23 +105,23 @@ class DownstreamWindow:
         self._wakes: list[Wake] = []
 
     def continues_in(self, window: DownstreamWindow) -> None:
-        """This window stood in for `window`, which was not subscribed yet."""
+        """Continue in `window`, for which this stood in until it was subscribed."""
         window.delays = window.delays or self.delays
         window.arrived += self.arrived
         self._behind = window
 
     def resolved(self) -> DownstreamWindow:
-        """The window itself, if this stands in for it."""
+        """Return the window itself, if this stands in for it."""
         return self if self._behind is None else self._behind.resolved()
 
     def credit_for(self, clock: Clock) -> Credit:
-        """The credit of a source that is subscribed here."""
+        """Return the credit of a source that is subscribed here."""
         if self.resolved().credit is None and not self.stands_in:
             return Credit()
         return DownstreamCredit(self, clock)
 
     def note_arrival(self) -> None:
-        """An event has come through to flow_control."""
+        """Note that an event has reached flow_control."""
         self.arrived += 1
         if self._wakes:
             wakes, self._wakes = self._wakes, []
@@ -227,7 +227,7 @@ _here = _Here()
 
 
 def window_here() -> DownstreamWindow | None:
-    """The window further down, for a source that is subscribed here and now."""
+    """Return the window further down, for a source that is subscribed here and now."""
     window = _here.window
     if window is None:
         return None
@@ -285,7 +285,7 @@ class carrying:  # noqa: N801 (a context manager)
 
 
 def permit_here() -> Permit:
-    """The permit of the bare event that is being handed on; NO_PERMIT if it has none."""
+    """Return the permit of the bare event that is being handed on; NO_PERMIT if it has none."""
     return _here.permit or NO_PERMIT
 
 
@@ -313,7 +313,7 @@ _OUR_THREADS: Final = frozenset(
 
 
 def _callers() -> Iterator[str]:
-    """The modules of RxPY that called us, up to the first that is not its or ours."""
+    """Yield the calling modules of RxPY, up to the first that is neither its nor ours."""
     frame = sys._getframe(2)
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))
@@ -395,7 +395,7 @@ _PUBLIC: Final = {
 
 
 def _operators(source: object, depth: int) -> Iterator[str]:
-    """The names of RxPY's operators from here up, as its modules are called."""
+    """Yield the names of RxPY's operators from here up, as its modules are called."""
     if depth == 0 or not isinstance(source, Observable):
         return
     if isinstance(source, ConnectableObservable):

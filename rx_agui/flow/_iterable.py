@@ -32,7 +32,7 @@ _MANY = 128
 def from_iterable(
     source: Iterable[T] | Callable[[], Iterable[T]],
 ) -> Observable[T]:
-    """The events of an iterable, taken one by one as the reader has room.
+    """Emit the events of an iterable, one by one, as the reader has room.
 
     >>> from reactivex import operators as ops
     >>> from_iterable([1, 2, 3]).pipe(ops.to_list()).run()

@@ -230,7 +230,7 @@ class _Conflate(Stage):
         self.emit(frame)
 
     def _show(self, frame: Frame) -> None:
-        """What passes as it is may say what the state is."""
+        """Read the state from a payload that passes unchanged."""
         if self._known is not None:
             if frame.encoding == IDENTITY:
                 self._known.tell(frame.data)
@@ -294,7 +294,7 @@ class MergingQueue:
         return len(self._merger.replaced)
 
     def popleft(self) -> Frame:
-        """The first frame, which nothing joins any more."""
+        """Return the first frame; nothing joins it any more."""
         group = self._merger.pop()
         return cast(_Waiting, group.extra).leave(group)
 
@@ -317,19 +317,19 @@ class _Waiting:
         self.permits = [] if frame.permit is NO_PERMIT else [frame.permit]
 
     def absorb(self, frame: Frame) -> None:
-        """A later frame becomes part of this one."""
+        """Merge a later frame into this one."""
         if frame.permit is not NO_PERMIT:
             self.permits.append(frame.permit)
         _trace_both(self.frame, frame)
 
     def replaces(self, obsolete: _Waiting) -> None:
-        """An earlier one need not go any more, since this one does."""
+        """Drop an earlier frame that this one supersedes."""
         self.first = min(self.first, obsolete.first)
         self.permits += obsolete.permits
         _trace_both(self.frame, obsolete.frame)
 
     def leave(self, group: Group) -> Frame:
-        """The frame as it goes on, with one permit for all of it."""
+        """Return the frame as it goes on, with one permit for all of it."""
         frame = self.frame
         if frame.events != 1 or frame.encoding != IDENTITY:
             return frame

@@ -79,7 +79,7 @@ class Eases(Protocol):
     """A stage that can do with less."""
 
     def ease(self, step: str, taken: bool) -> None:
-        """A step is taken, or not any more, or not yet. In turn."""
+        """Take a step of degradation, or take it back. On the executor."""
 
 
 @operator

@@ -444,7 +444,7 @@ class WindowedHead(HeadSubscriber):
         return self._encode(event)
 
     def _prepare_linked(self, event: Any) -> Any:
-        """The same, but an event that comes from a span keeps that beside it."""
+        """Do the same, and keep the producer's span beside the event."""
         origin = self._origin and self._origin()
         if origin is None:
             return (

@@ -37,7 +37,7 @@ class RewritingStage(Stage):
         raise NotImplementedError
 
     def rewrite(self, line: bytes) -> list[bytes]:
-        """The events in place of this one; none was dropped, and is counted already."""
+        """Return the events that replace this one; none: it was dropped, and counted."""
         raise NotImplementedError
 
     def send_pieces(self, frame: Frame, pieces: list[bytes]) -> None:

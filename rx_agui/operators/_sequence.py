@@ -245,7 +245,7 @@ class _Reorder(Stage):
             self._hold(frame)
 
     def dropped_as(self, error: StreamError) -> None:
-        """Hook: an event was dropped because of its number."""
+        """Handle an event that was dropped because of its number."""
 
     @property
     def levels(self) -> dict[str, int]:

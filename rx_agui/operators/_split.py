@@ -132,7 +132,7 @@ class _Split(RewritingStage):
         self._pass(frame)
 
     def _send_several(self, frame: Frame) -> None:
-        """A payload stays one: only what is too large in it is cut."""
+        """Cut the large events of a payload, which stays one payload."""
         lines = [
             piece
             for line in frame.lines()
@@ -150,7 +150,7 @@ class _Split(RewritingStage):
         self.emit(frame)
 
     def _cut(self, line: bytes, number: int) -> list[bytes]:
-        """The pieces of an event; itself, if it has none."""
+        """Return the pieces of an event; itself, if it has none."""
         try:
             event = decode(line)
             kind = str(event.get("type", ""))

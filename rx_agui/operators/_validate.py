@@ -72,7 +72,7 @@ class _Validate(Stage):
         return self.subscription.top is self
 
     def encode(self, event: Any) -> bytes:
-        """The event's JSON, if it is AG-UI. On any thread."""
+        """Return the event's JSON, if it is AG-UI. On any thread."""
         line = encode(event)
         rules = _rules()
         if type(event) not in rules.MODELS:
@@ -107,7 +107,7 @@ class _Validate(Stage):
 
 
 def _sifted(frame: Frame) -> tuple[Frame | None, list[ValidationError]]:
-    """What is AG-UI of a payload, and why the rest is not. Compressed, it passes."""
+    """Return the valid part of a payload, and why the rest is not valid."""
     if frame.encoding != IDENTITY:
         return frame, []
     judge = _rules().judge

@@ -137,7 +137,7 @@ class StoredStream:
         self._cached: Frame | None = None  # the segment that was read last
 
     def __len__(self) -> int:
-        """The number of payloads and segments."""
+        """Return the number of payloads and segments."""
         return len(self._blobs) + len(self._raw)
 
     # -- filling ----------------------------------------------------------------------

@@ -50,7 +50,7 @@ _SPLITTERS = {
 
 
 def format_frame(frame: Frame, stem: str = "") -> bytes:
-    r"""A frame that is not compressed, in profile agui.
+    r"""Return a frame that is not compressed, in profile agui.
 
     Numbers are written behind `stem`: "run-7/" makes the id of number 41 "run-7/41".
 
@@ -61,7 +61,7 @@ def format_frame(frame: Frame, stem: str = "") -> bytes:
 
 
 def format_sse_chunk(chunk: StreamChunk) -> bytes:
-    r"""A chunk as it goes on the wire.
+    r"""Return a chunk as it goes on the wire.
 
     One that is neither compressed nor cut is written in profile agui, each event
     with its own id, so that any AG-UI client reads it.

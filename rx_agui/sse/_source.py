@@ -76,7 +76,7 @@ def from_sse(
     *,
     max_size: int = _MAX_SIZE,
 ) -> Observable[bytes]:
-    r"""The events in Server-Sent Events that were encoded elsewhere.
+    r"""Emit the events of Server-Sent Events that were encoded elsewhere.
 
     Frames may be `str` or `bytes`, whole or cut anywhere: what `EventEncoder.encode`
     returns, the `body_iterator` of a StreamingResponse, the stream of a framework that

@@ -50,7 +50,7 @@ class StreamLog:
         self._mutex = threading.Lock()
 
     def error(self, error: StreamError) -> None:
-        """An event, or a few, were lost on the way; the stream goes on."""
+        """Log that events were lost; the stream goes on."""
         kind = next((k for t, k in _KINDS.items() if isinstance(error, t)), "error")
         self.say(logging.WARNING, kind, "%s", error, number=error.number)
 

@@ -78,7 +78,7 @@ class ChunkBuffer(Sink):
         self._watch: StreamObservation | None = None
 
     def watched_by(self, watch: StreamObservation) -> None:
-        """The stream is not over before we are, and what waits here is counted."""
+        """Join the stream as its last part, so that what waits here is counted."""
         self._watch = watch
         watch.part_started()
         watch.joined(self.tally, at_end=True)
@@ -152,7 +152,7 @@ class ChunkBuffer(Sink):
             self._reader = reader
 
     def detach(self, reader: Reader) -> None:
-        """The reader has left. What it did not take waits for the next one."""
+        """Detach the reader. Chunks that it did not take wait for the next one."""
         with self._mutex:
             if self._reader is reader:
                 self._reader = None
@@ -179,7 +179,7 @@ class ChunkBuffer(Sink):
         return self._reader is not None
 
     def take(self) -> StreamChunk | None:
-        """The next chunk, whose permit the reader must release; None: there is none."""
+        """Return the next chunk, whose permit the reader must release; None: there is none."""
         with self._mutex:
             if not self._chunks:
                 return None
@@ -210,7 +210,7 @@ class ChunkBuffer(Sink):
     def _returned(
         self, chunk: StreamChunk, above: Permit, error: Exception | None
     ) -> None:
-        """The reader is done with a chunk: it was delivered, or else not."""
+        """Settle a chunk that the reader is done with: delivered or not."""
         send, events = chunk.trace, _events_of(chunk)
         answered = error is not None and above.is_answered
         if (
@@ -232,7 +232,7 @@ class ChunkBuffer(Sink):
         self._settle()
 
     def _give_back(self) -> None:
-        """What waits must not overtake what failed, which may be tried again."""
+        """Give back what waits: it must not overtake the failed chunk, which may be retried."""
         with self._mutex:
             waiting, self._chunks = self._chunks, deque()
             self._bytes = 0
@@ -259,7 +259,7 @@ class ChunkBuffer(Sink):
         return delivered
 
     def fail(self, error: Exception | None) -> None:
-        """It ends now: with `error`, or well if nothing was lost."""
+        """End the buffer: with `error`, or well if nothing was lost."""
         with self._mutex:
             if self._ending in (None, (None,)):
                 self._ending = (error,)

@@ -155,7 +155,7 @@ class EventStream:
     def _operators(
         self, number: Callable[[Mapping[str, Any]], int] | None
     ) -> list[Operator]:
-        """The pipeline, as the config wants it."""
+        """Return the pipeline, as the config wants it."""
         config = self.config
         steps: list[Operator] = []
         if config.validation_enabled:
@@ -327,7 +327,7 @@ class EventStream:
             raise refusal from refusal.__cause__
 
     def _refusal(self, error: Exception) -> Exception:
-        """What to raise at a sender, in the words of a stream."""
+        """Return the error for a sender, in the words of a stream."""
         if not self._is_started and not self._is_closing:
             return NotStartedError()
         if isinstance(error, StreamClosedError):
@@ -349,7 +349,7 @@ class EventStream:
     # -- reading ------------------------------------------------------------------------
 
     def receive_chunks(self) -> Chunks:
-        """The chunks, for one reader: iterate, iterate asynchronously, or subscribe.
+        """Return the chunks, for one reader: iterate, iterate asynchronously, or subscribe.
 
         Before there is a reader, chunks wait, up to `chunk_buffer_size`; then payloads
         do, then events, then senders. So does a reader that is slow make senders slow.
@@ -365,7 +365,7 @@ class EventStream:
     # -- how it is ------------------------------------------------------------------------
 
     def metrics(self) -> StreamMetrics | None:
-        """What happened until now, and what waits where; None without `enable_metrics`.
+        """Return the numbers until now and the fill of buffers; None without `enable_metrics`.
 
         Always of this moment. Rates are over the last second or more, whatever else asks.
         """
@@ -374,7 +374,7 @@ class EventStream:
         return self._with_buffers(self._meter.metrics())
 
     def metrics_changes(self) -> Observable[StreamMetrics]:
-        """A snapshot every `metrics_interval` seconds, until the stream has ended.
+        """Emit a snapshot every `metrics_interval` seconds, until the stream has ended.
 
         Raises:
             ConfigError: `enable_metrics` is off.
@@ -535,7 +535,7 @@ class EventStream:
         self._outbox.fail(error if lost else None)
 
     def _dropped(self) -> int:
-        """Accepted events that became part of others, or were dropped and told of."""
+        """Return how many accepted events became part of others, or were dropped and told."""
         watch = self._witness.watch
         dropped = 0
         for tally in () if watch is None else watch.operators:

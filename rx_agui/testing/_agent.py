@@ -50,7 +50,7 @@ def simulated_run(
     thread_id: str = "thread-1",
     messages: int = 1,
 ) -> Iterator[Event]:
-    """A run of an agent that thinks, searches and answers.
+    """Yield the run of an agent that thinks, searches and answers.
 
     >>> run = list(simulated_run(words=3))
     >>> [event["type"] for event in run][:3]
@@ -76,7 +76,7 @@ def simulated_run(
 
 
 def simulated_deltas(n: int, *, message_id: str = "message-1") -> Iterator[Event]:
-    """A flood of `n` text deltas of about 100 bytes, which count themselves.
+    """Yield `n` text deltas of about 100 bytes, which count themselves.
 
     There is no START and no END, for what measures bytes and does not ask.
 

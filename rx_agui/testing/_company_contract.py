@@ -185,7 +185,7 @@ def a_source_waits_for_a_reader_that_is_stuck(candidate: Candidate) -> None:
 
 
 def _quiet_thread(target: Callable[..., object]) -> threading.Thread:
-    """A thread in which an error is lost, as in a timer's."""
+    """Return a thread that swallows errors, as a timer's does."""
 
     def run() -> None:
         with suppress(Exception):

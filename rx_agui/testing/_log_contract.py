@@ -82,7 +82,7 @@ def _word(number: int) -> str:
 
 
 def _event(number: int) -> bytes:
-    """A run that counts aloud."""
+    """Return a run of numbered events."""
     if number == 1:
         return b'{"type":"RUN_STARTED","threadId":"t","runId":"r"}'
     if number == 2:
@@ -109,7 +109,7 @@ async def _opened(log: ReplayLog, name: str) -> StreamKey:
 
 
 async def _numbers(tail: AsyncIterator[Frame]) -> list[int]:
-    """What a reader gets, event by event; each is what it says it is."""
+    """Yield a reader's events, checked one by one."""
     got: list[int] = []
     async for frame in tail:
         numbers = [*frame.line_numbers()]

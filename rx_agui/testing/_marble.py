@@ -112,7 +112,7 @@ class Drawing:
     several: dict[str, str] = field(default_factory=dict)
 
     def marks(self, lane: str) -> list[Mark]:
-        """What happens on a lane, letter by letter; nothing if there is no such lane."""
+        """Return the marks of a lane; none if there is no such lane."""
         return [
             Mark(second, each)
             for second, sign in _marks(self.lanes.get(lane, ""))
@@ -125,16 +125,16 @@ class Drawing:
         return {*self.events, *self.meanings, *self.several}
 
     def event(self, letter: str) -> object:
-        """The event a letter stands for."""
+        """Return the event a letter stands for."""
         return self.events.get(letter, {"type": letter})
 
     def meaning(self, letter: str) -> Meaning:
-        """What a letter stands for, as a frame."""
+        """Return the frame that a letter stands for."""
         return self.meanings.get(letter) or Meaning((letter,))
 
 
 def read(path: Path) -> Iterator[Drawing]:
-    """The drawings of a marble file, each named by the prose above it.
+    """Yield the drawings of a marble file, each named by the prose above it.
 
     Raises:
         MarbleError: A drawing cannot be read.
@@ -164,7 +164,7 @@ def read(path: Path) -> Iterator[Drawing]:
 
 
 def write(marks: Iterable[Mark]) -> str:
-    """The lane on which these marks are read: the inverse of `Drawing.marks`.
+    """Return the lane on which these marks are read: the inverse of `Drawing.marks`.
 
     What does not fit, because a group is wider than a second, is pushed aside behind
     a `+`; and what is not on the second has its time beside it.

@@ -73,7 +73,7 @@ def play(
     drawing: Drawing,
     operators_by_name: Mapping[str, Callable[..., Operator]] | None = None,
 ) -> Played:
-    """What really happens when what is drawn goes in.
+    """Play a drawing, and return what happened.
 
     Args:
         operators_by_name: Operators the drawing may name besides rx_agui's own.
@@ -265,7 +265,7 @@ class _Hot(Observable[Any]):
 
 
 def _value(drawing: Drawing, letter: str) -> Any:
-    """What a letter stands for where it goes in."""
+    """Return what a letter stands for where it goes in."""
     meaning = drawing.meanings.get(letter)
     return drawing.event(letter) if meaning is None else _made(drawing, meaning)
 
@@ -301,7 +301,7 @@ def _piece(frame: Frame, index: int, total: int) -> StreamChunk:
 
 
 def _letter(drawing: Drawing, item: Any) -> str:
-    """The letter that stands for what came out."""
+    """Return the letter that stands for what came out."""
     seen = _seen(drawing, item)
     drawn = {mark.sign for lane in ("out", "other") for mark in drawing.marks(lane)}
     for letter, meaning in drawing.meanings.items():
@@ -362,7 +362,7 @@ def _credit(played: Played) -> str:
 
 
 def _state(played: Played) -> str:
-    """The first letter of the state a breaker is in."""
+    """Return the first letter of the state a breaker is in."""
     for tally in played.operators:
         for (_, state), is_in in tally.states.items():
             if is_in:
@@ -376,12 +376,12 @@ def _level(played: Played) -> str:
 
 
 def _digit(event: Mapping[str, Any]) -> int:
-    """The number of an event whose letter is a digit."""
+    """Return the number of an event whose letter is a digit."""
     return int(event["type"])
 
 
 def _spelled(event: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """A step for each letter of a step's name, in capitals; "-" is dropped."""
+    """Return a step for each letter, in capitals; "-" is dropped."""
     name = event["stepName"]
     return None if name == "-" else [{**event, "stepName": n.upper()} for n in name]
 

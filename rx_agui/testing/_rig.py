@@ -196,7 +196,7 @@ def count_events(item: Any) -> int:
 
 
 def with_permits(items: list[Any], credit: Credit) -> list[tuple[Any, Permit]]:
-    """The same, each with a permit, as flow_control would send them."""
+    """Return the same items, each with a permit, as flow_control would send them."""
     carried: list[tuple[Any, Permit]] = []
     for item in items:
         permit = Permit(credit)
@@ -229,5 +229,5 @@ def only(observers: list[BareObserver]) -> BareObserver:
 
 
 def payload_of(item: Any) -> object:
-    """What pieces and events of one payload have in common."""
+    """Return what pieces and events of one payload have in common."""
     return item.sequence_num if isinstance(item, StreamChunk) else id(item)

@@ -45,7 +45,7 @@ class MarbleScheduler(VirtualTimeScheduler):
             item.invoke()
 
     def _next(self, until: float) -> ScheduledItem | None:
-        """What is due next; the clock is then there."""
+        """Return the next due action, and move the clock to it."""
         with self._lock:
             if not self._queue or self.to_seconds(self._queue.peek().duetime) > until:
                 return None

@@ -45,7 +45,7 @@ _KEYS = ["k", "j", "with/slash", "with~tilde", "", "0"]
 
 
 def random_stream(seed: int, events: int = 80) -> list[Event]:
-    """A stream of one run or two, with about so many events.
+    """Return a stream of one run or two, with about so many events.
 
     >>> stream = random_stream(1)
     >>> stream[0]["type"], stream[-1]["type"]
@@ -294,7 +294,7 @@ class _Stream:
         self._speak("STATE_DELTA", self.chance.choice([None, self._owner()]), delta=ops)
 
     def _count(self) -> None:
-        """What most agents do: the same places, again and again."""
+        """Emit patches as most agents do: of the same paths, again and again."""
         places = self.chance.choice(_AGAIN)
         for _ in range(self.chance.randint(2, 5)):
             said = [{"op": o, "path": p, "value": self._value()} for o, p in places]

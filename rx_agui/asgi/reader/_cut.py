@@ -37,7 +37,7 @@ class CompressAndCut:
         self._push = source.observer.on_next
 
     async def __call__(self, frame: Frame, stem: str) -> tuple[bytes, int]:
-        """The payload's bytes, and in how many pieces they are.
+        """Return the payload's bytes, and in how many pieces they are.
 
         A large payload is compressed on another thread, and is waited for.
         """

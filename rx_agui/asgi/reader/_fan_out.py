@@ -89,7 +89,7 @@ class FanOutGroup:
 
     @classmethod
     def joined(cls, log: ReplayLog, stream: StreamKey) -> FanOutGroup:
-        """The group of a stream, with one reader more."""
+        """Return the group of a stream, with one reader more."""
         key = id(log), stream, asyncio.get_running_loop()
         found = cls._groups.get(key)
         if found is None:
@@ -171,7 +171,7 @@ class FanOut:
                 blocks.drop(oldest)
 
     def block(self, wire: bytes, level: int) -> Block | None:
-        """The compressed form of what was formatted here; None if it was not.
+        """Return the compressed form of what was formatted here; None if it was not.
 
         Or if it does not follow on the block before: it was cut, or gathered for one who
         lags, and suits few others.
@@ -232,7 +232,7 @@ class _Blocks:
         return Block(group, place, data)
 
     def begin_anew(self) -> None:
-        """The next looks back at nothing."""
+        """Begin anew: the next block does not refer to earlier ones."""
         self._stream = None
 
     def drop(self, wire: bytes) -> None:
@@ -270,14 +270,14 @@ class Subscriber:
         return fan_out is not None and fan_out.keeps_up(frame)
 
     def format(self, frame: Frame, stem: str) -> bytes:
-        """The bytes of a payload: the others', if they are sent the same."""
+        """Return the bytes of a payload: the others', if they are sent the same."""
         fan_out = self.group.fan_out
         if fan_out is None:
             return format_frame(frame, stem)
         return fan_out.format(frame, stem)
 
     def in_step(self, own: StreamEncoder) -> StreamEncoder:
-        """The coding of this reader's response: with the others', as far as it can be."""
+        """Return the coding of this reader's response: with the others', as far as it can be."""
         return SharedEncoder(own, self) if isinstance(own, DeflateEncoder) else own
 
 
@@ -313,5 +313,5 @@ class SharedEncoder:
         return self._own.rest(data)
 
     def finish(self) -> bytes:
-        """The end of the coded stream."""
+        """Return the end of the coded stream."""
         return self._own.finish()

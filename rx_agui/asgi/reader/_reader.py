@@ -380,14 +380,14 @@ class _Ahead:
         self._task: asyncio.Task[Frame | None] | None = None
 
     async def next(self) -> Frame | None:
-        """The next payload; None at the end."""
+        """Return the next payload; None at the end."""
         if self._task is not None:
             task, self._task = self._task, None
             return await task
         return await anext(self._tail, None)
 
     async def look(self) -> Frame | None:
-        """The next payload, if it is there already."""
+        """Return the next payload, if it is there already."""
         task = self._task = asyncio.ensure_future(self._advance())
         await asyncio.sleep(0)
         if not task.done() or task.exception() is not None or task.result() is None:

@@ -104,7 +104,7 @@ async def requested_stream(
 
 
 async def _behind(cursor: Cursor, claim: Claim, log: ReplayLog) -> ReplayDecision:
-    """The answer to a reader that has a part of a run."""
+    """Return the answer to a reader that has a part of a run."""
     if cursor.stream is None:
         return ReplayDecision(410, why="the id names no stream")
     if claim.name is not None and cursor.stream != claim.name:
@@ -127,7 +127,7 @@ async def _behind(cursor: Cursor, claim: Claim, log: ReplayLog) -> ReplayDecisio
 
 
 async def _from_the_start(stream: StreamKey, log: ReplayLog) -> ReplayDecision:
-    """The answer to a reader that has nothing of a known run."""
+    """Return the answer to a reader that has nothing of a known run."""
     position = await log.position(stream)
     if position is None:
         return _UNKNOWN

@@ -70,7 +70,7 @@ class PipelineSpec:
         self._goes_out = goes_out
 
     def on(self, source: Observable[Any], *, is_bare: bool) -> Observable[Any]:
-        """The source, piped through the operators."""
+        """Return the source, piped through the operators."""
         settings, end = self._settings, ending(self._state)
         steps: tuple[Operator[Any, Any], ...]
         if not is_bare:

@@ -63,13 +63,13 @@ class Run:
 
     @classmethod
     def of(cls, log: ReplayLog, stream: StreamKey) -> Run | None:
-        """The run that fills this stream, if it is on this event loop."""
+        """Return the run that fills this stream, if it is on this event loop."""
         run = cls._of_log.get((id(log), stream))
         return run if run is not None and run.loop is running_loop() else None
 
     @classmethod
     def anywhere(cls, log: ReplayLog, stream: StreamKey) -> Run | None:
-        """The run that fills this stream, if it is in this process."""
+        """Return the run that fills this stream, if it is in this process."""
         return cls._of_log.get((id(log), stream))
 
     @classmethod
@@ -162,7 +162,7 @@ class Run:
             recorder.on_completed()
 
     def takes(self, frame: Frame, permit: Permit) -> None:
-        """A payload came; its permit is held."""
+        """Take a payload, whose permit is held."""
         if self._ended:  # in a thread that had not heard yet
             permit.release()
             return
@@ -241,7 +241,7 @@ class Run:
             await self._log.close(self._stream)
 
     async def _log_failed(self, error: Exception) -> None:
-        """The log does not take it. There is nothing to read any more."""
+        """End the run: the log refused a payload, so nothing more can be read."""
         _log.error(
             "%s: the log failed behind number %d (%r): the run is cancelled",
             self.state,

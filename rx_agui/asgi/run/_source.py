@@ -51,7 +51,7 @@ def _is_made(source: Any) -> bool:
 
 
 def called(source: Any) -> Any:
-    """The result of a factory, which may have to be awaited; anything else as it is."""
+    """Return the result of a factory, which may have to be awaited; anything else as it is."""
     return source() if not _is_made(source) and callable(source) else source
 
 
@@ -61,7 +61,7 @@ def must_be_awaited(made: Any) -> bool:
 
 
 def checked(made: Any) -> Any:
-    """The source itself.
+    """Return the source itself.
 
     Raises:
         ConfigError: It is no source.
@@ -113,7 +113,7 @@ class Source:
 
 
 async def _asynchronous(source: Collection[Any]) -> AsyncIterator[Any]:
-    """What is there already, one by one."""
+    """Yield the items of a collection, one by one."""
     for event in source:
         yield event
 

@@ -129,7 +129,7 @@ class RunState:
         return self._end(run_error(failure.message, failure.code), number)
 
     def refusal(self) -> BaseException | None:
-        """What the source raised before its first event, if it did."""
+        """Return what the source raised before its first event, if it did."""
         return self.error if self.state == "refused" else None
 
     def cancel(self, why: str, code: str) -> Frame:
@@ -278,7 +278,7 @@ def _ignore(error: BaseException | None) -> None: ...
 
 
 def _cut(frame: Frame, keep: int) -> Frame:
-    """The first events of a payload."""
+    """Return the first events of a payload."""
     numbers = tuple(frame.line_numbers())[:keep]
     cut = frame.copy(data=b"\n".join(frame.lines()[:keep]))
     cut.events, cut.last = keep, numbers[-1]

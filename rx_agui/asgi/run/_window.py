@@ -78,7 +78,7 @@ class RunWindow:
         return not self._readers
 
     def stores(self, first: int, last: int, permit: Permit, now: float) -> None:
-        """A payload is in the log. Its permit is held until somebody has it."""
+        """Register a logged payload; its permit is held until a reader has it."""
         self.last = last
         if not self._marks or now - self._marks[-1][1] >= _BETWEEN_MARKS:
             self._marks.append((first, now))
