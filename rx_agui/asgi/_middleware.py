@@ -249,7 +249,7 @@ class AGUIMiddleware:
     async def _called_late(
         self, scope: Message, body: list[Message], receive: Receive
     ) -> AsyncGenerator[bytes, None]:
-        """The events of the app, called only now that the log has no such run."""
+        """Return the events of the app, called only now that the log has no such run."""
         inner = _InnerApp(
             self.app, _inward(scope), body, _Listening(receive), self._window
         )
