@@ -64,6 +64,11 @@ class AckPermit(Permit):
         return self._answers or self._above.is_answered
 
     @property
+    def has_failed(self) -> bool:
+        """Whether something that carried it could not be written."""
+        return self._error is not None
+
+    @property
     def is_spent(self) -> bool:
         return not self._holds
 

@@ -366,6 +366,8 @@ class _CircuitBreaker(Stage):
         receipt = AckPermit(call.permit, partial(self._released, call), answers=True)
         try:
             for item in call.items:
+                if receipt.has_failed:  # the rest would bring its number to the reader
+                    break
                 self.emit(_with_permit(item, receipt))
         finally:
             receipt.release()

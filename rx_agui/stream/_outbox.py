@@ -224,9 +224,10 @@ class ChunkBuffer(Sink):
             self._in_hands -= 1
             if error is not None:
                 self.delivered -= events
-                self.tally.sent -= events
-                why = "given_back" if answered else "write_failed"
-                self.tally.count_drop(why, events)
+                if answered or not _is_writers(chunk):
+                    self.tally.sent -= events
+                    why = "given_back" if answered else "write_failed"
+                    self.tally.count_drop(why, events)
         if answered:
             self._give_back()
         self._settle()
@@ -359,6 +360,11 @@ class _Reserve(Stage):
 def _events_of(chunk: StreamChunk) -> int:
     """Events that are delivered once this is. Pieces come with their last."""
     return chunk.events if chunk.chunk_index == chunk.total_chunks - 1 else 0
+
+
+def _is_writers(chunk: StreamChunk) -> bool:
+    """Whether an SSEWriter took it, which counts itself what becomes of it."""
+    return isinstance(chunk.trace, PayloadTrace) and chunk.trace.is_claimed
 
 
 def _nothing() -> None:
