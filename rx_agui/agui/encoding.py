@@ -44,7 +44,7 @@ Plan = tuple[tuple[tuple[str, str, bool], ...], frozenset[str]]
 #: What orjson writes differently from pydantic, it shall ask about. What it returns keeps
 #: the buffer it was written in, 1 KB or 4, however short it is: a copy costs 20 ns, and a
 #: hundred thousand deltas that somebody keeps are 15 MB and not 400.
-_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 #: Characters below which `json` quotes a text faster than orjson.
 _SHORT = 256
@@ -87,12 +87,12 @@ def encode(event: Any) -> bytes:
     kind = type(event)
     if kind is dict:
         try:
-            line = orjson.dumps(event, _nested, _OPTIONS)
+            line = orjson.dumps(event, nested, OPTIONS)
         except TypeError:
             return _slowly(event, _to_json)
         if _LF in line or _CR in line:
             return _on_one_line(event, line)
-        return b"%b" % line  # see _OPTIONS
+        return b"%b" % line  # see OPTIONS
     try:
         encode_model = _ENCODERS[kind]
     except KeyError:
@@ -142,7 +142,7 @@ _Group = tuple[Sequence[bytes], int]
 def _encode_dicts(events: Sequence[Any]) -> _Group:
     apart = [_SEAM] * (2 * len(events) - 1)
     apart[::2] = events
-    array = orjson.dumps(apart, _nested, _OPTIONS)
+    array = orjson.dumps(apart, nested, OPTIONS)
     lines = array[1:-1].split(_SEAM_WRITTEN)
     return lines if len(lines) == len(events) else [], len(array)
 
@@ -229,11 +229,11 @@ def _slowly(event: Any, dump: Callable[[Any], bytes]) -> bytes:
 def _to_json(event: Any) -> bytes:
     from pydantic_core import to_json
 
-    return to_json(event, by_alias=True, inf_nan_mode="null", fallback=_nested)
+    return to_json(event, by_alias=True, inf_nan_mode="null", fallback=nested)
 
 
 def _model_to_json(event: BaseModel) -> bytes:
-    return event.model_dump_json(by_alias=True, fallback=_nested).encode()
+    return event.model_dump_json(by_alias=True, fallback=nested).encode()
 
 
 def _struct_to_json(event: Any) -> bytes:
@@ -338,12 +338,12 @@ def _quote_long(text: object) -> str:
 def _encode_fields(event: BaseModel, plan: Plan) -> bytes:
     """Encode a model that has extra fields, or needs pydantic for one."""
     try:
-        line = orjson.dumps(_present(event, plan), _nested, _OPTIONS)
+        line = orjson.dumps(_present(event, plan), nested, OPTIONS)
     except (KeyError, TypeError):
         return _slowly(event, _model_to_json)
     if _LF in line or _CR in line:
         return _on_one_line(event, line)
-    return b"%b" % line  # see _OPTIONS
+    return b"%b" % line  # see OPTIONS
 
 
 def _is_plain(model: type[BaseModel]) -> bool:
@@ -376,7 +376,7 @@ def _present(model: BaseModel, plan: Plan) -> dict[str, Any]:
     return present
 
 
-def _nested(value: Any) -> Any:
+def nested(value: Any) -> Any:
     """Convert a nested value for an encoder that does not know it."""
     if is_model(value):
         plan = _plan_of(type(value))
@@ -396,7 +396,7 @@ def _in_struct(value: Any) -> Any:
     from pydantic_core import to_jsonable_python
 
     return to_jsonable_python(
-        value, by_alias=True, inf_nan_mode="null", fallback=_nested
+        value, by_alias=True, inf_nan_mode="null", fallback=nested
     )
 
 

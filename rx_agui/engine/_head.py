@@ -40,6 +40,7 @@ class HeadSubscriber:
         "_gathers",
         "_in_pieces",
         "_take",
+        "admit_now",
         "clock",
         "credit",
         "prepare",
@@ -58,6 +59,8 @@ class HeadSubscriber:
         self.credit = credit
         self.clock = subscription.clock
         self.top = top
+        #: Encodes an event and lets it in, if nothing is in its way; else returns False.
+        self.admit_now: Callable[[Any], bool] = _not_now
         self._in_pieces: probe.PayloadTrace | None = (
             None  # of the payload whose pieces come
         )
@@ -211,3 +214,8 @@ class HeadSubscriber:
     def close(self) -> None:
         """Refuse senders, and wake those that wait: the subscription is disposed of."""
         self.credit.close(abandon=not self.subscription.finished)
+
+
+def _not_now(_: object) -> bool:
+    """Let no event in: each has to go step by step."""
+    return False

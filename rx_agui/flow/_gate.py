@@ -111,23 +111,14 @@ class Gate(PullSource):
             NotSubscribedError, StreamClosedError: Nobody listens yet, or any more. If a write
                 failed, its error is raised instead.
         """
-        # What all three have in common is written out: it is done for every event.
+        # What all of these have in common is written out: it is done for every event.
         self._senders.append(None)
         try:
             link = self._link
             if self._closed or link is None:
                 raise self._refusal()
-            prepared = link.prepare(event)
-            try:
-                if link.waits:
-                    link.credit.tokens.pop()
-                elif link.offer(prepared):
-                    return
-                else:
-                    self._wait_for_credit(link, prepared, timeout)
-            except IndexError:
-                self._wait_for_credit(link, prepared, timeout)
-            link.admit(prepared)
+            if not link.admit_now(event):
+                self._send_slowly(link, event, timeout)
         except _NOT_LET_IN as error:
             self._lose(error)
             raise
@@ -150,17 +141,8 @@ class Gate(PullSource):
             link = self._link
             if self._closed or link is None:
                 raise self._refusal()
-            prepared = link.prepare(event)
-            try:
-                if link.waits:
-                    link.credit.tokens.pop()
-                elif link.offer(prepared):
-                    return
-                else:
-                    await self._await_credit(link, prepared)
-            except IndexError:
-                await self._await_credit(link, prepared)
-            link.admit(prepared)
+            if not link.admit_now(event):
+                await self._asend_slowly(link, event)
         except _NOT_LET_IN as error:
             self._lose(error)
             raise
@@ -169,20 +151,25 @@ class Gate(PullSource):
             if self._closed:
                 self._complete_behind_senders()
 
-    def _wait_for_credit(
-        self, link: Demand, prepared: Any, timeout: float | None
-    ) -> None:
-        credit = link.credit
-        if credit.acquire() or credit.acquire_despite(prepared):
+    def _send_slowly(self, link: Demand, event: Item, timeout: float | None) -> None:
+        prepared = link.prepare(event)
+        if not link.waits and link.offer(prepared):
             return
-        self._refuse_to_block(link)
-        wait = link.timeout if timeout == _AS_CONFIGURED else timeout
-        credit.wait(wait, prepared)
+        credit = link.credit
+        if not credit.acquire() and not credit.acquire_despite(prepared):
+            self._refuse_to_block(link)
+            wait = link.timeout if timeout == _AS_CONFIGURED else timeout
+            credit.wait(wait, prepared)
+        link.admit(prepared)
 
-    async def _await_credit(self, link: Demand, prepared: Any) -> None:
+    async def _asend_slowly(self, link: Demand, event: Item) -> None:
+        prepared = link.prepare(event)
+        if not link.waits and link.offer(prepared):
+            return
         credit = link.credit
         if not credit.acquire() and not credit.acquire_despite(prepared):
             await self.await_credit(link, prepared)
+        link.admit(prepared)
 
     def send_many(
         self, events: Sequence[Item], timeout: float | None = _AS_CONFIGURED
@@ -257,6 +244,8 @@ class Gate(PullSource):
             link = self._link
             if self._closed or link is None:
                 raise self._refusal()
+            if link.admit_now(event):
+                return True
             prepared = link.prepare(event)
             if not link.waits:
                 return link.offer(prepared)

@@ -13,6 +13,7 @@ pauses with it. Without `flow_control` behind it, a source runs at its own speed
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from reactivex import Observable
@@ -55,6 +56,13 @@ class Demand(Protocol):
 
     def prepare(self, event: Any) -> Any:
         """Encode the event: what to `admit`. Raises ValidationError."""
+
+    @property
+    def admit_now(self) -> Callable[[Any], bool]:
+        """Encodes an event and lets it in, with a credit, if nothing is in its way.
+
+        Returns False if something is, and has done nothing then. Raises ValidationError.
+        """
 
     def admit(self, prepared: Any) -> None:
         """Let one event in, for which a credit was taken."""
@@ -118,6 +126,9 @@ class _Unpaced:
         self._observer = observer
         self._executor = SerialExecutor()
         self.credit.is_inside = self._executor.is_owned_by
+
+    def admit_now(self, event: Any) -> bool:
+        return False
 
     def prepare(self, event: Any) -> Any:
         return event

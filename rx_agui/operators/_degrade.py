@@ -50,7 +50,7 @@ from rx_agui.errors import (
 )
 from rx_agui.flow import AdmissionBlock, Credit
 from rx_agui.frame import Frame
-from rx_agui.operators._flow_control import WindowedHead
+from rx_agui.operators._window import WindowedHead
 from rx_agui.types import Item, Operator, Raw, Step
 
 __all__ = ["STEPS", "Eases", "degrade"]

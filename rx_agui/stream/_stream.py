@@ -51,14 +51,14 @@ from rx_agui.operators import (
     compress,
     conflate,
     degrade,
+    flow_control,
     sequence,
     validate,
 )
-from rx_agui.operators._flow_control import REASONS
+from rx_agui.operators._overflow import REASONS
 from rx_agui.pipeline import pipeline
 from rx_agui.stream._chunks import Chunks
 from rx_agui.stream._faults import ErrorSubject
-from rx_agui.stream._intake import Ledger, intake
 from rx_agui.stream._log import StreamLog, Witness
 from rx_agui.stream._outbox import ChunkBuffer, reserve
 from rx_agui.types import Item
@@ -72,7 +72,8 @@ _AS_CONFIGURED: Final = -1.0
 _GLANCE: Final = 0.05
 
 #: Why flow control drops what was never let in; and what is lost by closing.
-_NEVER_IN: Final = ("invalid", "refused", "cancelled", *REASONS.values())
+_REFUSED: Final = ("invalid", "refused", *REASONS.values())
+_NEVER_IN: Final = (*_REFUSED, "cancelled")
 
 #: What is lost by closing; and what comes again, or is dropped by who got it back.
 _ELSEWHERE: Final = ("cancelled", "given_back")
@@ -134,7 +135,6 @@ class EventStream:
         self._log = StreamLog(name)
         self._meter = StreamMeter() if config.enable_metrics else None
         self._witness = Witness(self._log, self._meter)
-        self._ledger = Ledger()
         self._outbox = ChunkBuffer(config.chunk_buffer_size, config.chunk_buffer_bytes)
         self._scheduler = scheduler
         self._gate = _Door(self._outbox, self._log, config.backpressure_timeout)
@@ -161,13 +161,11 @@ class EventStream:
         if config.validation_enabled:
             steps.append(validate(errors=self._fault))
         steps.append(
-            intake(
+            flow_control(
                 config.max_concurrent_events,
-                buffer_size=config.event_buffer_size,
-                buffer_bytes=config.event_buffer_bytes,
+                sender_buffer=config.event_buffer_size,
+                sender_bytes=config.event_buffer_bytes,
                 timeout=config.backpressure_timeout,
-                is_reader=self._outbox.is_read_by,
-                ledger=self._ledger,
                 errors=self._fault,
             )
         )
@@ -253,6 +251,9 @@ class EventStream:
         self._subscription = self._pipeline.subscribe(
             self._outbox, scheduler=self._scheduler
         )
+        link = self._gate.link
+        if link is not None:  # a reader must not wait for itself, as a sender
+            link.credit.is_inside = self._is_inside(link.credit.is_inside)
         if self._witness.watch is not None:
             self._outbox.watched_by(self._witness.watch)
         if self._meter is not None and logging.getLogger("rx_agui").isEnabledFor(
@@ -262,6 +263,10 @@ class EventStream:
                 lambda m: self._log.say(logging.DEBUG, "metrics", "%s", m)
             )
         self._log.say(logging.DEBUG, "life", "started")
+
+    def _is_inside(self, is_ours: Callable[[int], bool]) -> Callable[[int], bool]:
+        is_reader = self._outbox.is_read_by
+        return lambda thread: is_ours(thread) or is_reader(thread)
 
     @property
     def is_closed(self) -> bool:
@@ -448,7 +453,7 @@ class EventStream:
             self._outbox.on_completed()
         elif first:
             text = "closing: %s events are under way"
-            under_way = self._ledger.accepted - self._outbox.delivered
+            under_way = self._accepted - self._outbox.delivered
             self._log.say(logging.INFO, "life", text, f"{under_way:,}")
             self._gate.complete()
 
@@ -524,7 +529,7 @@ class EventStream:
             if self._has_given_up or self._outbox.done.done():
                 return
             self._has_given_up = True
-        lost = self._ledger.accepted - self._outbox.freeze() - self._dropped()
+        lost = self._accepted - self._outbox.freeze() - self._dropped()
         error = say(lost)
         if isinstance(error, DrainTimeoutError) and lost:
             self._late = error
@@ -533,6 +538,17 @@ class EventStream:
         if self._subscription is not None:
             self._subscription.dispose()
         self._outbox.fail(error if lost else None)
+
+    @property
+    def _accepted(self) -> int:
+        """Events that were let in: each is delivered, or told of, or reported as lost."""
+        watch = self._witness.watch
+        for tally in () if watch is None else watch.operators:
+            if tally.name == "flow_control":
+                dropped = tally.dropped
+                refused = sum(dropped.get(why, 0) for why in _REFUSED)
+                return tally.received - refused
+        return 0
 
     def _dropped(self) -> int:
         """Return how many accepted events became part of others, or were dropped and told."""
@@ -563,7 +579,7 @@ class EventStream:
             logging.INFO,
             "life",
             "ended: %s events accepted, %s delivered, %s dropped",
-            f"{self._ledger.accepted:,}",
+            f"{self._accepted:,}",
             f"{delivered:,}",
             f"{dropped:,}",
         )

@@ -720,7 +720,7 @@ def test_what_comes_to_the_queue_as_the_stream_is_disposed_of_gives_its_permit_b
     subscription = reader.subscribe(gate.pipe(flow_control(1, overflow="error")))
     send(1)
     link: Any = gate.link
-    link._mutex = Mutex()
+    link.queue.mutex = Mutex()
     happens = [subscription.dispose]
     send(2)
     reader.let_go()

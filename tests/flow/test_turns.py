@@ -10,7 +10,6 @@ import pytest
 from reactivex import Observable
 
 from rx_agui import Frame, Gate, Permit, flow_control
-from rx_agui.stream._intake import intake
 
 Operator = Callable[[Observable[Any]], Observable[Any]]
 
@@ -18,7 +17,7 @@ SOON = 10.0
 
 WINDOWS: dict[str, Callable[[], Operator]] = {
     "flow_control": lambda: flow_control(2, overflow="error", buffer_size=10),
-    "intake": lambda: intake(2, buffer_size=10, buffer_bytes=1 << 20, timeout=SOON),
+    "sender_buffer": lambda: flow_control(2, sender_buffer=10, timeout=SOON),
 }
 
 

@@ -38,7 +38,6 @@ from rx_agui import (
 from rx_agui.engine import as_frame
 from rx_agui.errors import BackpressureTimeoutError, StreamError
 from rx_agui.flow._downstream import asking
-from rx_agui.stream._intake import intake
 from rx_agui.testing import RULES, Candidate, Rule
 from rx_agui.testing import _company_contract as company
 from rx_agui.testing import _contract as rules
@@ -90,18 +89,18 @@ def zipped_pieces(n: int) -> list[Any]:
 
 
 def inlet(size: int, **settings: Any) -> Operator:
-    """The way in to an EventStream."""
-    room: dict[str, Any] = {"buffer_size": 200, "buffer_bytes": 1 << 20, "timeout": 5.0}
-    return intake(size, **room | settings)
+    """Flow control with a sender's buffer, as an EventStream has it."""
+    room: dict[str, Any] = {"sender_buffer": 200, "sender_bytes": 1 << 20}
+    return flow_control(size, **room | settings)
 
 
 OPERATORS = [
     Candidate("flow_control", flow_control, telling=lambda e: flow_control(errors=e)),
     Candidate("flow_control of one", lambda: flow_control(1)),
-    Candidate("intake", lambda: inlet(100), telling=lambda e: inlet(100, errors=e)),
-    Candidate("intake of one", lambda: inlet(1)),
-    Candidate("intake by weight", lambda: inlet(1, buffer_size=400, buffer_bytes=8020)),
-    Candidate("intake and batch", lambda: compose(inlet(2), sequence(), batch(3, 0.002))),
+    Candidate("sender_buffer", lambda: inlet(100), telling=lambda e: inlet(100, errors=e)),
+    Candidate("sender_buffer of one", lambda: inlet(1)),
+    Candidate("sender_buffer by weight", lambda: inlet(1, sender_buffer=400, sender_bytes=8020)),
+    Candidate("sender_buffer and batch", lambda: compose(inlet(2), sequence(), batch(3, 0.002))),
     Candidate("sequence", sequence, telling=lambda e: sequence(errors=e)),
     Candidate("sequence by number", lambda: sequence(number=value), failing=lambda: sequence(number=broken)),
     Candidate("batch", lambda: batch(3, 0.002), telling=lambda e: batch(3, 0.002, errors=e)),

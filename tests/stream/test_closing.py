@@ -230,7 +230,7 @@ def test_at_the_deadline_what_is_left_is_counted_and_reported(
     stream.start()
     while stream.try_send(event(0)):
         pass
-    accepted = stream._ledger.accepted
+    accepted = stream._accepted
 
     with pytest.raises(DrainTimeoutError) as late:
         stream.close()
@@ -271,7 +271,7 @@ def test_what_a_reader_took_before_the_deadline_is_not_lost(
     stream.start()
     while stream.try_send(event(0)):
         pass
-    accepted = stream._ledger.accepted
+    accepted = stream._accepted
     chunks = stream.receive_chunks()
     taken = len(values([next(chunks), next(chunks)]))
 

@@ -180,7 +180,7 @@ def test_what_was_held_for_order_is_bounded_again_once_it_goes_on() -> None:
             block = [*range(base + 1, base + 50), base]  # the first comes last
             if not all(stream.try_send(event(n)) for n in block):
                 break
-        accepted = stream._ledger.accepted
+        accepted = stream._accepted
         reading = Reading(stream)
 
     assert accepted <= 10 + 1 + 100 + 50, f"{rounds} rounds went in"

@@ -167,6 +167,9 @@ class _LateLink(DisposableBase):
             prepared.permit = Permit(self._credit, 1, parts)
         return prepared
 
+    def admit_now(self, event: Any) -> bool:
+        return False
+
     def admit(self, prepared: Any) -> None:
         if not self._counts:
             self._link.admit(prepared)
