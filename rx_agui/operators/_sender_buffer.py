@@ -165,8 +165,8 @@ class BufferedHead(WindowedHead):
         super()._let_in_queue()
         self._relieve()
 
-    def _drop_late(self, events: int, credits: int) -> None:
-        super()._drop_late(events, credits)
+    def _drop_late(self, events: int, tokens: int) -> None:
+        super()._drop_late(events, tokens)
         self._lose("write_failed" if self._places.failed else "cancelled", events)
 
     def _relieve(self) -> None:

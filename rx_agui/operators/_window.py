@@ -484,9 +484,9 @@ class WindowedHead(HeadSubscriber):
         else:
             self._send_down(frame)
 
-    def _drop_late(self, events: int, credits: int) -> None:
+    def _drop_late(self, events: int, tokens: int) -> None:
         """Release what came behind the end."""
-        self.credit.release(credits)
+        self.credit.release(tokens)
 
     def _send_down(self, frame: Any) -> None:
         credit = self.credit
