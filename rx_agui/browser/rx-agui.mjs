@@ -94,6 +94,22 @@ const SOON = 5000;
 const MAX_EARLY = 1000;
 const MAX_PARTIALS = 64;
 
+/** Pieces of them at most, beyond one for each `OVERHEAD` bytes of `maxSize`. */
+const MAX_PIECES = 4096;
+
+/** Characters of an id at most: no request header could carry more back. */
+const MAX_ID = 8192;
+
+/** Values in a chunk's envelope, most of which are the numbers of its events. */
+const MAX_VALUES = 256 * 1024;
+
+/** Bytes in memory, about, for a frame or a piece that waits, beside its characters. */
+const OVERHEAD = 256;
+
+/** Frames, and characters, to hand on at a time. */
+const MANY = 1000;
+const MUCH = 256 * 1024;
+
 /** Payloads of which a piece may still come twice after they were whole. */
 const MAX_WHOLE = 1024;
 
@@ -179,7 +195,7 @@ export async function* events(url, { input, ...options } = {}) {
     if (response.status === 204 && ours.lastEventId) return; // nothing is missing
     if (!run.isOurs(response)) throw await refused(response);
     for await (const frames of run.read(response)) {
-      for (const frame of frames) yield parsed(frame.data);
+      for (const frame of frames) yield parsed(frame.data, run.maxSize);
     }
   } finally {
     run.stop(new DOMException("nobody reads any more", "AbortError"));
@@ -204,7 +220,7 @@ function answer(run, response) {
       async pull(controller) {
         try {
           const { done, value } = await batches.next();
-          if (!done) controller.enqueue(encoder.encode(value.map(written).join("")));
+          if (!done) for (const text of texts(value)) controller.enqueue(encoder.encode(text));
           else if (!run.isStopped) controller.close();
         } catch (error) {
           if (run.isStopped) return controller.error(error); // if it has not been told
@@ -229,6 +245,22 @@ function answer(run, response) {
     url: { value: url },
     redirected: { value: redirected },
   });
+}
+
+/**
+ * Frames as text, of about `MUCH` characters at a time.
+ *
+ * @param {Frame[]} frames
+ */
+function* texts(frames) {
+  let text = "";
+  for (const frame of frames) {
+    text += written(frame);
+    if (text.length < MUCH) continue;
+    yield text;
+    text = "";
+  }
+  if (text !== "") yield text;
 }
 
 /** @param {unknown} error */
@@ -276,6 +308,8 @@ class Run {
   #isLogged = false;
   /** @type {Frame[]} They wait for lower numbers. */
   #early = [];
+  /** Bytes that they take. */
+  #earlySize = 0;
   /** The number behind which the last connection lacked something. */
   #gap = -1;
 
@@ -313,6 +347,10 @@ class Run {
       else signal.addEventListener("abort", abort);
       this.#forget = () => signal.removeEventListener("abort", abort);
     }
+  }
+
+  get maxSize() {
+    return this.#settings.maxSize;
   }
 
   /**
@@ -417,12 +455,15 @@ class Run {
     const replay = response.headers.get("Rx-Agui-Replay");
     /** @type {Frame[] | null} A prelude is handed on in one piece, or not at all. */
     let held = replay === "prelude" || replay === "trimmed" ? [] : null;
+    let heldSize = 0;
     this.#early = [];
+    this.#earlySize = 0;
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
     try {
       for (let reading = reader.read(); ; ) {
         /** @type {Frame[]} */
-        const ready = [];
+        let ready = [];
+        let size = 0;
         /** @type {unknown} */
         let error;
         const read = await this.#inTime(reading, this.#patience());
@@ -442,9 +483,17 @@ class Run {
               for (const frame of await payloads.of(block)) {
                 if (held === null) {
                   this.#arrive(frame, ready);
+                  size += frame.data.length;
+                  if (ready.length === 0 || (ready.length < MANY && size < MUCH)) continue;
+                  this.#status.events += ready.length;
+                  yield ready; // a payload may be many frames: they are never all made
+                  ready = [];
+                  size = 0;
                   continue;
                 }
                 held.push(frame);
+                heldSize += frame.data.length + OVERHEAD;
+                if (heldSize > maxSize) throw tooLarge(maxSize, "a prelude");
                 if (frame.number === 0) continue;
                 this.#number = 0; // where the server is, not where we were
                 for (const one of held) this.#take(one, ready);
@@ -488,23 +537,31 @@ class Run {
     } else {
       this.#early.push(frame);
       this.#early.sort((a, b) => a.number - b.number);
-      if (this.#early.length > MAX_EARLY) this.#giveUpGap(ready);
+      this.#earlySize += frame.data.length + OVERHEAD;
+      const { maxSize } = this.#settings;
+      while (this.#early.length > MAX_EARLY || this.#earlySize > maxSize) this.#giveUpGap(ready);
     }
     this.#takeNext(ready);
   }
 
   /** @param {Frame[]} ready */
   #giveUpGap(ready) {
-    this.#take(/** @type {Frame} */ (this.#early.shift()), ready);
+    this.#take(this.#first(), ready);
     this.#takeNext(ready);
   }
 
   /** @param {Frame[]} ready */
   #takeNext(ready) {
     for (let next; (next = this.#early[0]) && next.first <= this.#number + 1; ) {
-      this.#early.shift();
-      this.#take(next, ready);
+      this.#take(this.#first(), ready);
     }
+  }
+
+  /** The lowest of those that wait, which waits no longer. */
+  #first() {
+    const frame = /** @type {Frame} */ (this.#early.shift());
+    this.#earlySize -= frame.data.length + OVERHEAD;
+    return frame;
   }
 
   /**
@@ -514,7 +571,7 @@ class Run {
    * @param {Frame[]} ready
    */
   #take(frame, ready) {
-    const type = runEvent(frame.data);
+    const type = runEvent(frame.data, this.maxSize);
     if (frame.number > 0) {
       // Bare numbers of somebody's may begin again, or tell the time.
       const isOrder = frame.stream !== "" || this.#settings.resequence > 0;
@@ -529,7 +586,7 @@ class Run {
     } else if (type === "RUN_ERROR" && this.#stream) {
       // The end of a connection. The end of a run that is logged has a number; but one that
       // failed before it had begun is in no log, and asked again, its agent would run again.
-      throw new Cut(parsed(frame.data).message ?? "the server closed the connection");
+      throw new Cut(parsed(frame.data, this.maxSize).message ?? "the server closed the connection");
     }
     if (frame.data === "") return; // an AG-UI client would try to parse it
     if (type !== "") this.#isOver = type !== "RUN_STARTED";
@@ -842,7 +899,9 @@ function reason(error) {
  */
 class Blocks {
   #maxSize;
-  #rest = ""; // of a line that has no end yet
+  /** @type {string[]} Of a line that has no end yet. */
+  #rest = [];
+  #restSize = 0;
   #isAfterCR = false;
   #size = 0;
   /** @type {string[]} */
@@ -874,13 +933,30 @@ class Blocks {
     }
     let start = 0;
     for (let end; (end = text.indexOf("\n", start)) >= 0; start = end + 1) {
-      const line = this.#rest + text.slice(start, end);
-      this.#rest = "";
+      const line = this.#line(text.slice(start, end));
       if (line !== "") this.#field(line);
       else if (this.#size > 0) yield this.#block();
     }
-    this.#rest += text.slice(start);
-    this.#limit(this.#rest.length);
+    this.#keep(text.slice(start));
+    this.#limit(this.#restSize);
+  }
+
+  /** @param {string} end */
+  #line(end) {
+    if (this.#rest.length === 0) return end;
+    const line = this.#rest.join("") + end;
+    this.#rest = [];
+    this.#restSize = 0;
+    return line;
+  }
+
+  /** @param {string} piece */
+  #keep(piece) {
+    if (piece === "") return;
+    this.#rest.push(piece);
+    this.#restSize += piece.length;
+    // A string of two characters takes as much memory as one of twenty.
+    if (this.#rest.length > MANY + this.#restSize / 64) this.#rest = [this.#rest.join("")];
   }
 
   /** @param {string} line */
@@ -888,12 +964,13 @@ class Blocks {
     this.#limit(line.length);
     const colon = line.indexOf(":");
     if (colon === 0) return; // a comment, of which any number may stand before an event
-    this.#size += line.length;
+    this.#size += line.length + 16; // as a string of its own
     const name = colon < 0 ? line : line.slice(0, colon);
     const from = line[colon + 1] === " " ? colon + 2 : colon + 1;
     const value = colon < 0 ? "" : line.slice(from);
     if (name === "data") this.#data.push(value);
     else if (name === "event") this.#event = value;
+    else if (name === "id" && value.length > MAX_ID) throw tooLarge(MAX_ID, "an id");
     else if (name === "id" && !value.includes("\0")) this.#id = value;
     else if (name === "retry" && /^\d{1,9}$/.test(value)) this.retry = Number(value);
   }
@@ -915,7 +992,7 @@ class Blocks {
   /** @param {number} more */
   #limit(more) {
     if (this.#size + more > this.#maxSize) {
-      throw new StreamError("TOO_LARGE", `a frame has more than ${this.#maxSize} characters`);
+      throw tooLarge(this.#maxSize, "a frame", "characters");
     }
   }
 }
@@ -940,6 +1017,7 @@ class Blocks {
 class Payloads {
   #maxSize;
   #size = 0;
+  #pieces = 0;
   /** @type {Map<string, Incomplete>} */
   #partials = new Map();
   /** @type {Set<string>} */
@@ -951,13 +1029,13 @@ class Payloads {
   }
 
   /**
-   * The frames that a block completes.
+   * The frames that a block completes; those of a payload are made one by one.
    *
    * @param {Block} block
-   * @returns {Promise<Frame[]>}
+   * @returns {Promise<Iterable<Frame>>}
    */
   async of(block) {
-    if (block.event === "chunk") return this.#piece(envelope(block.data), block.id);
+    if (block.event === "chunk") return this.#piece(envelope(block.data, this.#maxSize), block.id);
     const { stream, number } = numbered(block.id);
     if (!block.hasData && number === 0) return [];
     const { data, event, id } = block;
@@ -967,7 +1045,7 @@ class Payloads {
   /**
    * @param {Envelope} chunk
    * @param {string} id Of the last piece alone.
-   * @returns {Promise<Frame[]>}
+   * @returns {Promise<Iterable<Frame>>}
    */
   async #piece(chunk, id) {
     const key = `${chunk.sequenceNum}/${chunk.totalChunks}/${chunk.crc32}`;
@@ -987,11 +1065,16 @@ class Payloads {
     partial.id ||= id;
     partial.size += piece.length;
     this.#size += piece.length;
-    if (this.#size > this.#maxSize) throw tooLarge(this.#maxSize);
+    this.#pieces += 1;
+    const isTooMuch = this.#size > this.#maxSize;
+    if (isTooMuch || this.#pieces > MAX_PIECES + this.#maxSize / OVERHEAD) {
+      throw tooLarge(this.#maxSize);
+    }
     if (pieces.size < chunk.totalChunks) return [];
 
     this.#partials.delete(key);
     this.#size -= partial.size;
+    this.#pieces -= pieces.size;
     this.#whole.add(key);
     if (this.#whole.size > MAX_WHOLE) this.#whole.delete(first(this.#whole));
     const inOrder = [...pieces].sort(([a], [b]) => a - b).map(([, bytes]) => bytes);
@@ -999,40 +1082,59 @@ class Payloads {
     if (chunk.crc32 != null && crc32(data) !== chunk.crc32) {
       throw new Cut(`payload ${chunk.sequenceNum} is not what was sent`);
     }
-    return lines(new TextDecoder().decode(data).split("\n"), chunk, partial.id);
+    return lines(data, chunk, partial.id);
   }
 }
 
 /**
  * A payload's events, each with the number it would have had by itself.
  *
- * @param {string[]} events
+ * @param {Bytes} payload
  * @param {Envelope} chunk
  * @param {string} lastId
- * @returns {Frame[]}
+ * @returns {Iterable<Frame>}
  */
-function lines(events, chunk, lastId) {
-  if (events.length !== chunk.events) {
-    throw new StreamError("WIRE", `${events.length} events in a payload of ${chunk.events}`);
+function lines(payload, chunk, lastId) {
+  let events = 1;
+  for (let at = -1; (at = payload.indexOf(10, at + 1)) >= 0; ) events += 1;
+  if (events !== chunk.events) {
+    throw new StreamError("WIRE", `${events} events in a payload of ${chunk.events}`);
   }
+  return framed(new TextDecoder().decode(payload), chunk, lastId);
+}
+
+/**
+ * @param {string} text
+ * @param {Envelope} chunk
+ * @param {string} lastId
+ * @returns {Generator<Frame, void, void>}
+ */
+function* framed(text, chunk, lastId) {
   const { stream, number: last } = numbered(lastId);
   const prefix = lastId.slice(0, lastId.lastIndexOf("/") + 1);
   let next = chunk.sequenceNum;
-  return events.map((data, index) => {
+  for (let index = 0, start = 0; index < chunk.events; index += 1) {
+    const end = index + 1 < chunk.events ? text.indexOf("\n", start) : text.length;
     const number = last === 0 ? 0 : (chunk.numbers?.[index] ?? chunk.sequenceNum + index);
     const id = number > 0 ? `${prefix}${number}` : "";
-    const frame = { data, event: "", id, stream, number, first: number && next };
+    const data = text.slice(start, end);
+    yield { data, event: "", id, stream, number, first: number && next };
     next = number + 1;
-    return frame;
-  });
+    start = end + 1;
+  }
 }
 
 /**
  * @param {string} data
+ * @param {number} maxSize
  * @returns {Envelope}
  */
-function envelope(data) {
-  const chunk = parsed(data);
+function envelope(data, maxSize) {
+  let values = 0;
+  for (let at = -1; (at = data.indexOf(",", at + 1)) >= 0; ) {
+    if ((values += 1) > MAX_VALUES) throw tooLarge(MAX_VALUES, "a chunk's envelope", "values");
+  }
+  const chunk = parsed(data, maxSize);
   const { sequenceNum, events, chunkIndex, totalChunks, encoding, crc32, numbers } = chunk;
   const isOne =
     [sequenceNum, events, chunkIndex, totalChunks].every(Number.isSafeInteger) &&
@@ -1100,9 +1202,13 @@ function slowly(bytes) {
   );
 }
 
-/** @param {number} maxSize */
-function tooLarge(maxSize) {
-  return new StreamError("TOO_LARGE", `a payload has more than ${maxSize} bytes`);
+/**
+ * @param {number} most
+ * @param {string} [what]
+ * @param {string} [unit]
+ */
+function tooLarge(most, what = "a payload", unit = "bytes") {
+  return new StreamError("TOO_LARGE", `${what} has more than ${most} ${unit}`);
 }
 
 /**
@@ -1110,11 +1216,15 @@ function tooLarge(maxSize) {
  * @returns {Bytes}
  */
 function fromBase64(text) {
+  let binary;
   try {
-    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+    binary = atob(text);
   } catch {
     throw new StreamError("WIRE", `not base64: ${text.slice(0, 80)}`);
   }
+  const bytes = new Uint8Array(binary.length); // `from` would make a list of strings first
+  for (let at = 0; at < binary.length; at += 1) bytes[at] = binary.charCodeAt(at);
+  return bytes;
 }
 
 /**
@@ -1160,19 +1270,24 @@ function numbered(id) {
  * The agent parses everything once; we only what looks like one of these.
  *
  * @param {string} data
+ * @param {number} maxSize
  * @returns {string}
  */
-function runEvent(data) {
+function runEvent(data, maxSize) {
   if (!/RUN_(?:STARTED|FINISHED|ERROR)/.test(data)) return "";
-  const { type } = parsed(data);
+  const { type } = parsed(data, maxSize);
   return ["RUN_STARTED", "RUN_FINISHED", "RUN_ERROR"].includes(type) ? type : "";
 }
 
 /**
  * @param {string} data
+ * @param {number} maxSize
  * @returns {Record<string, any>}
  */
-function parsed(data) {
+function parsed(data, maxSize) {
+  if (data.length > 2 ** 20 && weight(data) > 3 * maxSize + 2 ** 24) {
+    throw tooLarge(4 * maxSize, "an event, as objects in memory,");
+  }
   try {
     const value = JSON.parse(data);
     if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
@@ -1181,6 +1296,29 @@ function parsed(data) {
   }
   throw new StreamError("WIRE", `not a JSON object: ${data.slice(0, 80)}`);
 }
+
+/**
+ * Bytes that JSON takes once it is parsed, at most: `[],` has 3 characters and takes 40.
+ *
+ * @param {string} text
+ */
+function weight(text) {
+  let bytes = 2 * text.length;
+  for (let at = 0, isInString = false; at < text.length; at += 1) {
+    const code = text.charCodeAt(at);
+    if (code === 34) isInString = !isInString;
+    else if (isInString) at += Number(code === 92); // a backslash: whatever follows it
+    else bytes += WEIGHTS.get(code) ?? 0;
+  }
+  return bytes;
+}
+
+/** Of a comma, whose value may be a short string or a number; of `[` and `{`. */
+const WEIGHTS = new Map([
+  [44, 40],
+  [91, 40],
+  [123, 64],
+]);
 
 /**
  * As any client reads it.
