@@ -20,14 +20,12 @@ import time
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
-from time import time_ns
 from types import CoroutineType
 from typing import Any
 
 from rx_agui.clock import Clock, LoopClock, Timer, clock_for, running_loop
-from rx_agui.engine import Sink, as_frame
+from rx_agui.engine import Sink
 from rx_agui.errors import (
     ConfigError,
     NotSentError,
@@ -38,10 +36,9 @@ from rx_agui.errors import (
     stops_process,
 )
 from rx_agui.flow import Credit, Permit
-from rx_agui.flow._downstream import permit_here, warn_of_delay
-from rx_agui.frame import IDENTITY, Frame, StreamChunk
-from rx_agui.probe import OperatorCounters, PayloadTrace, StreamObservation
-from rx_agui.sse import format_frame, format_sse_chunk
+from rx_agui.flow._downstream import warn_of_delay
+from rx_agui.probe import PayloadTrace, StreamObservation
+from rx_agui.sink import PendingWrite, SinkCounters, facts_of, formatted
 
 __all__ = ["Done", "SSEWriter", "Write"]
 
@@ -128,7 +125,7 @@ class SSEWriter(Sink):
             raise ConfigError("loop", None, must)
         self._clock: Clock = LoopClock(self._loop) if self._loop else clock_for(None)
         self._mutex = threading.Lock()  # of all below: both sides use them
-        self._waiting = _Work()
+        self._waiting = PendingWrite()
         self._under_way = 0  # bytes
         self._is_busy = False
         self._timer: Timer | None = None
@@ -144,12 +141,12 @@ class SSEWriter(Sink):
     # -- what comes --------------------------------------------------------
 
     def on_next(self, value: Any) -> None:
-        events, permit, send = _facts_of(value)
+        events, permit, send = facts_of(value)
         if send is not None:
             self._claim(send)
         if self._failed is not None:
             self._lose(events)
-            if permit.is_answered:  # by somebody who would take it for written
+            if permit.is_answered:  # else it would count as written
                 permit.hold().release(self._failed)
             return
         if permit.is_spent:
@@ -163,7 +160,7 @@ class SSEWriter(Sink):
                 send.done(error)
             self._refuse(error, permit)
             return
-        work: _Work | None = None
+        work: PendingWrite | None = None
         with self._mutex:
             failed = self._failed is not None
             is_idle = not self._is_busy
@@ -175,7 +172,7 @@ class SSEWriter(Sink):
                 if not self._flush_interval:
                     self._is_busy = True
                     if goes_alone:
-                        work, self._waiting = self._waiting, _Work()
+                        work, self._waiting = self._waiting, PendingWrite()
         if failed:
             self._lose(events)
             permit.release(self._failed if permit.is_answered else None)
@@ -214,13 +211,13 @@ class SSEWriter(Sink):
         self._end(None)
 
     def disposed(self) -> None:
-        """Nobody wants what has not been written yet."""
+        """Drop what has not been written yet: the subscription was disposed of."""
         with self._mutex:
             if self._ending is not None or self.done.done():
                 return
             is_left = self._failed is None
             error = self._failed = self._failed or StreamClosedError(_DISPOSED)
-            waiting, self._waiting = self._waiting, _Work()
+            waiting, self._waiting = self._waiting, PendingWrite()
             self._tally.count_drop("cancelled", waiting.events)
         waiting.release(None)
         self._settle(error, is_left=is_left)
@@ -272,7 +269,7 @@ class SSEWriter(Sink):
 
     # -- writing -------------------------------------------------------------
 
-    def _pump(self, work: _Work | None = None) -> None:
+    def _pump(self, work: PendingWrite | None = None) -> None:
         """Write until nothing waits. Only who has set `_is_busy` comes here."""
         if self._is_async:
             self._start(None, None)
@@ -296,7 +293,9 @@ class SSEWriter(Sink):
                 self._written(work)
             work = None
 
-    def _start(self, result: Awaitable[object] | None, work: _Work | None) -> None:
+    def _start(
+        self, result: Awaitable[object] | None, work: PendingWrite | None
+    ) -> None:
         """Go on writing in a task on the loop."""
         loop = self._loop
         assert loop is not None
@@ -319,7 +318,7 @@ class SSEWriter(Sink):
             _never_await(result)
             self._fail(error, work)
 
-    def _become_async(self, result: Awaitable[object], work: _Work) -> None:
+    def _become_async(self, result: Awaitable[object], work: PendingWrite) -> None:
         """`write` looked like a plain function, and returned something to await."""
         if self._loop is None:
             _never_await(result)
@@ -330,7 +329,7 @@ class SSEWriter(Sink):
         self._start(result, work)
 
     async def _pump_async(
-        self, result: Awaitable[object] | None, work: _Work | None
+        self, result: Awaitable[object] | None, work: PendingWrite | None
     ) -> None:
         """Write until nothing waits, awaiting each write; `result` is that of `work`."""
         try:
@@ -370,22 +369,22 @@ class SSEWriter(Sink):
         is_cancelled = isinstance(error, asyncio.CancelledError)
         return is_cancelled and (task is None or task.cancelling() > 0)
 
-    def _next_work(self) -> _Work | None:
+    def _next_work(self) -> PendingWrite | None:
         """All that waits as one; None when idle. In the same step we are no longer busy."""
-        abandoned: _Work | None = None
+        abandoned: PendingWrite | None = None
         ending: tuple[Exception | None] | None = None
         with self._mutex:
             if self._waiting.permits and self._is_unwanted():
-                abandoned, self._waiting = self._waiting, _Work()
+                abandoned, self._waiting = self._waiting, PendingWrite()
                 self._tally.count_drop("cancelled", abandoned.events)
                 if self._ending == (None,):  # it did not end well after all
                     credit = abandoned.permits[-1].credit
                     self._ending = (credit.refusal() if credit else None,)
             parked_in, self._parked_in = self._parked_in, None
             self._under_way = 0
-            work: _Work | None = None
+            work: PendingWrite | None = None
             if self._waiting.pieces:
-                work, self._waiting = self._waiting, _Work()
+                work, self._waiting = self._waiting, PendingWrite()
             else:
                 self._is_busy = False
                 ending, self._ending = self._ending, None
@@ -409,7 +408,7 @@ class SSEWriter(Sink):
         was_disposed = last.is_abandoned and not self._outlived
         return was_disposed and self._ending is None
 
-    def _written(self, work: _Work) -> None:
+    def _written(self, work: PendingWrite) -> None:
         duration = work.end()
         watch = self._watch  # who disposes of us takes it away
         if watch is not None:
@@ -423,7 +422,7 @@ class SSEWriter(Sink):
             work.tell(None)
         work.release(None)
 
-    def _give_back(self, error: Exception, work: _Work) -> bool:
+    def _give_back(self, error: Exception, work: PendingWrite) -> bool:
         """Give a failed write back to its permits; return True if all of them take it.
 
         What waits behind it goes back with it. It must not be written before what
@@ -433,7 +432,7 @@ class SSEWriter(Sink):
             permits = (*work.permits, *self._waiting.permits)
             if self._failed or not all(permit.is_answered for permit in permits):
                 return False
-            waiting, self._waiting = self._waiting, _Work()
+            waiting, self._waiting = self._waiting, PendingWrite()
             self._under_way = 0
             self._tally.count_drop("given_back", work.events + waiting.events)
         duration = work.end()
@@ -450,10 +449,10 @@ class SSEWriter(Sink):
 
     # -- the end ---------------------------------------------------------------
 
-    def _fail(self, error: Exception, work: _Work | None) -> None:
+    def _fail(self, error: Exception, work: PendingWrite | None) -> None:
         with self._mutex:
             self._failed = error
-            waiting, self._waiting = self._waiting, _Work()
+            waiting, self._waiting = self._waiting, PendingWrite()
             self._is_busy = False
             self._under_way = 0
             lost = waiting.events + (0 if work is None else work.events)
@@ -487,81 +486,6 @@ class SSEWriter(Sink):
                 self.done.set_exception(error)
 
 
-#: Of those that nobody watches.
-_NO_SENDS: dict[PayloadTrace, bool] = {}
-
-
-class _Work:
-    """What goes out in one write."""
-
-    __slots__ = ("begun", "data", "ended", "events", "permits", "pieces", "sends")
-
-    def __init__(self) -> None:
-        self.pieces: list[bytes] = []
-        self.permits: list[Permit] = []
-        self.sends = _NO_SENDS  # and whether this ends them
-        self.events = 0
-        self.data = b""
-        self.begun = self.ended = 0  # ns since 1970
-
-    def add(
-        self, data: bytes, permit: Permit, events: int, send: PayloadTrace | None
-    ) -> None:
-        """One more piece, whose permit is held until it is written."""
-        self.pieces.append(data)
-        self.permits.append(permit)
-        self.events += events
-        if send is not None:
-            send.size += len(data)
-            if self.sends is _NO_SENDS:
-                self.sends = {}
-            self.sends[send] = events > 0
-
-    def begin(self) -> int:
-        """Begin the write; return its bytes."""
-        self.data = b"".join(self.pieces)
-        self.begun = time_ns()
-        return len(self.data)
-
-    def end(self) -> int:
-        """End the write; return its duration in ns."""
-        self.ended = time_ns()
-        for send in self.sends:
-            if send.watch.wants_steps:
-                send.written(self.begun, self.ended)
-        return self.ended - self.begun
-
-    def tell(self, error: Exception | None) -> None:
-        """Say how each payload fared."""
-        for send, is_last in self.sends.items():
-            if is_last or error is not None:
-                send.done(error)
-
-    def release(self, error: Exception | None) -> None:
-        """Give back what was held."""
-        for permit in self.permits:
-            permit.release(error)
-
-
-class SinkCounters(OperatorCounters):
-    """Counts of a stream's end: pieces and bytes written, and the ns that took."""
-
-    __slots__ = ("busy", "frames", "size")
-
-    def __init__(self) -> None:
-        super().__init__("sink")
-        self.frames = self.size = self.busy = 0
-
-    @property
-    def more(self) -> dict[tuple[str, str], int]:
-        written = {
-            ("sink.sent.frames", ""): self.frames,
-            ("sink.sent.size", ""): self.size,
-            ("operator.time", ""): self.busy,
-        }
-        return {**super().more, **{k: n for k, n in written.items() if n}}
-
-
 class _WriterCounters(SinkCounters):
     """Counts of an SSEWriter, which holds the bytes that wait to be written."""
 
@@ -578,45 +502,9 @@ class _WriterCounters(SinkCounters):
         return {"operator.buffer.usage": held}
 
 
-def formatted(value: Any, stem: str) -> bytes:
-    """Return the bytes of a chunk, frame or bare event, with `stem` before its numbers."""
-    if type(value) is StreamChunk:
-        if stem and value.event_id:
-            value = replace(value, event_id=stem + value.event_id)
-        return format_sse_chunk(value)
-    frame = as_frame(value)
-    if frame.encoding == IDENTITY:
-        return format_frame(frame, stem)
-    chunk = StreamChunk(
-        data=frame.data,
-        event_type="chunk",
-        event_id=f"{stem}{frame.last}" if frame.last else "",
-        encoding=frame.encoding,
-        sequence_num=frame.first,
-        events=frame.events,
-        numbers=frame.numbers,
-        crc32=frame.crc32,
-        trace=frame.trace,
-    )
-    return format_sse_chunk(chunk)
-
-
 def _never_await(result: Awaitable[object] | None) -> None:
     if inspect.iscoroutine(result):
         result.close()  # else Python warns
-
-
-def _facts_of(value: Any) -> tuple[int, Permit, PayloadTrace | None]:
-    """Events that are written once this is, its permit, and who follows its way.
-
-    The events of a payload that was cut are written with its last piece.
-    """
-    if not isinstance(value, StreamChunk | Frame):
-        return 1, permit_here(), None
-    send = value.trace if isinstance(value.trace, PayloadTrace) else None
-    if type(value) is StreamChunk and value.chunk_index < value.total_chunks - 1:
-        return 0, value.permit, send
-    return value.events, value.permit, send
 
 
 def _is_async(write: Write) -> bool:

@@ -25,6 +25,7 @@ LAYERS = """
     lint
     replay
     writer
+    sink
     pipeline
     operators
     engine

@@ -11,7 +11,7 @@ from typing import Any
 
 from rx_agui import probe
 from rx_agui.probe import PayloadTrace, Probe, StreamObservation
-from rx_agui.writer import SinkCounters
+from rx_agui.sink import SinkCounters
 
 __all__ = ["CloseReason", "Sink", "trace_of"]
 

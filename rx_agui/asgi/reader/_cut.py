@@ -13,7 +13,7 @@ from rx_agui import probe
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.operators import chunk, compress
 from rx_agui.probe import StreamObservation
-from rx_agui.writer import formatted
+from rx_agui.sink import formatted
 
 __all__ = ["CompressAndCut"]
 

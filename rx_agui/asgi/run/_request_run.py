@@ -30,7 +30,7 @@ from rx_agui.clock import running_loop
 from rx_agui.engine import Sink as LastObserver
 from rx_agui.flow import Permit
 from rx_agui.frame import Frame, StreamChunk
-from rx_agui.writer import formatted
+from rx_agui.sink import formatted
 
 __all__ = ["CLEANUP", "RequestRun"]
 
