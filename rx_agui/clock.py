@@ -190,7 +190,7 @@ class ThreadClock:
         return due
 
     def soon(self, action: Action) -> None:
-        self.after(0.0, action)  # so that somebody watches whether the hands are stuck
+        self.after(0.0, action)  # so that a stuck pool is noticed
 
     def work(self, job: Callable[[], T], done: Callable[[T], object]) -> None:
         _compute(job, lambda result: self.soon(lambda: done(result)))
@@ -216,7 +216,7 @@ class ThreadClock:
                         self._thread = None
                         return
                 elif (left := self._due[0][0] - self.now()) > 0:
-                    # Not longer than idle: it may be cancelled, which wakes nobody.
+                    # Not longer than idle: it may be cancelled, which wakes no thread.
                     self._changed.wait(min(left, _GLANCE if backlog else self._idle))
                 else:
                     action = heapq.heappop(self._due)[2].action

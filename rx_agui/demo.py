@@ -10,7 +10,7 @@ is the run that its runId names: sent twice, it joins. Who is cut off comes back
 last id it has taken.
 
 A pure ASGI app. What it takes to stream a run is one SSEResponse: see `_run`. Who reads
-slowly slows the agent down; when nobody reads it for some seconds, it is cancelled.
+slowly slows the agent down; without a reader for some seconds, it is cancelled.
 """
 
 from __future__ import annotations

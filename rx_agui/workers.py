@@ -53,7 +53,7 @@ class Workers:
 
     @property
     def backlog(self) -> int:
-        """How many jobs nobody has begun."""
+        """Return how many jobs have not begun."""
         return len(self._jobs)
 
     @property

@@ -43,7 +43,7 @@ Plan = tuple[tuple[tuple[str, str, bool], ...], frozenset[str]]
 
 #: What orjson writes differently from pydantic, it shall ask about. What it returns keeps
 #: the buffer it was written in, 1 KB or 4, however short it is: a copy costs 20 ns, and a
-#: hundred thousand deltas that somebody keeps are 15 MB and not 400.
+#: hundred thousand deltas that are kept are 15 MB and not 400.
 OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 #: Characters below which `json` quotes a text faster than orjson.
@@ -59,7 +59,7 @@ _WRAPPING = re.compile(
     "|Error calling function `_omit_fields_without_value`: "
 )
 
-#: orjson writes none, but whoever gives it an `orjson.Fragment` may. As numbers they
+#: orjson writes none, but an `orjson.Fragment` may have them. As numbers they
 #: are found ten times as fast as byte strings.
 _LF, _CR = b"\n\r"
 

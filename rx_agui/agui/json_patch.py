@@ -27,7 +27,7 @@ _DIGITS = re.compile("[0-9]*", re.ASCII)
 #: Up to here JavaScript tells one whole number from the next.
 _EXACT = 2**53
 
-#: What `object[name]` finds in JavaScript though nobody put it there.
+#: What `object[name]` finds in JavaScript though it was never put there.
 _INHERITED = frozenset(
     [
         "__defineGetter__",

@@ -75,7 +75,7 @@ class SSEResponse(_Base):
 
     A run always has an end that its reader sees. One that fails, or just stops, gets a
     RUN_ERROR; before its first event, a status of its own. Without a `log` a run belongs
-    to its request, and nobody can come back to it. With one it belongs to nobody: who was
+    to its request, and cannot be resumed. With one it belongs to the log: a reader that was
     cut off sends the same request again with the last id it saw, and gets what follows,
     exactly once; who asks later is brought to the present, and goes on from there. What
     many readers of one run are sent is formatted and compressed once.
@@ -106,7 +106,7 @@ class SSEResponse(_Base):
         **keywords: Any other setting of `SSESettings`, instead of `settings`.
 
     Answers, where it is not 200 and the events: 204 to who has all of a run that is over,
-    410 to who wants to go on with what nobody knows, 406 to who accepts no coding that is
+    410 to a cursor that the log does not know, 406 to a client that accepts no coding that is
     offered, 503 while the server shuts down, and 4xx or 5xx for an agent that fails at
     once (a `status_code` of the exception's own, or 500).
 

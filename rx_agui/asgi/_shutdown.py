@@ -118,7 +118,7 @@ class Shutdown:
                 signal.signal(number, handler)
 
     def uninstall(self) -> None:
-        """Leave the signals to whom they were, unless somebody has chained us."""
+        """Restore the previous handlers, unless another handler wraps ours."""
         for number, (handler, before) in self._handlers.items():
             if signal.getsignal(number) is handler:
                 signal.signal(number, before)
@@ -145,7 +145,7 @@ class Shutdown:
             self.begin()
             if callable(before):
                 before(number, frame)
-            elif before == signal.SIG_DFL:  # nobody serves any more: do as we were told
+            elif before == signal.SIG_DFL:  # no server is left: do as the signal says
                 signal.signal(number, signal.SIG_DFL)
                 signal.raise_signal(number)
 
@@ -183,7 +183,7 @@ class Shutdown:
 
     @property
     def retry_after(self) -> int:
-        """Seconds that whoever comes now should wait."""
+        """Seconds that a new client should wait."""
         return 1 + int(random.uniform(0, self.deadline))
 
     def _drain(self) -> None:

@@ -32,7 +32,7 @@ class Watched(Protocol):
 
 
 class Registration:
-    """A place on the round. Left, it keeps nobody in memory."""
+    """A watchdog registration. After `leave` it holds no reference."""
 
     __slots__ = ("_patrol", "watched")
 

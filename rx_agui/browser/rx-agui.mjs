@@ -198,7 +198,7 @@ export async function* events(url, { input, ...options } = {}) {
       for (const frame of frames) yield parsed(frame.data, run.maxSize);
     }
   } finally {
-    run.stop(new DOMException("nobody reads any more", "AbortError"));
+    run.stop(new DOMException("no reader is left", "AbortError"));
   }
 }
 
@@ -225,7 +225,7 @@ function answer(run, response) {
         } catch (error) {
           if (run.isStopped) return controller.error(error); // if it has not been told
           // A body that breaks kills a Node process under `@ag-ui/client`, whose reader
-          // rejects once more where nobody listens. An event does not.
+          // rejects once more where no handler is attached. An event does not.
           controller.enqueue(encoder.encode(failure(error)));
           controller.close();
         }
@@ -417,7 +417,7 @@ class Run {
    */
   async *read(first) {
     try {
-      if (this.isStopped) throw this.#reason; // before anybody could be told
+      if (this.isStopped) throw this.#reason; // before any handler was called
       for (let response = first; ; response = await this.#reopen()) {
         /** @type {unknown} */
         let why = new Cut("the connection ended before the run did");
@@ -573,7 +573,7 @@ class Run {
   #take(frame, ready) {
     const type = runEvent(frame.data, this.maxSize);
     if (frame.number > 0) {
-      // Bare numbers of somebody's may begin again, or tell the time.
+      // Bare numbers of another server may begin again, or tell the time.
       const isOrder = frame.stream !== "" || this.#settings.resequence > 0;
       if (isOrder && frame.stream === this.#stream && frame.number <= this.#number) {
         this.#status.duplicates += 1;
@@ -893,7 +893,7 @@ function reason(error) {
 
 /**
  * text/event-stream, as the WHATWG reads it: LF, CR and CRLF end a line, a field may stand
- * without a colon, an unfinished block at the end is nobody's.
+ * without a colon, an unfinished block at the end is dropped.
  *
  * Every character is looked at once, however small the pieces are that it comes in.
  */
@@ -1004,7 +1004,7 @@ class Blocks {
  * @property {number} chunkIndex
  * @property {number} totalChunks
  * @property {string} encoding
- * @property {number | null} [crc32] null where nobody needed it.
+ * @property {number | null} [crc32] null where it was not needed.
  * @property {number[]} [numbers]
  * @property {string} data
  */

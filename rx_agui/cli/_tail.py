@@ -62,7 +62,9 @@ class _Out:
         line = json_line(event)
         try:
             write_all(self._stdout, line)
-        except BaseException as error:  # nobody reads on: that is for the main thread
+        except (
+            BaseException
+        ) as error:  # there is no reader: that is for the main thread
             self.fail(error)
             return
         self.last = event["type"]

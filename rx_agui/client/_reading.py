@@ -143,14 +143,14 @@ class Reading(AsyncIterator[dict[str, Any]]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection. No more events will come, to whoever waits for one."""
+        """Close the connection. A waiting reader gets no more events."""
         self._way.stop()
         async with self._turn:
             await self._events.aclose()
 
 
 class _Stopped(Exception):
-    """Somebody closes the reading while another waits for its next event."""
+    """The reading was closed while a reader waited for its next event."""
 
 
 class _Way:
@@ -172,7 +172,7 @@ class _Way:
         return self._cursor.over or self._cursor.finished or self._is_stopped
 
     def stop(self) -> None:
-        """Whoever waits in here waits no longer."""
+        """End the waits in this block when the reading is closed."""
         self._is_stopped = True
         if self._limit is not None:
             with suppress(RuntimeError):  # it has just expired by itself
@@ -337,7 +337,7 @@ class _Way:
         Raises:
             TimeoutError: It took too long.
             DeadlineExceededError: The whole did.
-            _Stopped: Somebody closes the reading.
+            _Stopped: The reading was closed.
         """
         silence = self._settings.read_timeout if limit == -1.0 else limit
         now = asyncio.get_running_loop().time()

@@ -93,7 +93,7 @@ class AsyncPull:
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
-        self._is_advancing = False  # and not in somebody's on_next, or cleaning up
+        self._is_advancing = False  # and not in an on_next, or cleaning up
 
     def start(self, done: Callable[[], object] | None = None) -> None:
         """Begin; `done` is called when the iterable has been closed, or never began."""

@@ -45,7 +45,7 @@ class Buffering(Protocol):
 
 
 class AdmissionBlock:
-    """Why nobody gets a credit for a while, though some may be free.
+    """A reason to grant no credit for a while, though some may be free.
 
     Attributes:
         refusal: Makes what is raised at who comes with an event in hand. Who comes
@@ -85,15 +85,15 @@ class Waiter:
         self.refused: Exception | None = None
 
 
-#: Who waits where nobody ever had to.
-_NOBODY: Final[deque[Waiter]] = deque(maxlen=0)
+#: The waiters of a window in which no wait was ever needed.
+_NO_WAITERS: Final[deque[Waiter]] = deque(maxlen=0)
 
 
 class Credit:
     """The window of one subscription: how many events may be in flight.
 
-    Any thread may use it. Credit that comes home is handed to whoever has waited
-    longest, never raced for, so nobody starves.
+    Any thread may use it. Released credit goes to the waiter that has waited
+    longest, never raced for, so none starves.
 
     >>> credit = Credit(1)
     >>> credit.acquire(), credit.acquire()
@@ -133,7 +133,7 @@ class Credit:
         if size is not None:
             require_positive(size=size)
         self.size = size
-        #: Credits nobody has; a list pops in one step, in half the time of a lock.
+        #: Free credits; a list pops in one step, in half the time of a lock.
         #: Only some of them, so that a window of a million is not a million objects.
         self.tokens: list[None] = []
         self._reserve: float = inf if size is None else size
@@ -147,14 +147,14 @@ class Credit:
         #: Whether a thread is handing on a signal of this stream just now. For it to
         #: wait for credit would be to wait for itself.
         self.is_inside: Callable[[int], bool] = _is_nowhere
-        #: How often somebody had to wait, and for how long, in ns; what to call then
+        #: How many waits there were, and how long, in ns; what to call then
         #: with the wait and how it ended: admitted, timeout or cancelled.
         self.waits = 0
         self.waited = 0
         self.longest_wait = 0
         self._recent = 0, 0, 0
         self.on_wait: Callable[[int, str], object] | None = None
-        self._waiters = _NOBODY
+        self._waiters = _NO_WAITERS
         self._buffering: list[Buffering] = []
         self._at_home: tuple[Wake, ...] = ()
         self._blocks: tuple[AdmissionBlock, ...] = ()
@@ -163,7 +163,7 @@ class Credit:
 
     @property
     def free(self) -> float:
-        """Credits nobody has. While there are any, nobody waits for one."""
+        """Free credits. While there are any, no sender waits for one."""
         return self._reserve + len(self.tokens)
 
     @property
@@ -172,7 +172,7 @@ class Credit:
         return 0 if self.size is None else self.size - int(self.free)
 
     def acquire(self) -> bool:
-        """Take a credit if one is free and nobody has waited longer.
+        """Take a credit if one is free and no sender waits.
 
         Raises:
             StreamClosedError: The stream has ended; or the error that ended it.
@@ -223,7 +223,7 @@ class Credit:
                 self._reserve -= 1
                 return None
             waiter = Waiter(wake, accepted, event)
-            if self._waiters is _NOBODY:
+            if self._waiters is _NO_WAITERS:
                 self._waiters = deque()
             self._waiters.append(waiter)
             return waiter
@@ -240,7 +240,7 @@ class Credit:
         with self.lock:
             if self.has_room:
                 return False
-            if self._waiters is _NOBODY:
+            if self._waiters is _NO_WAITERS:
                 self._waiters = deque()
             self._waiters.append(Waiter(wake, False, None, takes=0))
             return True
@@ -257,7 +257,7 @@ class Credit:
             return True
 
     def acquire_many(self, most: int) -> int:
-        """Take as many credits as are free and nobody has waited for longer: how many.
+        """Take the free credits for which no sender waits; return how many.
 
         Raises:
             StreamClosedError: The stream has ended; or the error that ended it.
@@ -273,11 +273,11 @@ class Credit:
             return n
 
     def _gather_tokens(self) -> None:
-        """Nobody takes a credit any more without the lock. Under the lock."""
+        """Move free tokens to the reserve, disabling the lock-free path. Caller locks."""
         while self.tokens:
             try:
                 self.tokens.pop()
-            except IndexError:  # somebody else took the last
+            except IndexError:  # another thread took the last
                 return
             self._reserve += 1
 
@@ -288,7 +288,7 @@ class Credit:
     def charge(self, n: int) -> None:
         """Take `n` more at once, even if that leaves fewer than none.
 
-        For what is in already and turns out to weigh more. Nobody gets a credit until
+        For what is in already and turns out to weigh more. No credit is granted until
         the debt is paid, by what comes home.
         """
         with self.lock:
@@ -424,7 +424,7 @@ class Credit:
         return None
 
     def _note_wait(self, waiter: Waiter) -> int:
-        """Somebody waits no longer, however that ends: for how long. Under the lock."""
+        """Record the end of a wait; return its duration in ns. Caller holds the lock."""
         now = time_ns()
         wait = now - waiter.since
         self.waits += 1
@@ -437,7 +437,7 @@ class Credit:
     def take_waits(self) -> tuple[int, int, int]:
         """Return the waits since the last call: begin, end and total.
 
-        Zeros if nobody had to wait.
+        Zeros if there was no wait.
         """
         with self.lock:
             recent, self._recent = self._recent, (0, 0, 0)
@@ -458,7 +458,7 @@ class Credit:
     # -- keeping out ----------------------------------------------------------
 
     def block(self, block: AdmissionBlock) -> None:
-        """Let nobody in for now. Those who wait with an event in hand are refused."""
+        """Block admission. Senders that wait with an event in hand are refused."""
         with self.lock:
             self._blocks += (block,)
             self._gather_tokens()
@@ -493,7 +493,7 @@ class Credit:
         """Refuse everyone from now on, and wake those who wait.
 
         Args:
-            error: Raised at whoever sends from now on, instead of StreamClosedError.
+            error: Raised at senders from now on, instead of StreamClosedError.
             abandon: The stream was disposed of: what is in flight need not be
                 written any more.
         """

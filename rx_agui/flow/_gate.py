@@ -10,7 +10,7 @@
 
 A Gate is hot and has one subscriber. Whatever it accepts is delivered or told of.
 Chosen over RxPY's Subject, whose `on_next` costs ten times a bare call, waits
-for nobody, and interleaves threads in the sink.
+for no one, and interleaves threads in the sink.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Gate(PullSource):
         self._drained = threading.Event()
         self._wakers: list[Callable[[], object]] = []
         self._deadline: Timer | None = None
-        self._awaits_deadline = False  # completed, and nobody has said for how long
+        self._awaits_deadline = False  # completed, and no deadline was given
         self._gave_up = False
         self._late: DrainTimeoutError | None = None
 
@@ -108,7 +108,7 @@ class Gate(PullSource):
             WouldBlockError: There is no room, and this thread runs the event loop or is
                 inside this stream's own `on_next`. At once, whatever the timeout.
             ValidationError: The event cannot be encoded.
-            NotSubscribedError, StreamClosedError: Nobody listens yet, or any more. If a write
+            NotSubscribedError, StreamClosedError: There is no subscriber yet, or no longer. If a write
                 failed, its error is raised instead.
         """
         # What all of these have in common is written out: it is done for every event.
@@ -310,7 +310,7 @@ class Gate(PullSource):
 
     @property
     def link(self) -> Demand | None:
-        """Where events go; None before anybody has subscribed."""
+        """Where events go; None before the first subscription."""
         return self._link
 
     @property
@@ -372,7 +372,7 @@ class Gate(PullSource):
     def _end_drain(self, gave_up: bool = False) -> None:
         with self._mutex:
             if self._gave_up and not gave_up:
-                return  # whoever gives up says first what is lost
+                return  # the caller that gives up reports what is lost
             self._drained.set()
             wakers, self._wakers = self._wakers, []
         if self._deadline is not None:

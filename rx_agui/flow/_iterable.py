@@ -68,7 +68,7 @@ class _FromIterable(PullSource):
         # Lists are in memory, so take several items a step.
         kind = _PullMany if type(source) in (list, tuple) else _Pull
         pull = kind(iterator, link)
-        # By way of RxPY's trampoline, so that whoever subscribes has something to
+        # By way of RxPY's trampoline, so that the subscriber has something to
         # dispose of before the first event: `take(1)` must be able to stop us.
         CurrentThreadScheduler.singleton().schedule(lambda *_: pull.run())
         return Disposable(pull.stop)
@@ -79,7 +79,7 @@ class _Pull:
 
     def __init__(self, iterator: Iterator[Any], link: Demand) -> None:
         self._iterator = iterator
-        #: A generator is one piece of code: it runs in one context, whoever goes on.
+        #: A generator is one piece of code: it runs in one context, on every thread.
         self._run: Callable[..., Any] = _directly
         if isinstance(iterator, Generator):
             self._run = copy_context().run
@@ -90,7 +90,7 @@ class _Pull:
         self._waiter: Waiter | None = None
 
     def run(self) -> None:
-        """Go on as far as there is credit, unless somebody is at it already."""
+        """Go on as far as there is credit, unless it is under way already."""
         while self._token.acquire(blocking=False):
             try:
                 self._woken = False
@@ -160,7 +160,7 @@ class _Pull:
                 try:
                     admit(prepared)
                 except Exception:
-                    raise  # a sink did, and whoever brought the credit hears of it
+                    raise  # a sink did: raise it where the credit came home
                 except BaseException as error:
                     self._stopped = True
                     end_by(link, error)
@@ -177,7 +177,7 @@ class _Pull:
             if n:
                 return n
             self._waiter = credit.acquire_or(self._wake)
-        except Exception:  # the stream has ended; whoever ended it says why
+        except Exception:  # the stream has ended, and its error was told
             self._stopped = True
             return 0
         return int(self._waiter is None or self._is_granted())
@@ -234,7 +234,7 @@ class _PullMany(_Pull):
                 self._stopped = True
                 link.complete()
                 return
-            # A few at first: nobody knows how large they are.
+            # A few at first: their size is unknown.
             went_well = self._admit(events)
             self._most = min(self._most * 2, _MANY) if went_well else 1
             n = 0

@@ -11,9 +11,9 @@
         └──────── the credit comes home ─────┘
 
 A Credit is the window of one subscription. Every event let in takes one, as a
-Permit on its frame. The rule is Netty's: whoever keeps a frame beyond `on_next`
+Permit on its frame. The rule is Netty's: a stage that keeps a frame beyond `on_next`
 calls `hold`, and `release` when done; the last release brings the credit home.
-If nobody holds, it comes home when `on_next` returns, so a plain
+If no stage holds it, it comes home when `on_next` returns, so a plain
 `.subscribe(print)` never stalls and never leaks.
 """
 
@@ -71,7 +71,7 @@ class Permit:
 
     @property
     def is_answered(self) -> bool:
-        """Whether somebody above deals with a failure, so that the stream goes on."""
+        """Whether a stage above deals with a failure, so that the stream goes on."""
         parts = self._parts
         return bool(parts) and not self._n and all(part.is_answered for part in parts)
 

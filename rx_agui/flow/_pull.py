@@ -70,7 +70,7 @@ class Demand(Protocol):
     def admit_many(self, events: list[Any]) -> int:
         """Encode and let in several, for each of which a credit was taken: how many.
 
-        The first so many. 0: somebody has to look at them one by one.
+        The first so many. 0: they must be encoded one by one.
         """
 
     def offer(self, prepared: Any) -> bool:
@@ -83,7 +83,7 @@ class Demand(Protocol):
         """Tell that one event could not be prepared."""
 
     def lose(self, error: StreamError) -> None:
-        """Count an event that was not let in; whoever sent it is told."""
+        """Count an event that was not admitted; its sender is told."""
 
     def complete(self) -> None:
         """No more events will come."""

@@ -75,7 +75,7 @@ class _ThreadPull:
         self._loop = asyncio.get_running_loop()
         self._run = copy_context().run
         self._came: deque[Any] = deque()
-        self._is_watched = False  # somebody comes to look at what came
+        self._is_watched = False  # a look at what came is due
         self._stopped = False
         self._is_over = False  # the iterable has no more
         self._error: BaseException | None = None

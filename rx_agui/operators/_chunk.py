@@ -184,7 +184,7 @@ class _Chunk(Stage):
 
 
 class Carried(Frame):
-    """A piece as it comes in: whoever lets it in writes a permit on it, not on yours."""
+    """A piece as it comes in: admission writes a permit on this copy, not on yours."""
 
     __slots__ = ("piece",)
 

@@ -57,7 +57,7 @@ def validate(*, errors: Errors = None) -> Operator[Item, Frame]:
     Args:
         errors: Told of each event that is no AG-UI; the stream goes on without it.
             Without it such an event ends the stream, behind the others. A Gate raises at
-            whoever sends, and tells nobody else.
+            its sender, and tells no other.
     """
     return lift(_Validate, errors)
 

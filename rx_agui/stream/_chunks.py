@@ -5,7 +5,7 @@
     chunks.subscribe(SSEWriter(write))          anything else
 
 Whichever it is, a chunk is in flight until the reader is done with it: when it asks
-for the next, or when `on_next` returns and nobody holds the chunk's permit.
+for the next, or when `on_next` returns and the chunk's permit is not held.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Chunks(Attended[StreamChunk]):
     # -- leaving ----------------------------------------------------------------------
 
     def close(self) -> None:
-        """Read no more; whoever waits for the next chunk, or asks for one, hears the end.
+        """Read no more; a reader that waits for a chunk, or asks for one, gets the end.
 
         A loop that is left does this by itself. From any thread.
         """
@@ -85,7 +85,7 @@ class Chunks(Attended[StreamChunk]):
         except AlreadySubscribedError as error:
             observer.on_error(error)
             return Disposable()
-        # By way of RxPY's trampoline, so that whoever subscribes has something to
+        # By way of RxPY's trampoline, so that the subscriber has something to
         # dispose of before the first chunk: `take(1)` must be able to stop us.
         CurrentThreadScheduler.singleton().schedule(lambda *_: pusher.wake())
         return Disposable(pusher.leave)
@@ -191,7 +191,7 @@ class _Puller:
 
 
 class _Pusher:
-    """A reader to whom chunks are pushed, one at a time, by whoever has the token."""
+    """A reader to whom chunks are pushed, one at a time, by the thread that has the token."""
 
     def __init__(
         self, outbox: ChunkBuffer, observer: ObserverBase[StreamChunk]

@@ -1,6 +1,6 @@
-"""Errors that cost an event and not the stream, for whoever wants to know.
+"""Errors that cost an event and not the stream, as an Observable.
 
-    errors.subscribe(print)         from now on; nobody is told what was before
+    errors.subscribe(print)         from now on, without what was before
 
 Nothing is kept for later, and a slow listener is not waited for: it misses some, and
 hears how many.
@@ -81,7 +81,7 @@ class ErrorSubject(Observable[StreamError]):
         for listener in self._listeners:
             try:
                 listener.on_next(error)
-            except Exception:  # it harms nobody but itself
+            except Exception:  # it harms only itself
                 _log.exception("a listener of errors failed, and hears no more")
                 self._leave(listener)
 

@@ -87,7 +87,7 @@ class ChunkBuffer(Sink):
 
     @property
     def has_room(self) -> bool:
-        """Whether another payload may come. Whoever is told no hears of `on_room`."""
+        """Whether another payload may come. After False, `on_room` is called."""
         if len(self._chunks) < self._size and self._bytes < self._max_bytes:
             return True
         with self._mutex:
@@ -136,10 +136,10 @@ class ChunkBuffer(Sink):
         return bool(self._chunks) or self._ending is not None
 
     def attach(self, reader: Reader) -> None:
-        """Somebody begins to read, or goes on.
+        """Attach a reader, or let it go on.
 
         Raises:
-            AlreadySubscribedError: Somebody else does.
+            AlreadySubscribedError: There is a reader already.
         """
         if self._reader is reader:
             return
@@ -158,13 +158,13 @@ class ChunkBuffer(Sink):
                 self._reader = None
 
     def forgets(self, reader: Reader) -> None:
-        """Nobody has the reader any more. From a finalizer: no lock may be taken."""
+        """Forget a reader that was collected. From a finalizer: takes no lock."""
         self._forgotten.append(reader)
 
     def see_who_left(self) -> None:
         """Take back what readers had who were forgotten."""
         while self._forgotten:
-            with suppress(IndexError):  # somebody else has seen to it
+            with suppress(IndexError):  # another thread has done it
                 self._forgotten.popleft().leave()
 
     def is_read_by(self, thread: int) -> bool:
@@ -264,7 +264,7 @@ class ChunkBuffer(Sink):
         with self._mutex:
             if self._ending in (None, (None,)):
                 self._ending = (error,)
-            self._in_hands = 0  # whoever holds some has been told, and may never answer
+            self._in_hands = 0  # what is held was told of, and may never be released
         self._end(error)
 
     def _settle(self) -> None:
@@ -368,4 +368,4 @@ def _is_writers(chunk: StreamChunk) -> bool:
 
 
 def _nothing() -> None:
-    """Nobody waits for room."""
+    """Do nothing: no sender waits for room."""

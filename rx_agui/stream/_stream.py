@@ -5,7 +5,7 @@
                  ▲                                                             │
                  └────────────── credit, when the reader is done ──────────────┘
 
-It is composed of the operators anybody can compose, and adds a life: it begins, it can
+It is composed of the public operators, and adds a life: it begins, it can
 be asked how it is, and it ends without losing what it accepted. The names are those of
 the AG-UI Go SDK's EventStream; docs/parity.md says what is kept and what is stricter.
 """
@@ -90,8 +90,8 @@ class EventStream:
     1 b'{"type":"STEP_STARTED","stepName":"think"}'
 
     Events come out in the order they were let in, in every mode, however many workers
-    there are: an AG-UI reader needs it. One that fails takes no other along: whoever
-    sent it is told, or `errors` are. One that was accepted is delivered, or `close`
+    there are: an AG-UI reader needs it. One that fails takes no other along: its
+    sender is told, or `errors` are. One that was accepted is delivered, or `close`
     says how many were not.
 
     Args:
@@ -106,7 +106,7 @@ class EventStream:
     Attributes:
         config: As given.
         errors: An Observable of errors that cost an event and did not end the stream,
-            and that nobody else was told of. Each names its number and cause, where it
+            and that were told nowhere else. Each names its number and cause, where it
             has them. It completes with the stream.
 
     Raises:
@@ -600,7 +600,7 @@ class EventStream:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close. If the block raised, wait only if there is somebody who reads."""
+        """Close. If the block raised, wait only if there is a reader."""
         try:
             self.close(drain=error is None or self._outbox.is_read)
         except DrainTimeoutError:

@@ -7,7 +7,7 @@
     RUN_FINISHED
 
 What it says is legal AG-UI, in an order that strict clients accept, and the same
-arguments always give the same events. It takes no time: whoever wants it to type
+arguments always give the same events. It takes no time: a caller that wants it to type
 like a model waits between the events.
 """
 

@@ -359,7 +359,7 @@ def an_event_that_cannot_be_encoded_costs_itself_alone(candidate: Candidate) -> 
     assert_all_heard(candidate, rig.sink, 12)
 
 
-def without_anybody_to_tell_it_ends_the_stream_behind_the_others(
+def without_errors_it_ends_the_stream_behind_the_others(
     candidate: Candidate,
 ) -> None:
     if candidate.telling is None:
@@ -421,7 +421,7 @@ RULES: Final[tuple[Rule, ...]] = (
     its_numbers_balance,
     a_user_function_that_raises_becomes_an_error,
     an_event_that_cannot_be_encoded_costs_itself_alone,
-    without_anybody_to_tell_it_ends_the_stream_behind_the_others,
+    without_errors_it_ends_the_stream_behind_the_others,
     timers_and_events_race_without_loss,
     *COMPANY_RULES,
 )

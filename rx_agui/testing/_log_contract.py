@@ -215,7 +215,7 @@ async def a_reader_that_is_overtaken_is_told(candidate: LogCandidate) -> None:
         try:
             while (frame := await anext(tail, None)) is not None:
                 got.append(frame.last)
-            raise AssertionError(f"nobody told it that it got only {got}")
+            raise AssertionError(f"it was not told that it got only {got}")
         except TrimmedError:
             pass
         assert got == [*range(1, len(got) + 1)], f"it got {got} before it was told"
@@ -225,7 +225,7 @@ async def a_reader_that_is_overtaken_is_told(candidate: LogCandidate) -> None:
 async def a_cursor_at_the_end_waits_for_what_comes(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
         run = (await log.open("run")).stream
-        nobody = asyncio.create_task(_numbers(log.tail(run)))
+        first = asyncio.create_task(_numbers(log.tail(run)))
         await log.append(run, _payload(1, 3))
         reader = asyncio.create_task(_numbers(log.tail(run, 3)))
         await asyncio.sleep(0)
@@ -234,7 +234,7 @@ async def a_cursor_at_the_end_waits_for_what_comes(candidate: LogCandidate) -> N
         await log.close(run)
         got = await reader
         assert got == [4], f"behind 3 came {got}"
-        assert await nobody == [1, 2, 3, 4], "who joined first did not get all"
+        assert await first == [1, 2, 3, 4], "who joined first did not get all"
         got = await _numbers(log.tail(run, 4))
         assert got == [], f"behind the end came {got}"
 
@@ -280,7 +280,7 @@ async def closing_ends_readers_behind_the_last_event(candidate: LogCandidate) ->
 
 
 @_rule
-async def a_stream_nobody_opened_is_told(candidate: LogCandidate) -> None:
+async def a_stream_that_was_never_opened_is_told(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
         run = StreamKey("run", "0" * 32)
         assert await log.position(run) is None, "it has a position"
@@ -602,7 +602,7 @@ LOG_RULES: Final[tuple[LogRule, ...]] = (
     a_cursor_at_the_end_waits_for_what_comes,
     a_cursor_beyond_the_end_is_told,
     closing_ends_readers_behind_the_last_event,
-    a_stream_nobody_opened_is_told,
+    a_stream_that_was_never_opened_is_told,
     a_forgotten_stream_may_be_opened_again,
     only_numbers_that_follow_are_kept,
     what_a_reader_gets_is_its_own,

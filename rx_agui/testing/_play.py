@@ -236,7 +236,7 @@ class _Player(Probe):
 
 
 class _Hot(Observable[Any]):
-    """Pushes what is drawn, to whoever listens then, and asks nobody for credit."""
+    """A hot source: pushes what is drawn to its subscribers, without credit."""
 
     def __init__(self, scheduler: MarbleScheduler, drawing: Drawing) -> None:
         super().__init__()

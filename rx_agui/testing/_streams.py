@@ -20,7 +20,7 @@ __all__ = ["random_stream"]
 Event = dict[str, Any]
 Owner = str | None
 
-#: What has broken somebody's text before, besides ordinary text and none at all.
+#: What has broken text before, besides ordinary text and none at all.
 _TEXTS = ["a", "word ", "", "漢字", "👩‍🚀", "é", '"\\', "\n", "\u2028", "\0", "{", "}"]
 
 #: Some are there, some not, some only after others have been added.
@@ -135,7 +135,7 @@ class _Stream:
         return self.chance.choice([None, None, *self._subagents])
 
     def _as_of(self, owner: Owner) -> Owner:
-        """Whoever goes on with something may leave out that it is theirs."""
+        """Return the owner, or None: what continues may leave it out."""
         return owner if self.chance.random() < 0.7 else None
 
     def _text(self) -> str:

@@ -410,7 +410,7 @@ BROKEN: dict[Rule, Callable[[], Operator]] = {
     rules.its_numbers_balance: Miscounts,
     rules.a_user_function_that_raises_becomes_an_error: Raw,
     rules.an_event_that_cannot_be_encoded_costs_itself_alone: DropsTheUnencodable,
-    rules.without_anybody_to_tell_it_ends_the_stream_behind_the_others: DropsTheUnencodable,
+    rules.without_errors_it_ends_the_stream_behind_the_others: DropsTheUnencodable,
     rules.timers_and_events_race_without_loss: LosesInARace,
     company.what_was_not_delivered_was_told_before_the_end: Forgives,
     company.what_is_told_is_told_before_the_end: TellsAfterTheEnd,

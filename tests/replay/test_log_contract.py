@@ -231,7 +231,7 @@ BROKEN: dict[LogRule, type[MemoryLog]] = {
     rules.a_cursor_at_the_end_waits_for_what_comes: NeverWaits,
     rules.a_cursor_beyond_the_end_is_told: WaitsForTheCursor,
     rules.closing_ends_readers_behind_the_last_event: TakesMoreWhenClosed,
-    rules.a_stream_nobody_opened_is_told: KnowsEverybody,
+    rules.a_stream_that_was_never_opened_is_told: KnowsEverybody,
     rules.a_forgotten_stream_may_be_opened_again: ForgetsNothing,
     rules.only_numbers_that_follow_are_kept: TakesAnything,
     rules.what_a_reader_gets_is_its_own: SharesFrames,

@@ -7,12 +7,12 @@
     reader     ██████████████████████       in step from the first
     reader         ▒▒▒▒▒▒▒▒▒▒███████        came in between, or had a word of its own
 
-A block of DEFLATE looks back at what was sent before it. So it suits whoever was sent
-all of that, and nothing else, since the last K; everybody else has a compressor of his
+A block of DEFLATE looks back at what was sent before it. So it suits the readers that were sent
+all of that, and nothing else, since the last K; every other reader has a compressor of its
 own until the next (RFC 1951 has blocks that end at a byte, as behind a flush; RFC 1952
 has one checksum of the whole, which is each reader's own).
 
-One reader alone shares with nobody, and costs nothing here. Contexts are shared only by
+One reader alone shares nothing, and costs nothing here. Contexts are shared only by
 readers of one stream, who are sent the same bytes: what compresses together can be told
 from lengths.
 """
@@ -119,7 +119,7 @@ class FanOut:
     """One stream's payloads, as many readers are sent them."""
 
     def __init__(self) -> None:
-        #: The last numbers of the payloads that were sent to anybody last; and of the
+        #: The last numbers of the payloads that were sent last to any reader; and of the
         #: latest, whether it says something of the run.
         self._ends: deque[int] = deque([0], maxlen=_KEPT)
         self._latest: tuple[bytes, bool] = b"", False

@@ -131,7 +131,7 @@ def connect_by_first(
 class _LateLink(DisposableBase):
     """The link to a chain that is made with the first item.
 
-    Payloads are counted here: they have passed the window of whoever made them, if there
+    Payloads are counted here: they have passed the window of the operators that made them, if there
     was one, and must not pile up behind it.
     """
 

@@ -1,8 +1,8 @@
-"""What becomes of a run when nobody reads it any more.
+"""What becomes of a run without readers.
 
 reader   ───────x                    x: its connection is gone
 CANCEL   ───────|                    the agent stops at once
-grace(3) ──────────|                 it goes on for three seconds, if nobody comes
+grace(3) ──────────|                 it goes on for three seconds, if no reader comes
 CONTINUE ──────────────────|         it goes on to its end
 """
 
@@ -31,7 +31,7 @@ def grace(seconds: float) -> Grace:
     Grace(seconds=60)
 
     Meanwhile what it says goes to the log, up to ten windows more than its last reader
-    has had: whoever comes back gets all of it. Beyond that the agent has to wait, which
+    has had: a reader that comes back gets all of it. Beyond that the agent has to wait, which
     `CONTINUE` spares it. Readers are those of this process: where several processes
     share a log, one who came back to another is not seen here; take `CONTINUE` there.
 
@@ -49,7 +49,7 @@ def require_grace(**settings: object) -> None:
             raise ConfigError(name, value, must="CANCEL, CONTINUE or grace(seconds)")
 
 
-#: A run ends with its last reader. Nobody pays for tokens that nobody reads.
+#: A run ends with its last reader. No tokens are paid for that are not read.
 CANCEL: Final = Grace(0.0)
 
 #: A run goes on to its end: it has effects that matter, reader or not.

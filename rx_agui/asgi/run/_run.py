@@ -1,4 +1,4 @@
-"""A run that is kept in a log: whoever asked first started it, and it is nobody's.
+"""A run that is kept in a log: the first request starts it, and none owns it.
 
     agent ──▶ flow_control ──▶ sequence ──▶ batch ──▶ ending ──▶ recorder ──▶ log
                    ▲                                                 │
@@ -48,7 +48,7 @@ class Run:
 
     Attributes:
         state: How far it has come.
-        opened: Its name, once the log has it; None if somebody else runs a stream of
+        opened: Its name, once the log has it; None if another run fills a stream of
             that name, so that this one was given up, or if it failed before its first
             event.
         elsewhere: The stream of another run that has the name, if that is why this one
@@ -110,7 +110,7 @@ class Run:
         self._ended = False
         self._is_cancelled = False
         self._last_word: Frame | None = None
-        self._numbers = False  # whether nobody but us does
+        self._numbers = False  # True if the run assigns numbers itself
         self._came = asyncio.Event()
         self._alive.add(self)
         if stream is not None:  # the log has it, and who asks is told so from now on
@@ -253,7 +253,7 @@ class Run:
         self._gives_up()
         if not self.opened.done():
             self.opened.set_exception(error)
-            self.opened.exception()  # somebody may hear of it, and nobody need
+            self.opened.exception()  # it may be read, and need not be
         with suppress(Exception):
             await self._close()
 
@@ -287,7 +287,7 @@ class Run:
     # -- who reads ------------------------------------------------------------------------
 
     def attach(self, written: int) -> Reader:
-        """Somebody reads from behind this number."""
+        """Attach a reader that has everything up to this number."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -299,9 +299,9 @@ class Run:
             return
         seconds = max(self._policy.seconds, _RETURN if returns else 0.0)
         if seconds == 0:
-            self.cancel("nobody reads it any more", "CANCELLED")
+            self.cancel("it has no reader any more", "CANCELLED")
         elif seconds < inf:
-            why = f"nobody has read it for {seconds:g} s"
+            why = f"it had no reader for {seconds:g} s"
             self._timer = self.loop.call_later(
                 seconds, lambda: self.cancel(why, "CANCELLED")
             )

@@ -145,7 +145,7 @@ class RunState:
     def __str__(self) -> str:
         if not self.stream:
             return "a stream without a name"
-        # A runId is anybody's text, and a log line is one line.
+        # A runId is a client's text, and a log line is one line.
         shown = self.stream if self.stream.isprintable() else repr(self.stream)
         return f"stream {shown[:100]}"
 

@@ -2,7 +2,7 @@
 
 in the log    1 2 3 4 5 6 7 8 9
 readers             A     B           the credit of 1 to 6 has come home: B has it
-nobody        1 2 3 4 5 6 7 8 9 ...   ten windows more than anybody has had
+no reader     1 2 3 4 5 6 7 8 9 ...   ten windows more than any reader has had
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class RunWindow:
 
     def __init__(self, window: int, policy: Grace) -> None:
         self.last = 0
-        # A run that goes on to its end whoever reads is never held back by nobody.
+        # A run that goes on to its end without readers is never held back by their absence.
         self._allowance: float = window * _WINDOWS if policy.seconds < inf else inf
         self._furthest = 0  # what any reader has been sent
         self._readers: set[Reader] = set()
@@ -65,7 +65,7 @@ class RunWindow:
         self._marks: deque[tuple[int, float]] = deque(maxlen=_MARKS)
 
     def attach(self, now: float, written: int) -> Reader:
-        """Somebody reads from behind this number."""
+        """Attach a reader that has everything up to this number."""
         reader = Reader(self, now, written)
         self._readers.add(reader)
         self.has_gone_out(written)  # by another process, if not by us
@@ -88,7 +88,7 @@ class RunWindow:
     def has_gone_out(self, number: int) -> None:
         """One reader has been sent everything up to this number.
 
-        Nobody asks the others: a thousand who did would be a million for each payload.
+        The others are not asked: among a thousand that were a million steps a payload.
         """
         if number > self._furthest:
             self._furthest = number
@@ -112,7 +112,7 @@ class RunWindow:
         return came
 
     def ends(self) -> None:
-        """Nobody is held back any more."""
+        """Release all permits: nothing is held back any more."""
         for _, permit in self._stored:
             permit.release()
         self._stored.clear()
