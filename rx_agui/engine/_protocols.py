@@ -8,7 +8,6 @@ interfaces only, so that no module of the engine imports back.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, ClassVar, Protocol
 
 from reactivex.abc import ObserverBase
@@ -45,7 +44,7 @@ class QueuedSink(BatchSink, Protocol):
         is_over: The end has gone down: nothing more is gathered.
     """
 
-    pending: deque[Any]
+    pending: list[Any]
     room: int
     small: float
 

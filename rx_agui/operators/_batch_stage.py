@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from math import inf
 from time import time_ns
 from typing import cast
@@ -74,7 +73,7 @@ class BatchStage(Stage):
         self._credit: Credit | None = None
         self._fused: tuple[AnyStage, ...] = ()
         #: Events that wait to be gathered several at a time; see QueuedSink.
-        self.pending: deque[bytes | Frame] = deque()
+        self.pending: list[bytes | Frame] = []
         self.small = self._limit / max(size, most) / 2
         self._begin()
 
@@ -177,7 +176,7 @@ class BatchStage(Stage):
                 try:
                     self._leave("size")
                 except BaseException:
-                    self.pending.extendleft(reversed(lines))  # to be counted as dropped
+                    self.pending[:0] = lines  # to be counted as dropped
                     raise
         self._make_room()
         if lines:

@@ -9,7 +9,6 @@ for credit must wait outside: the executor belongs to those who bring credit hom
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from itertools import groupby
 from math import inf
@@ -323,8 +322,12 @@ class WindowedHead(HeadSubscriber):
         return sum(map(events_of, items))
 
     def _pop_pending(self) -> list[Any]:
-        pending = self._sink.pending if self._sink is not None else deque()
-        return [pending.popleft() for _ in range(len(pending))]
+        if self._sink is None:
+            return []
+        pending = self._sink.pending
+        items = pending[:]
+        del pending[: len(items)]  # others may append meanwhile
+        return items
 
     def _prepare_bytes(self, event: Any) -> Any:
         if type(event) is dict:
