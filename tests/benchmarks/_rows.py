@@ -415,7 +415,7 @@ _ALWAYS = (
         _subscribing_beside_rxpy,
         least=1,
     ),
-    Row(_ONE, "memory of that subscription", "B", _bytes, most=4608),
+    Row(_ONE, "memory of that subscription", "B", _bytes, most=5632),
     Row(_ONE, "resident memory of an idle stream", "KB", _idle, most=40),
     Row(
         _WATCHED,
