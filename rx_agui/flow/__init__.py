@@ -1,10 +1,14 @@
 """Flow control: how a reader's pace reaches the producer.
 
-credit    what may be in flight, and who waits for more
-permit    what an event carries until it has been written
-receipt   a permit that says how its frame fared
-gate      the way in for code that pushes
-paced     the way in for code that is pulled
+_credit           the window: how many events may be in flight
+_permit           what an event carries until it has been written
+_ack              a permit that says how its frame fared
+_downstream       how a source asks for room through operators of others
+_gate             the way in for code that pushes
+_pull             what sources that are pulled share
+_iterable         an iterable, on the thread that brings credit
+_async_iterable   an async iterable, in a task
+_threaded         an iterable that may block, in threads of a loop
 """
 
 from rx_agui.flow._ack import AckPermit

@@ -65,7 +65,7 @@ class AckPermit(Permit):
 
     @property
     def has_failed(self) -> bool:
-        """Whether something that carried it could not be written."""
+        """True if something that carried it could not be written."""
         return self._error is not None
 
     @property

@@ -48,9 +48,9 @@ class AdmissionBlock:
     """A reason to grant no credit for a while, though some may be free.
 
     Attributes:
-        refusal: Makes what is raised at who comes with an event in hand. Who comes
-            before the event does, such as a source that is pulled, waits instead.
-        spares: Whether an event is let in all the same.
+        refusal: Makes the error for a sender that has an event. A source that is pulled
+            asks before it has one, and waits instead.
+        exempts: Whether an event is let in all the same.
     """
 
     __slots__ = ("exempts", "refusal")
@@ -65,11 +65,11 @@ class AdmissionBlock:
 
 
 class Waiter:
-    """Someone who waits for one credit.
+    """A place in the queue for one credit.
 
     Attributes:
-        event: What it is for; None: not known yet, or accepted already.
-        refused: What to raise, if a block came down meanwhile.
+        event: The event that needs it; None: not known yet, or accepted already.
+        refused: The error to raise, if a block came down meanwhile.
         takes: Credits it gets; 0 if it only asks for room.
     """
 
@@ -230,7 +230,7 @@ class Credit:
 
     @property
     def has_room(self) -> bool:
-        """Whether an event would be let in now. A window that has ended holds no one back."""
+        """True if an event would be let in now. A window that has ended holds no one back."""
         if self.tokens or self.closed:
             return True
         return self._reserve > 0 and not (self._blocks or self._waiters)
@@ -411,7 +411,7 @@ class Credit:
             wake()
 
     def _next_waiter(self) -> Waiter | None:
-        """Who has waited longest, of those that no block keeps out. Under the lock."""
+        """Remove and return the longest waiter that no block keeps out. Caller locks."""
         if not self._blocks:
             return self._waiters.popleft() if self._waiters else None
         for waiter in self._waiters:
@@ -537,7 +537,7 @@ class Credit:
 
     @property
     def is_stalled(self) -> bool:
-        """Whether nothing can move unless a stage lets go of what it has parked.
+        """True if nothing can move unless a stage lets go of what it has parked.
 
         There is no credit, and all that is in flight waits for more events, which
         cannot come. While anything else is under way its credit will come home, so

@@ -1,4 +1,4 @@
-"""How a source learns what the reader has room for, through operators of others.
+"""The way a source asks the window further down, through operators of others.
 
     source ──▶ ops.map ──▶ ops.filter ──▶ flow_control ──▶ ...
        │                                       │
@@ -160,7 +160,7 @@ class DownstreamCredit(Credit):
         return True
 
     def _is_ahead(self, below: DownstreamWindow) -> bool:
-        """Whether what is on its way, in an operator that delays, will take all credits."""
+        """True if what is on its way, in an operator that delays, will take all credits."""
         arrived = below.arrived
         self._ahead = max(0, self._ahead - (arrived - self._seen))
         self._seen = arrived
@@ -217,7 +217,7 @@ class DownstreamCredit(Credit):
 
 
 class _Here(local):
-    """What this thread is in the middle of: subscribing, or handing an event on."""
+    """The window being subscribed and the permit being handed on, in this thread."""
 
     window: DownstreamWindow | None = None
     permit: Permit | None = None
@@ -325,7 +325,7 @@ def _callers() -> Iterator[str]:
 
 
 def is_lost_if_raised() -> bool:
-    """Whether no producer called who could catch an error: a scheduler, or a stream of ours."""
+    """True if no producer could catch an error: a scheduler called, or a stream of ours."""
     return any(
         module in _OUR_THREADS
         or (module.startswith("reactivex.scheduler.") and module not in _SAME_THREAD)
@@ -334,7 +334,7 @@ def is_lost_if_raised() -> bool:
 
 
 def is_handed_on_later() -> bool:
-    """Whether an operator hands on what it kept, maybe under its lock: do not wait."""
+    """True if an operator hands on what it kept, maybe under its lock: do not wait."""
     return any(
         module.removeprefix("reactivex.operators._") in _DELAYING
         or module == "reactivex.observer.scheduledobserver"

@@ -315,7 +315,7 @@ class Gate(PullSource):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the gate refuses events."""
+        """True if the gate refuses events."""
         return self._closed
 
     def complete(self) -> None:

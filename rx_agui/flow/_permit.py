@@ -1,4 +1,4 @@
-"""What an event carries while it is in flight.
+"""The permit that an event carries while it is in flight.
 
     flow_control      batch              writer
     takes a credit    holds the permit   holds it until the bytes are written
@@ -53,17 +53,17 @@ class Permit:
 
     @property
     def credit(self) -> Credit | None:
-        """Where the credits came from, and go."""
+        """The window that the credits came from and go to."""
         return self._credit
 
     @property
     def credits(self) -> int:
-        """How many credits cannot come home before this permit lets go."""
+        """The number of credits that come home with this permit, not before."""
         return self._n + sum([part.credits for part in self._parts])
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether the stream was disposed of: the frame need not be written."""
+        """True if the stream was disposed of: the frame need not be written."""
         parts = self._parts
         if parts and not self._n:
             return all(part.is_abandoned for part in parts)
@@ -77,12 +77,12 @@ class Permit:
 
     @property
     def is_spent(self) -> bool:
-        """Whether the credits have come home, though the frame is not written yet."""
+        """True if the credits have come home, though the frame is not written yet."""
         return not self._holds
 
     @property
     def is_given_up(self) -> bool:
-        """Whether the frame was reported as lost, and must not be written any more."""
+        """True if the frame was reported as lost, and must not be written any more."""
         credit = self.credit
         return credit is not None and credit.given_up
 
@@ -122,7 +122,7 @@ class Permit:
             part._fail(error)
 
     def _release_into(self, home: dict[Credit, int]) -> None:
-        """One hold less. Adds the credits which that frees to those that go `home`."""
+        """Remove one hold; add the credits that this frees to those that go `home`."""
         credit = self._credit
         with credit.lock:
             if self._holds == 0:
@@ -249,7 +249,7 @@ SPENT_PERMIT: Final[Permit] = _NoPermit("SPENT_PERMIT")
 
 
 def joint_permit(permits: Sequence[Permit]) -> Permit:
-    """One permit for several; their credits come home when it is released.
+    """Return one permit for several; their credits come home when it is released.
 
     Each of `permits` was held for it.
     """

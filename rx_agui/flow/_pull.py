@@ -36,7 +36,7 @@ SLICE = 0.001
 
 
 class Demand(Protocol):
-    """What a paced source is handed at subscribe: where events go, and the credit."""
+    """The way into a stream that a source is handed at subscribe, with its credit."""
 
     @property
     def credit(self) -> Credit:
@@ -52,7 +52,7 @@ class Demand(Protocol):
 
     @property
     def waits(self) -> bool:
-        """Whether senders wait for credit. If not, they `offer`."""
+        """True if senders wait for credit. If not, they `offer`."""
 
     def prepare(self, event: Any) -> Any:
         """Encode the event: what to `admit`. Raises ValidationError."""
