@@ -216,7 +216,7 @@ class BrokenOffError(StreamError):
 
 
 def stops_process(error: BaseException) -> bool:
-    """True if the error asks the process to stop: it goes on behind the reader's end."""
+    """Return True if the error asks the process to stop: it goes on behind the reader's end."""
     return isinstance(error, KeyboardInterrupt | SystemExit)
 
 

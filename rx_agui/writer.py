@@ -364,7 +364,7 @@ class SSEWriter(Sink):
                 raise
 
     def _is_called_off(self, error: BaseException) -> bool:
-        """True if it is a cancellation of this task, and not one that leaked."""
+        """Return True if it is a cancellation of this task, and not one that leaked."""
         task = self._task
         is_cancelled = isinstance(error, asyncio.CancelledError)
         return is_cancelled and (task is None or task.cancelling() > 0)
@@ -399,7 +399,7 @@ class SSEWriter(Sink):
         return work
 
     def _is_unwanted(self) -> bool:
-        """True if what waits was disposed of. Under the mutex."""
+        """Return True if what waits was disposed of. Under the mutex."""
         last = self._waiting.permits[-1]
         if last.is_given_up:
             return True

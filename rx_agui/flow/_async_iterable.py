@@ -154,7 +154,7 @@ class AsyncPull:
             raise failure
 
     def _is_called_off(self, error: BaseException) -> bool:
-        """True if it is a cancellation of this task, and not one that leaked."""
+        """Return True if it is a cancellation of this task, and not one that leaked."""
         task = self._task
         is_cancelled = isinstance(error, asyncio.CancelledError)
         return is_cancelled and task is not None and task.cancelling() > 0

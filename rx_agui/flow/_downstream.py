@@ -160,7 +160,7 @@ class DownstreamCredit(Credit):
         return True
 
     def _is_ahead(self, below: DownstreamWindow) -> bool:
-        """True if what is on its way, in an operator that delays, will take all credits."""
+        """Return True if what is on its way, in an operator that delays, will take all credits."""
         arrived = below.arrived
         self._ahead = max(0, self._ahead - (arrived - self._seen))
         self._seen = arrived
@@ -325,7 +325,7 @@ def _callers() -> Iterator[str]:
 
 
 def is_lost_if_raised() -> bool:
-    """True if no producer could catch an error: a scheduler called, or a stream of ours."""
+    """Return True if no producer could catch an error: a scheduler called, or a stream of ours."""
     return any(
         module in _OUR_THREADS
         or (module.startswith("reactivex.scheduler.") and module not in _SAME_THREAD)
@@ -334,7 +334,7 @@ def is_lost_if_raised() -> bool:
 
 
 def is_handed_on_later() -> bool:
-    """True if an operator hands on what it kept, maybe under its lock: do not wait."""
+    """Return True if an operator hands on what it kept, maybe under its lock: do not wait."""
     return any(
         module.removeprefix("reactivex.operators._") in _DELAYING
         or module == "reactivex.observer.scheduledobserver"

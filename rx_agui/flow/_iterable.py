@@ -183,7 +183,7 @@ class _Pull:
         return int(self._waiter is None or self._is_granted())
 
     def _is_granted(self) -> bool:
-        """True if the credit that we queued for is ours."""
+        """Return True if the credit that we queued for is ours."""
         if self._waiter is None or not self._waiter.granted:
             return False
         self._waiter = None

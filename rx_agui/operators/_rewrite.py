@@ -33,7 +33,7 @@ class RewritingStage(Stage):
     # -- what a subclass says -----------------------------------------------------------
 
     def keeps(self, line: bytes) -> bool:
-        """True if an event of these bytes passes as it is, without a look at it."""
+        """Return True if an event of these bytes passes as it is, without a look at it."""
         raise NotImplementedError
 
     def rewrite(self, line: bytes) -> list[bytes]:
