@@ -35,8 +35,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter
 
+from rx_agui.agui.catch_up import catch_up_lines
 from rx_agui.agui.encoding import _SEAM_WRITTEN, decode, encode, encode_many
+from rx_agui.agui.reducer import Reducer
 from rx_agui.errors import ValidationError, WireError
+from rx_agui.operators._conflate import conflate_lines
 
 SAMPLES = Path(__file__).parent / "samples"
 AnyEvent: TypeAdapter[BaseEvent] = TypeAdapter(ag_ui.core.Event)
@@ -547,12 +550,12 @@ def test_a_delta_is_encoded_as_ag_ui_does_it_whatever_is_in_it(event: Any) -> No
     assert encode_many([event, event])[0] == [official(event)] * 2
 
 
-def test_a_delta_that_is_no_text_is_refused() -> None:
+def test_half_a_character_in_a_delta_is_escaped_alone_and_among_many() -> None:
     event = TextMessageContentEvent(message_id="m", delta="\ud800")
+    line = b'{"type":"TEXT_MESSAGE_CONTENT","messageId":"m","delta":"\\ud800"}'
 
-    with pytest.raises(ValidationError, match="not JSON"):
-        encode(event)
-    assert encode_many([event, event]) == ([], 0)
+    assert encode(event) == line
+    assert encode_many([event, event]) in (([line, line], 2 * len(line)), ([], 0))
 
 
 @given(st.lists(st.dictionaries(st.text(max_size=3), JSON, max_size=3), max_size=80))
@@ -705,9 +708,6 @@ class Numbers(RootModel[list[int]]):
 @pytest.mark.parametrize(
     ("event", "why"),
     [
-        ({"a": "\ud800"}, "surrogates not allowed"),
-        ({"\ud800": 1}, "surrogates not allowed"),
-        (CustomEvent(name="n", value="\ud83d"), "surrogates not allowed"),
         (CIRCLE, "Circular reference"),
         (CustomEvent(name="n", value=CIRCLE), "Circular reference"),
         (deep(300), "depth"),
@@ -726,7 +726,7 @@ class Numbers(RootModel[list[int]]):
         (b" \n", "not JSON"),
         (b"{'a': 1}", "not JSON"),
         (b'{"a": NaN}', "not JSON"),
-        (b'{"a": "\\ud800"}', "not JSON .*surrogate"),
+        (b'{"a": "\\ud800", "b": NaN}', "not JSON .*surrogate"),
         (b'{"a": "\xff"}', "not JSON .*UTF-8"),
         (b'{"a": "line\nend"}', "not JSON .*control character"),
         (b'\xef\xbb\xbf{"a": 1}', "not JSON"),
@@ -770,7 +770,6 @@ def test_a_refusal_names_the_event() -> None:
         (b"[1]", r"not a JSON object: '\[1\]'"),
         (b"1", "not a JSON object: '1'"),
         (b'{"a":1}{"b":2}', "not JSON"),
-        (b'{"a":"\\ud800"}', "not JSON"),
         (b'{"a":"\xff"}', 'not JSON .*: \'{"a":"\ufffd"}\''),
         (b"x" * 100, r"not JSON .*x{80}'… \(100 bytes\)"),
     ],
@@ -780,3 +779,53 @@ def test_a_line_that_is_not_one_json_object_cannot_be_decoded(
 ) -> None:
     with pytest.raises(WireError, match=why):
         decode(line)
+
+
+# -- halves of surrogate pairs, which are JSON and no Unicode ----------------------------
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        ({"a": "\ud800"}, b'{"a":"\\ud800"}'),
+        ({"\ud800": "ö"}, '{"\\ud800":"ö"}'.encode()),
+        ({"a": "\ud83d" + "\ude00"}, '{"a":"😀"}'.encode()),
+        (b'{"a": "\\ud800"}', b'{"a": "\\ud800"}'),
+        (
+            CustomEvent(name="n", value=["\ude00", Plain()]),
+            b'{"type":"CUSTOM","name":"n","value":["\\ude00",{"user_name":"Ada","_secret":7}]}',
+        ),
+    ],
+    ids=ascii,
+)
+def test_half_a_surrogate_pair_is_escaped_as_json_allows(
+    event: Any, line: bytes
+) -> None:
+    assert encode(event) == line
+    assert json.loads(line) == decode(line)
+
+
+def test_halves_that_meet_when_deltas_are_merged_become_the_character() -> None:
+    deltas = ["a\ud83d", "\ude00b", "c\ud83d"]
+    lines = [
+        encode({"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": delta})
+        for delta in deltas
+    ]
+
+    merged, _ = conflate_lines(lines)
+    reducer = Reducer()
+    reducer.add(encode({"type": "TEXT_MESSAGE_START", "messageId": "m"}))
+    for line in lines:
+        reducer.add(line)
+
+    assert [decode(line)["delta"] for line in merged] == ["a😀bc\ud83d"]
+    assert decode(catch_up_lines(reducer)[1])["delta"] == "a😀bc\ud83d"
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    numpy = pytest.importorskip("numpy")
+    value = {"one": numpy.float32(1.5), "many": numpy.arange(3), "yes": numpy.bool_(1)}
+
+    line = encode({"type": "CUSTOM", "name": "n", "value": value})
+
+    assert decode(line)["value"] == {"one": 1.5, "many": [0, 1, 2], "yes": True}

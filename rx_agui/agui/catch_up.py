@@ -26,11 +26,11 @@ stand between other messages, empty ones are sent ahead to hold the others' plac
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import orjson
 
+from rx_agui.agui.encoding import dumps
 from rx_agui.agui.events import EVENTS
 from rx_agui.agui.message import Call, Event, Message
 from rx_agui.agui.reducer import Reducer
@@ -338,7 +338,4 @@ def _begins(line: bytes) -> bool:
 
 
 def _line(event: Event) -> bytes:
-    try:
-        return b"%b" % orjson.dumps(event)  # which keeps 4 KB for it; see codec
-    except TypeError:  # nested deeper than orjson writes, though it has read it
-        return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+    return b"%b" % dumps(event)  # which keeps 4 KB for it; see encoding.py

@@ -1,4 +1,4 @@
-"""Events to bytes and back: one JSON object, on one line.
+r"""Events to bytes and back: one JSON object, on one line.
 
 Every event is encoded once, where it enters, and what cannot be encoded is
 refused there, before it has a number. Taken are
@@ -13,12 +13,18 @@ refused there, before it has a number. Taken are
 and the same inside each other. orjson encodes a model's fields about five times as
 fast as `EventEncoder`. What it cannot do as pydantic does (integers over 64 bit,
 sets, dates, a model with a serializer of its own) falls back to pydantic, so it
-costs speed and never a difference.
+costs speed and never a difference. Scalars and arrays of NumPy are numbers and lists.
+
+Half a surrogate pair, as of an emoji that a tokenizer has cut in two, is no Unicode and
+is still JSON: it goes as the escape \ud83d, which JSON.parse reads, so that a browser
+that appends the next delta has the emoji. Halves that meet, in one text or when deltas
+are merged or summed up for a late reader, become the character.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import sys
 from base64 import b32encode
@@ -35,7 +41,7 @@ from rx_agui.errors import ValidationError, WireError, safe_repr, stops_process
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["decode", "encode", "encode_many", "is_model"]
+__all__ = ["decode", "dumps", "encode", "encode_many", "is_model", "loads"]
 
 #: Of each field its attribute, its name on the wire, and whether it is left out when
 #: None; and all the names a field goes by.
@@ -44,7 +50,15 @@ Plan = tuple[tuple[tuple[str, str, bool], ...], frozenset[str]]
 #: What orjson writes differently from pydantic, it shall ask about. What it returns keeps
 #: the buffer it was written in, 1 KB or 4, however short it is: a copy costs 20 ns, and a
 #: hundred thousand deltas that are kept are 15 MB and not 400.
-OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+OPTIONS = (
+    orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+    | orjson.OPT_SERIALIZE_NUMPY
+)
+
+#: Halves of surrogate pairs in a text; and any escape of one in JSON.
+_HALF = re.compile("[\ud800-\udfff]")
+_HALF_ESCAPED = re.compile(rb"\\u[dD][89a-fA-F]")
 
 #: Characters below which `json` quotes a text faster than orjson.
 _SHORT = 256
@@ -174,6 +188,61 @@ def _check_bytes(events: Sequence[bytes]) -> _Group:
     return events if is_seamed else [], len(text)
 
 
+def loads(data: bytes) -> Any:
+    """Parse JSON as JSON.parse does: halves of surrogate pairs are allowed.
+
+    Raises:
+        orjson.JSONDecodeError: It is not JSON.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        if not _HALF_ESCAPED.search(data):
+            raise
+        try:
+            return json.loads(data, parse_constant=_refuse)
+        except (ValueError, RecursionError):
+            raise error from None
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def dumps(value: Any) -> bytes:
+    r"""Write JSON, with halves of surrogate pairs joined where they meet, else escaped.
+
+    >>> dumps(["\ud83d" + "\ude00", "\ud83d"]).decode()
+    '["😀","\\ud83d"]'
+
+    Raises:
+        TypeError: It is not JSON.
+    """
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # or nested deeper than orjson writes
+        text = json.dumps(
+            value, ensure_ascii=False, separators=(",", ":"), default=_plain
+        )
+        utf16 = text.encode("utf-16-le", "surrogatepass")
+        joined = utf16.decode("utf-16-le", "surrogatepass")
+        return _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", joined).encode()
+
+
+def _plain(value: Any) -> Any:
+    """Return as a dict or a list what `json` cannot write."""
+    if is_model(value):
+        plan = _plan_of(type(value))
+        if plan is None:
+            return value.model_dump(by_alias=True)
+        return _present(value, plan)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return nested(value)
+
+
 def decode(line: bytes) -> dict[str, Any]:
     """Return the event of one line, as a mapping: the inverse of `encode`.
 
@@ -186,7 +255,7 @@ def decode(line: bytes) -> dict[str, Any]:
         WireError: It is not one JSON object.
     """
     try:
-        event = orjson.loads(line)
+        event = loads(line)
     except orjson.JSONDecodeError as error:
         raise WireError(f"not JSON ({error}): {_start_of(line)}") from None
     if type(event) is not dict:
@@ -221,9 +290,18 @@ def _slowly(event: Any, dump: Callable[[Any], bytes]) -> bytes:
     except BaseException as error:  # whatever a serializer of the user's may raise
         if stops_process(error):
             raise
+        if "surrogate" in safe_repr(error, str) and dump is not _struct_to_json:
+            return _slowly(event, _with_halves)
         why = _WRAPPING.sub("", safe_repr(error, str))
         raise ValidationError(event, f"not JSON ({why})") from error
     return _on_one_line(event, data)
+
+
+def _with_halves(event: Any) -> bytes:
+    try:
+        return dumps(_plain(event))
+    except UnicodeError as error:  # of a serializer of the user's
+        raise TypeError("it is no text") from error
 
 
 def _to_json(event: Any) -> bytes:
@@ -244,7 +322,7 @@ def _struct_to_json(event: Any) -> bytes:
 
 def _on_one_line(event: Any, data: bytes) -> bytes:
     try:
-        is_object = type(orjson.loads(data)) is dict
+        is_object = type(loads(data)) is dict
     except orjson.JSONDecodeError as error:
         raise ValidationError(event, f"not JSON ({error})") from None
     if not is_object:

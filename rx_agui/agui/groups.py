@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
+from rx_agui.agui.encoding import dumps
 from rx_agui.agui.events import EVENTS
 from rx_agui.agui.message import Event
 from rx_agui.agui.patch_merge import Patches, is_tested, preconditions_of
@@ -77,7 +78,7 @@ class Group:
     def data(self) -> bytes:
         """Return the event as it goes on; unmerged, it is as it came."""
         if self.line is None:
-            self.line = orjson.dumps(self.whole())
+            self.line = dumps(self.whole())
         return self.line
 
     def whole(self) -> Event:

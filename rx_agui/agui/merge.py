@@ -34,6 +34,7 @@ from typing import Final, get_args
 
 import orjson
 
+from rx_agui.agui.encoding import loads
 from rx_agui.agui.groups import (
     FIELDS,
     KINDS,
@@ -200,7 +201,7 @@ class Merger:
         if line.startswith(_TYPE) and line[9 : line.find(b'"', 9)] not in _MERGEABLE:
             return None
         try:
-            event = orjson.loads(line)
+            event = loads(line)
         except orjson.JSONDecodeError:
             return None
         if type(event) is not dict:

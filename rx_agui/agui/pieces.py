@@ -47,15 +47,15 @@ def pieces_of(event: Event, limit: int) -> list[bytes]:
     if type(type_) is not str:
         raise Uncuttable
     kind = EVENTS.get(type_)
-    if kind is not None and kind.is_delta and type(event.get("delta")) is str:
-        return _cut_text(event, event["delta"], limit)
     try:
+        if kind is not None and kind.is_delta and type(event.get("delta")) is str:
+            return _cut_text(event, event["delta"], limit)
         if type_ == "STATE_SNAPSHOT" and type(event.get("snapshot")) in _OPENABLE:
             return _Cutter(event, "snapshot", limit).pieces("", event["snapshot"])
         if type_ == "STATE_DELTA" and _sets_one_place(event.get("delta")):
             op = event["delta"][0]
             return _Cutter(event, "delta", limit).pieces(op["path"], op["value"])
-    except TypeError:  # it is nested deeper than orjson writes
+    except TypeError:  # nested deeper than orjson writes, or half a surrogate pair
         raise Uncuttable from None
     raise Uncuttable
 

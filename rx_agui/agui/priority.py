@@ -11,7 +11,7 @@ text without a word when a delta is. So only the last are ever dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -21,6 +21,7 @@ from rx_agui.frame import IDENTITY, Frame
 
 __all__ = [
     "as_it_is",
+    "is_left_out",
     "lighten",
     "must_pass",
     "type_of",
@@ -76,6 +77,25 @@ def without_raw_event(line: bytes) -> bytes:
         return line
     del event["rawEvent"]
     return orjson.dumps(event)
+
+
+def is_left_out(event: Any) -> bool:
+    """Whether a stream can go on without an event that is not JSON.
+
+    RAW and CUSTOM carry values of a framework or an application; no client builds
+    messages or state of them.
+
+    >>> is_left_out({"type": "CUSTOM", "name": "n", "value": object()})
+    True
+    >>> is_left_out({"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": object()})
+    False
+    """
+    if isinstance(event, Mapping):
+        name = event.get("type")
+    else:
+        name = getattr(event, "type", None)
+    kind = EVENTS.get(str(getattr(name, "value", name)))
+    return kind is not None and kind.construct in ("raw", "custom")
 
 
 def as_it_is(line: bytes) -> bytes:

@@ -26,6 +26,7 @@ from typing import Any, ClassVar
 
 import orjson
 
+from rx_agui.agui.encoding import loads
 from rx_agui.agui.events import EVENTS
 from rx_agui.agui.json_patch import Fails, Unsure, apply_patch
 from rx_agui.agui.message import Call, Event, Message, Text, merge_metadata, tagged
@@ -111,7 +112,7 @@ class Reducer:
         """Take in one event, as JSON; what a client would refuse changes nothing."""
         self.line = line
         try:
-            event = orjson.loads(line)
+            event = loads(line)
             name = event["type"]
             kind = EVENTS.get(name)
             if kind is None:

@@ -6,14 +6,14 @@ first event is validated.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
-import orjson
 from ag_ui import core
 from pydantic import BaseModel, TypeAdapter
 from pydantic import ValidationError as PydanticError
 
-from rx_agui.agui.encoding import encode
+from rx_agui.agui.encoding import encode, loads
 from rx_agui.errors import ValidationError
 
 __all__ = ["MODELS", "judge"]
@@ -36,6 +36,8 @@ def judge(event: Any, line: bytes) -> None:
     """
     if len(line) > _SMALL:
         line = _without_bulk(event, line)
+    if b"\\u" in line:
+        line = _HALF.sub(rb"\\ufffd", line)  # which pydantic does not read
     try:
         made = _EVENT.validate_json(line, strict=True, by_alias=True, by_name=False)
     except PydanticError as error:
@@ -48,7 +50,7 @@ def judge(event: Any, line: bytes) -> None:
 
 def _without_bulk(event: Any, line: bytes) -> bytes:
     """Return the event's JSON with `true` for each large value that may be any JSON."""
-    fields = event if type(event) is dict else orjson.loads(line)
+    fields = event if type(event) is dict else loads(line)
     return encode(
         {
             name: True if name in _ANYTHING and value is not None else value
@@ -107,6 +109,8 @@ _ANYTHING: Final = frozenset(
     for name, field in model.model_fields.items()
     if field.annotation in (Any, Any | None)
 )
+#: Half a surrogate pair, which is JSON.
+_HALF: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 #: Bytes from which it is cheaper not to show them.
 _SMALL: Final = 1024
 #: Of a run's input: what the agent has to remember may be nothing, and be said so.

@@ -20,6 +20,7 @@ one directly, and the engine keeps the promises of Rx, so that no operator has t
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -28,6 +29,7 @@ from reactivex.abc import ObserverBase
 
 from rx_agui import probe
 from rx_agui.agui.encoding import encode
+from rx_agui.agui.priority import is_left_out
 from rx_agui.clock import Timer
 from rx_agui.engine._protocols import AnyStage, BatchSink
 from rx_agui.engine._subscription import (
@@ -40,6 +42,8 @@ from rx_agui.errors import StreamError, ValidationError, safe_repr
 from rx_agui.frame import Frame, StreamChunk
 
 __all__ = ["FUSION", "Errors", "Stage", "as_frame"]
+
+_log = logging.getLogger("rx_agui")
 
 #: Told of each error that costs one event and not the stream.
 Errors = ObserverBase[StreamError] | Callable[[StreamError], object] | None
@@ -160,6 +164,12 @@ class Stage(AnyStage):
         """As `refuse`, for an error that is counted elsewhere."""
         if self.tell is not None:
             self.tell(error)
+        elif (
+            isinstance(error, ValidationError)
+            and error.reason.startswith("not JSON")
+            and is_left_out(error.event)
+        ):
+            _log.warning("an event is left out, and the stream goes on: %s", error)
         else:
             self.fail(error)
 

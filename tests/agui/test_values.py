@@ -1,0 +1,58 @@
+"""Values that are not JSON cost themselves, where no client builds anything of them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from ag_ui.core import CustomEvent
+from reactivex import operators as ops
+
+from rx_agui import ValidationError, flow_control, from_iterable, unbatch
+from rx_agui.asgi import SSEResponse
+from tests.support.by_hand import FINISHED, STARTED, Agent, get, step
+from tests.support.virtual import play
+
+BAD: list[Any] = [
+    {"type": "RAW", "event": {"o": object()}},
+    {"type": "RAW", "event": b"\xff"},
+    {"type": "CUSTOM", "name": "n", "value": object()},
+    CustomEvent(name="n", value=object()),
+]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=repr)
+def test_a_run_goes_on_without_what_is_not_json(
+    bad: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        agent = Agent([STARTED, step("a"), bad, step("b"), FINISHED])
+        reader = await get(SSEResponse(agent))
+        assert reader.types[-1] == "RUN_FINISHED"
+        assert reader.types.count("STEP_STARTED") == 2
+        assert len(reader.events) == 4
+
+    with caplog.at_level(logging.WARNING, "rx_agui"):
+        play(main())
+    assert "left out, and the stream goes on" in caplog.text
+
+
+@pytest.mark.parametrize("bad", BAD, ids=repr)
+def test_errors_is_told_of_it(bad: Any) -> None:
+    told: list[Any] = []
+    events = [step("a"), bad, step("b")]
+
+    out = from_iterable(events).pipe(
+        flow_control(errors=told.append), unbatch(), ops.to_list()
+    )
+
+    assert out.run() == [step("a"), step("b")]
+    assert [type(error) for error in told] == [ValidationError]
+
+
+def test_a_delta_that_is_not_json_still_ends_the_stream() -> None:
+    bad = {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": object()}
+
+    with pytest.raises(ValidationError):
+        from_iterable([step("a"), bad]).pipe(flow_control(), unbatch()).run()
