@@ -9,8 +9,8 @@
 #           half a JSON text. A server that escapes them in its JSON is read by everybody.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-python3 -m venv "$dir/v"
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile aiosseclient==0.1.8 aiohttp==3.14.5
+python3 -m venv --without-pip "$dir/v"
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile aiosseclient==0.1.8 aiohttp==3.14.5
 "$dir/v/bin/python" - <<'E'
 import asyncio
 import sys

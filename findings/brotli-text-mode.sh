@@ -8,8 +8,8 @@
 #           are the only two knobs, and nothing is lost by leaving the mode away.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-python3 -m venv "$dir/v"
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile brotli==1.2.1
+python3 -m venv --without-pip "$dir/v"
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile brotli==1.2.1
 "$dir/v/bin/python" - <<'E'
 import sys
 

@@ -10,8 +10,8 @@
 #           a flush per reader, and no batch: a server that compresses by itself must set Content-Encoding first.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-python3 -m venv "$dir/v"
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile starlette==1.10.0 uvicorn==0.54.0 starlette-compress==2.0.0 brotli-asgi==1.7.0 zstd-asgi==1.0 asgi-gzip==0.3 httpx==0.28.1 brotli==1.2.1 zstandard==0.25.0
+python3 -m venv --without-pip "$dir/v"
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile starlette==1.10.0 uvicorn==0.54.0 starlette-compress==2.0.0 brotli-asgi==1.7.0 zstd-asgi==1.0 asgi-gzip==0.3 httpx==0.28.1 brotli==1.2.1 zstandard==0.25.0
 "$dir/v/bin/python" -W ignore - <<'E'
 import asyncio
 import socket

@@ -9,8 +9,8 @@
 #           alone is not hit; one that writes CRLF should at least write an event in one piece.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-python3 -m venv "$dir/v"
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile requests-sse==0.5.3 requests==2.34.2
+python3 -m venv --without-pip "$dir/v"
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile requests-sse==0.5.3 requests==2.34.2
 npm install --prefix "$dir" --silent --no-audit --no-fund --ignore-scripts parse-sse@0.1.0 >/dev/null
 "$dir/v/bin/python" - <<'E'
 import sys

@@ -9,8 +9,8 @@
 #           for the disconnect yourself, or let something that watches `receive` own the run.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-python3 -m venv "$dir/v"
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile falcon==4.4.0 blacksheep==2.6.4 uvicorn==0.54.0
+python3 -m venv --without-pip "$dir/v"
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile falcon==4.4.0 blacksheep==2.6.4 uvicorn==0.54.0
 cat > "$dir/run.py" <<'E'
 import asyncio
 import os

@@ -8,8 +8,8 @@
 #           must be told the end by an event of the protocol, and take an id only with data that parse.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-python3 -m venv "$dir/v"
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile sseclient-py==1.9.0
+python3 -m venv --without-pip "$dir/v"
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile sseclient-py==1.9.0
 npm install --prefix "$dir" --silent --no-audit --no-fund --ignore-scripts parse-sse@0.1.0 >/dev/null
 "$dir/v/bin/python" - <<'E'
 import sys

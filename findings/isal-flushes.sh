@@ -9,8 +9,8 @@
 #           on a stream of small events, costs more bytes than no compression.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-python3 -m venv "$dir/v"
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile isal==1.9.1
+python3 -m venv --without-pip "$dir/v"
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile isal==1.9.1
 "$dir/v/bin/python" - <<'E'
 import sys
 import zlib

@@ -11,8 +11,8 @@
 #           token is a barrier, so a stage that merges neighbouring deltas has nothing to merge.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-python3 -m venv "$dir/v"
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile ag-ui-langgraph==0.0.47 langgraph==1.2.24 langchain-core==1.8.3 ag-ui-protocol==1.0.0 fastapi==0.165.0
+python3 -m venv --without-pip "$dir/v"
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile ag-ui-langgraph==0.0.47 langgraph==1.2.24 langchain-core==1.8.3 ag-ui-protocol==1.0.0 fastapi==0.165.0
 "$dir/v/bin/python" -W ignore - <<'E'
 import asyncio
 import sys

@@ -8,8 +8,8 @@
 #           JSON in the data is safe: nothing at its edges counts.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-python3 -m venv "$dir/v"
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile requests-sse==0.5.3 requests==2.34.2 aiohttp-sse-client2==0.3.0 aiohttp==3.14.5
+python3 -m venv --without-pip "$dir/v"
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile requests-sse==0.5.3 requests==2.34.2 aiohttp-sse-client2==0.3.0 aiohttp==3.14.5
 npm install --prefix "$dir" --silent --no-audit --no-fund --ignore-scripts fetch-event-stream@0.1.6 >/dev/null
 "$dir/v/bin/python" - <<'E'
 import asyncio

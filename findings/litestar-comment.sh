@@ -8,8 +8,8 @@
 #           @ag-ui/client), and one that counts events counts the keep-alives.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-python3 -m venv "$dir/v"
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile litestar==2.25.0 sseclient-py==1.9.0
+python3 -m venv --without-pip "$dir/v"
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile litestar==2.25.0 sseclient-py==1.9.0
 "$dir/v/bin/python" -W ignore - <<'E'
 import sys
 

@@ -9,8 +9,8 @@
 #           batch, and no error. Its window starts again each time too: nothing is gained from what was said before.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-python3 -m venv "$dir/v"
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile lz4==4.4.5
+python3 -m venv --without-pip "$dir/v"
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile lz4==4.4.5
 "$dir/v/bin/python" - <<'E'
 import io
 import sys

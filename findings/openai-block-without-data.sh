@@ -9,8 +9,8 @@
 #           itself, breaks it. Such fields belong into the block of an event, keep-alives into a comment.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-python3 -m venv "$dir/v"
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile openai==3.57.0
+python3 -m venv --without-pip "$dir/v"
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile openai==3.57.0
 "$dir/v/bin/python" - <<'E'
 import json
 import sys

@@ -9,8 +9,8 @@
 #           not count the loss. Batch-level spans or a larger queue, not the log, are the remedy.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-python3 -m venv "$dir/v"
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile opentelemetry-sdk==1.45.2
+python3 -m venv --without-pip "$dir/v"
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile opentelemetry-sdk==1.45.2
 "$dir/v/bin/python" - <<'E'
 import logging
 import sys

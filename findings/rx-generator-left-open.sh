@@ -9,8 +9,8 @@
 #           request: wrap it with using() or finally_action(generator.close).
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-python3 -m venv "$dir/v"
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile reactivex==6.1.0
+python3 -m venv --without-pip "$dir/v"
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile reactivex==6.1.0
 "$dir/v/bin/python" - <<'E'
 import sys
 import time

@@ -9,8 +9,8 @@
 #           that may be minutes after the reader left: for streams, write an asynchronous generator.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-python3 -m venv "$dir/v"
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile starlette==1.10.0 uvicorn==0.54.0
+python3 -m venv --without-pip "$dir/v"
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile starlette==1.10.0 uvicorn==0.54.0
 "$dir/v/bin/python" - <<'E'
 import asyncio
 import gc

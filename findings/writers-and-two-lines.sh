@@ -10,8 +10,8 @@
 #           Send JSON (its line ends are escaped), or split the lines before such a writer sees them.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-python3 -m venv "$dir/v"
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile falcon==4.4.0 blacksheep==2.6.4 sseclient-py==1.9.0
+python3 -m venv --without-pip "$dir/v"
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile falcon==4.4.0 blacksheep==2.6.4 sseclient-py==1.9.0
 npm install --prefix "$dir" --silent --no-audit --no-fund --ignore-scripts better-sse@0.16.1 eventsource-parser@3.1.1 >/dev/null
 "$dir/v/bin/python" -W ignore - <<'E'
 import sys

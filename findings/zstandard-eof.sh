@@ -9,8 +9,8 @@
 #           truncated body from a finished one: the end must be in the events themselves.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-python3 -m venv "$dir/v"
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile zstandard==0.25.0
+python3 -m venv --without-pip "$dir/v"
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile zstandard==0.25.0
 "$dir/v/bin/python" - <<'E'
 import sys
 

@@ -9,8 +9,8 @@
 #           flushed one by one it takes the level away: use a thread of your own around a compressor without threads.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-python3 -m venv "$dir/v"
-"$dir/v/bin/pip" -q --disable-pip-version-check install --no-compile zstandard==0.25.0
+python3 -m venv --without-pip "$dir/v"
+python3 -m pip --python "$dir/v/bin/python" -q --disable-pip-version-check install --no-compile zstandard==0.25.0
 "$dir/v/bin/python" - <<'E'
 import random
 import sys
