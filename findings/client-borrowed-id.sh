@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# @ag-ui/client: an id that another message has already: text goes into the user's message, an activity takes its place
+# @ag-ui/client: an id that another message has already: text goes into the user's message
 #
 # Versions: @ag-ui/client 1.0.0
-# Guess:    TEXT_MESSAGE_START under the id of a user's or a tool's message is refused or ignored, and so is
-#           ACTIVITY_SNAPSHOT under the id of a text message (TOOL_CALL_START does look at the role and warns).
+# Guess:    TEXT_MESSAGE_START under the id of a user's or a tool's message is refused or ignored
+#           (TOOL_CALL_START does look at the role and warns).
 # Seen:     the assistant's text is appended to the user's words ("hi" becomes "hi there"), with no warning and
-#           no new message; the activity replaces the finished text message, which is then gone.
+#           no new message.
 # Why:      ids made from a run's or a request's id collide easily: a join prelude or a replay that opens START again
 #           under such an id corrupts the history, which goes back to the agent with the next turn.
 set -euo pipefail
@@ -32,13 +32,11 @@ const text = id => [
 const saw = [
   await run([{ id: '1', role: 'user', content: 'hi' }], ...text('1')),
   await run([{ id: '1', role: 'tool', toolCallId: 'c', content: 'result' }], ...text('1')),
-  await run([], ...text('1'), { type: 'ACTIVITY_SNAPSHOT', messageId: '1', activityType: 'PLAN', content: { step: 1 } }),
 ]
 for (const line of saw) console.log(JSON.stringify(line))
 const want = [
   { messages: [['1', 'user', 'hi there']], new: 0, warned: 0 },
   { messages: [['1', 'tool', 'result there']], new: 0, warned: 0 },
-  { messages: [['1', 'activity', { step: 1 }]], new: 1, warned: 0 },
 ]
 if (JSON.stringify(saw) !== JSON.stringify(want)) { console.log('CHANGED'); process.exit(1) }
 E
