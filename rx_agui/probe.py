@@ -20,6 +20,8 @@ from threading import Lock, get_ident, local
 from time import time_ns
 from typing import Any, NamedTuple
 
+from rx_agui.deprecation import aliases
+
 __all__ = [
     "OperatorCounters",
     "PayloadTrace",
@@ -543,3 +545,13 @@ def _is_awake(probe: Probe) -> bool:
     except Exception:
         _log.exception("%r failed to say whether it is awake", probe)
         return False
+
+
+__getattr__ = aliases(
+    __name__,
+    {
+        "Send": f"{__name__}:PayloadTrace",
+        "Tally": f"{__name__}:OperatorCounters",
+        "Watch": f"{__name__}:StreamObservation",
+    },
+)

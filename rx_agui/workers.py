@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from rx_agui.deprecation import aliases
+
 __all__ = ["CALLBACK_POOL", "COMPUTE", "Workers"]
 
 
@@ -126,3 +128,6 @@ CALLBACK_POOL: Final = Workers("hand", limit=4, patience=0.01)
 
 #: Compresses. More threads than processors would only wait for each other.
 COMPUTE: Final = Workers("compute", limit=os.cpu_count() or 1)
+
+
+__getattr__ = aliases(__name__, {"HANDS": f"{__name__}:CALLBACK_POOL"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,38 @@ def test_an_old_error_name_is_the_new_class_and_warns(
         found = getattr(importlib.import_module(module), old)
 
     assert found is getattr(errors, new)
+
+
+OLD_NAMES = {
+    "rx_agui.flow:Bar": "AdmissionBlock",
+    "rx_agui.flow:Link": "Demand",
+    "rx_agui.flow:Paced": "PullSource",
+    "rx_agui.flow:Receipt": "AckPermit",
+    "rx_agui.probe:Send": "PayloadTrace",
+    "rx_agui.probe:Tally": "OperatorCounters",
+    "rx_agui.probe:Watch": "StreamObservation",
+    "rx_agui.workers:HANDS": "CALLBACK_POOL",
+}
+
+
+@pytest.mark.parametrize(("old", "new"), OLD_NAMES.items())
+def test_an_old_name_is_the_new_one_and_warns(old: str, new: str) -> None:
+    path, _, name = old.partition(":")
+    module = importlib.import_module(path)
+
+    with pytest.warns(DeprecationWarning, match=f"{path}.{name} is now {path}.{new}"):
+        found = getattr(module, name)
+
+    assert found is getattr(module, new)
+
+
+def test_the_page_for_those_who_move_has_every_old_name_and_path() -> None:
+    page = (Path(__file__).parent.parent / "docs/migrating.md").read_text("utf-8")
+
+    for old in (*errors._RENAMED, *(name.replace(":", ".") for name in OLD_NAMES)):
+        assert f"`{old}`" in page
+    for path in OLD_PATHS:
+        assert f"`{path}" in page
 
 
 @pytest.mark.parametrize("path", OLD_PATHS)

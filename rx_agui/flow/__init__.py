@@ -11,6 +11,7 @@ _async_iterable   an async iterable, in a task
 _threaded         an iterable that may block, in threads of a loop
 """
 
+from rx_agui.deprecation import aliases
 from rx_agui.flow._ack import AckPermit
 from rx_agui.flow._async_iterable import from_async_iterable
 from rx_agui.flow._credit import AdmissionBlock, Credit
@@ -31,3 +32,13 @@ __all__ = [
     "from_async_iterable",
     "from_iterable",
 ]
+
+__getattr__ = aliases(
+    __name__,
+    {
+        "Bar": f"{__name__}:AdmissionBlock",
+        "Link": f"{__name__}:Demand",
+        "Paced": f"{__name__}:PullSource",
+        "Receipt": f"{__name__}:AckPermit",
+    },
+)
