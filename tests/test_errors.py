@@ -26,6 +26,7 @@ from rx_agui import (
 ARGUMENTS: dict[str, tuple[object, ...]] = {
     "AlreadySubscribedError": ("a Gate", "make another"),
     "BackpressureTimeoutError": (5.0, 100),
+    "BrokenOffError": ("a source", BaseException("x")),
     "BufferOverflowError": (10,),
     "CircuitOpenError": (1.5,),
     "CompressionError": ("gzip", 3, OSError("x"), 1, 2),
@@ -38,6 +39,7 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "GoneError": ("http://x", 410, "gone"),
     "IncompleteError": (1, 2, 3),
     "LateError": (7,),
+    "LogFullError": (5, 4),
     "LostError": (2, 1, 2, OSError("gone")),
     "MissingExtraError": ("RedisLog", "redis", "redis"),
     "OverloadedError": (2.5,),
