@@ -13,10 +13,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass
-from functools import wraps
+from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Final
 
 import orjson
@@ -29,101 +27,25 @@ from rx_agui.errors import (
 )
 from rx_agui.flow import Credit, Permit
 from rx_agui.frame import Frame
-from rx_agui.replay import (
-    Asked,
-    Conflict,
-    Joined,
-    Opened,
-    ReplayLog,
-    StreamKey,
-    join,
+from rx_agui.replay import Joined, Opened, StreamKey, join
+from rx_agui.testing._log_identity import IDENTITY_RULES
+from rx_agui.testing._log_rules import (
+    LogCandidate,
+    LogRule,
+    fill,
+    numbers_of,
+    opened,
+    payload,
+    rule,
+    word,
 )
 
 __all__ = ["LOG_RULES", "LogCandidate", "LogRule"]
 
-#: Seconds until what must happen is said never to happen.
-_PATIENCE = 20.0
-
-
-@dataclass(frozen=True)
-class LogCandidate:
-    """A log that is to be held to the rules.
-
-    Attributes:
-        name: As people call it.
-        make: Makes an empty one, on a running loop, which keeps the last so many
-            events of a stream, however large and old they are; and ends it.
-    """
-
-    name: str
-    make: Callable[[int], AbstractAsyncContextManager[ReplayLog]]
-
-
-LogRule = Callable[[LogCandidate], None]
-_Written = Callable[[LogCandidate], Awaitable[None]]
-
-
-def _rule(written: _Written) -> LogRule:
-    @wraps(written)
-    def rule(candidate: LogCandidate) -> None:
-        async def patiently() -> None:
-            try:
-                await asyncio.wait_for(written(candidate), _PATIENCE)
-            except TimeoutError:
-                raise AssertionError("what must happen did not") from None
-
-        asyncio.run(patiently())
-
-    return rule
-
-
-def _word(number: int) -> str:
-    return f"{number}, "
-
-
-def _event(number: int) -> bytes:
-    """Return a run of numbered events."""
-    if number == 1:
-        return b'{"type":"RUN_STARTED","threadId":"t","runId":"r"}'
-    if number == 2:
-        return b'{"type":"TEXT_MESSAGE_START","messageId":"m","role":"assistant"}'
-    event = {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": _word(number)}
-    return orjson.dumps(event)
-
-
-def _payload(first: int, last: int | None = None) -> Frame:
-    last = first if last is None else last
-    lines = [_event(number) for number in range(first, last + 1)]
-    return Frame(b"\n".join(lines), events=len(lines), first=first, last=last)
-
-
-async def _fill(log: ReplayLog, stream: StreamKey, first: int, last: int) -> None:
-    for number in range(first, last + 1):
-        await log.append(stream, _payload(number))
-
-
-async def _opened(log: ReplayLog, name: str) -> StreamKey:
-    claim = await log.open(name)
-    assert isinstance(claim, Opened), f"{name!r} is taken"
-    return claim.stream
-
-
-async def _numbers(tail: AsyncIterator[Frame]) -> list[int]:
-    """Yield a reader's events, checked one by one."""
-    got: list[int] = []
-    async for frame in tail:
-        numbers = [*frame.line_numbers()]
-        assert frame.lines() == [_event(number) for number in numbers], f"{frame!r}"
-        assert (frame.first, frame.last) == (numbers[0], numbers[-1]), f"{frame!r}"
-        assert frame.events == len(numbers), f"{frame!r} has {len(numbers)} lines"
-        got += numbers
-    return got
-
-
 # -- the rules ------------------------------------------------------------------
 
 
-@_rule
+@rule
 async def a_stream_is_claimed_once(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
         claims = await asyncio.gather(*(log.open("run") for _ in range(50)))
@@ -136,7 +58,7 @@ async def a_stream_is_claimed_once(candidate: LogCandidate) -> None:
         assert isinstance(again, Joined), "a run that is over could be run again"
 
 
-@_rule
+@rule
 async def every_reader_gets_every_event_once_whenever_it_joins(
     candidate: LogCandidate,
 ) -> None:
@@ -147,9 +69,9 @@ async def every_reader_gets_every_event_once_whenever_it_joins(
         while number <= 200:
             last = number + number % 4  # single events, and batches
             for after in {0, number // 2, number - 1}:
-                reader = asyncio.create_task(_numbers(log.tail(run, after)))
+                reader = asyncio.create_task(numbers_of(log.tail(run, after)))
                 readers.append((after, reader))
-            await log.append(run, _payload(number, last))
+            await log.append(run, payload(number, last))
             number = last + 1
             if number % 3 == 0:
                 await asyncio.sleep(0)
@@ -160,19 +82,19 @@ async def every_reader_gets_every_event_once_whenever_it_joins(
             assert got == wanted, f"behind {after} of {number - 1} came {got}"
 
 
-@_rule
+@rule
 async def a_payload_that_spans_the_cursor_is_cut(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
         run = (await log.open("run")).stream
-        await log.append(run, _payload(1, 5))
-        await log.append(run, _payload(6, 9))
+        await log.append(run, payload(1, 5))
+        await log.append(run, payload(6, 9))
         await log.close(run)
         for after in range(10):
-            got = await _numbers(log.tail(run, after))
+            got = await numbers_of(log.tail(run, after))
             assert got == [*range(after + 1, 10)], f"behind {after} came {got}"
 
 
-@_rule
+@rule
 async def an_event_that_covers_several_numbers_is_not_cut(
     candidate: LogCandidate,
 ) -> None:
@@ -187,31 +109,31 @@ async def an_event_that_covers_several_numbers_is_not_cut(
         assert [*got[0].line_numbers()] == [5], f"its number is {got[0].line_numbers()}"
 
 
-@_rule
+@rule
 async def what_was_trimmed_is_told(candidate: LogCandidate) -> None:
     async with candidate.make(4) as log:
         run = (await log.open("run")).stream
-        await _fill(log, run, 1, 50)
+        await fill(log, run, 1, 50)
         place = await log.position(run)
         assert place is not None, "the stream is not known"
         assert 1 < place.first <= 50, f"4 of 50 are kept, from {place.first} on"
         await log.close(run)
-        got = await _numbers(log.tail(run, place.first - 1))
+        got = await numbers_of(log.tail(run, place.first - 1))
         assert got == [*range(place.first, 51)], f"what is kept came as {got}"
         for after in (0, place.first - 2):
             with suppress(TrimmedError):
-                got = await _numbers(log.tail(run, after))
+                got = await numbers_of(log.tail(run, after))
                 raise AssertionError(f"behind {after}, which is gone, came {got}")
 
 
-@_rule
+@rule
 async def a_reader_that_is_overtaken_is_told(candidate: LogCandidate) -> None:
     async with candidate.make(4) as log:
         run = (await log.open("run")).stream
-        await log.append(run, _payload(1))
+        await log.append(run, payload(1))
         tail = log.tail(run)
         got = [(await anext(tail)).last]
-        await _fill(log, run, 2, 50)
+        await fill(log, run, 2, 50)
         try:
             while (frame := await anext(tail, None)) is not None:
                 got.append(frame.last)
@@ -221,33 +143,33 @@ async def a_reader_that_is_overtaken_is_told(candidate: LogCandidate) -> None:
         assert got == [*range(1, len(got) + 1)], f"it got {got} before it was told"
 
 
-@_rule
+@rule
 async def a_cursor_at_the_end_waits_for_what_comes(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
         run = (await log.open("run")).stream
-        first = asyncio.create_task(_numbers(log.tail(run)))
-        await log.append(run, _payload(1, 3))
-        reader = asyncio.create_task(_numbers(log.tail(run, 3)))
+        first = asyncio.create_task(numbers_of(log.tail(run)))
+        await log.append(run, payload(1, 3))
+        reader = asyncio.create_task(numbers_of(log.tail(run, 3)))
         await asyncio.sleep(0)
         assert not reader.done(), "it did not wait"
-        await log.append(run, _payload(4))
+        await log.append(run, payload(4))
         await log.close(run)
         got = await reader
         assert got == [4], f"behind 3 came {got}"
         assert await first == [1, 2, 3, 4], "who joined first did not get all"
-        got = await _numbers(log.tail(run, 4))
+        got = await numbers_of(log.tail(run, 4))
         assert got == [], f"behind the end came {got}"
 
 
-@_rule
+@rule
 async def a_cursor_beyond_the_end_is_told(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
         run = (await log.open("run")).stream
-        await log.append(run, _payload(1, 3))
+        await log.append(run, payload(1, 3))
         tail = log.tail(run, 7)  # of another run that had this name
         reader = asyncio.ensure_future(anext(tail, None))
         await asyncio.sleep(0)
-        await _fill(log, run, 4, 9)
+        await fill(log, run, 4, 9)
         await log.close(run)
         try:
             got = await reader
@@ -256,12 +178,12 @@ async def a_cursor_beyond_the_end_is_told(candidate: LogCandidate) -> None:
         raise AssertionError(f"behind 7 of 3 came {got}, and what is between is lost")
 
 
-@_rule
+@rule
 async def closing_ends_readers_behind_the_last_event(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
         run = (await log.open("run")).stream
-        readers = [asyncio.create_task(_numbers(log.tail(run))) for _ in range(3)]
-        await _fill(log, run, 1, 3)
+        readers = [asyncio.create_task(numbers_of(log.tail(run))) for _ in range(3)]
+        await fill(log, run, 1, 3)
         await asyncio.sleep(0)
         assert not any(reader.done() for reader in readers), "they ended by themselves"
         await log.close(run)
@@ -273,13 +195,13 @@ async def closing_ends_readers_behind_the_last_event(candidate: LogCandidate) ->
         assert place is not None, "it is forgotten"
         assert place[:3] == (1, 3, True), f"its position is {place}"
         try:
-            await log.append(run, _payload(4))
+            await log.append(run, payload(4))
         except StreamClosedError:
             return
         raise AssertionError("it took an event behind its end")
 
 
-@_rule
+@rule
 async def a_stream_that_was_never_opened_is_told(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
         run = StreamKey("run", "0" * 32)
@@ -288,9 +210,9 @@ async def a_stream_that_was_never_opened_is_told(candidate: LogCandidate) -> Non
         assert await log.find(StreamKey("run")) is None, "it is found by its name"
         await log.forget(run)
         asked: dict[str, Awaitable[object]] = {
-            "tail": _numbers(log.tail(run)),
+            "tail": numbers_of(log.tail(run)),
             "prelude": log.prelude(run),
-            "append": log.append(run, _payload(1)),
+            "append": log.append(run, payload(1)),
             "close": log.close(run),
         }
         answers = await asyncio.gather(*asked.values(), return_exceptions=True)
@@ -298,12 +220,12 @@ async def a_stream_that_was_never_opened_is_told(candidate: LogCandidate) -> Non
             assert isinstance(answer, UnknownStreamError), f"{name} gave {answer!r}"
 
 
-@_rule
+@rule
 async def a_forgotten_stream_may_be_opened_again(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
         run = (await log.open("run")).stream
-        await log.append(run, _payload(1, 2))
-        reader = asyncio.create_task(_numbers(log.tail(run)))
+        await log.append(run, payload(1, 2))
+        reader = asyncio.create_task(numbers_of(log.tail(run)))
         await asyncio.sleep(0)
         await log.forget(run)
         with suppress(UnknownStreamError):
@@ -314,38 +236,38 @@ async def a_forgotten_stream_may_be_opened_again(candidate: LogCandidate) -> Non
         assert isinstance(again, Opened), "it may not be filled again"
         assert again.stream.epoch != run.epoch, "it has the old epoch"
         run = again.stream
-        await log.append(run, _payload(1))
+        await log.append(run, payload(1))
         await log.close(run)
-        got = await _numbers(log.tail(run))
+        got = await numbers_of(log.tail(run))
         assert got == [1], f"of the new one came {got}"
 
 
-@_rule
+@rule
 async def only_numbers_that_follow_are_kept(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
         run = (await log.open("run")).stream
-        await log.append(run, _payload(1, 3))
-        squeezed = _payload(4)
+        await log.append(run, payload(1, 3))
+        squeezed = payload(4)
         squeezed.encoding = "gzip"
-        for wrong in (_payload(3), _payload(5), Frame(b'{"n":1}'), squeezed):
+        for wrong in (payload(3), payload(5), Frame(b'{"n":1}'), squeezed):
             try:
                 await log.append(run, wrong)
             except ReplayError:
                 continue
             raise AssertionError(f"behind 3 it took {wrong!r}")
-        await log.append(run, _payload(4))
+        await log.append(run, payload(4))
         await log.close(run)
-        got = await _numbers(log.tail(run))
+        got = await numbers_of(log.tail(run))
         assert got == [1, 2, 3, 4], f"it gives {got}"
 
 
-@_rule
+@rule
 async def what_a_reader_gets_is_its_own(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
         credit = Credit(1)
         credit.acquire()
         permit = Permit(credit)
-        sent = _payload(1)
+        sent = payload(1)
         sent.permit, sent.trace = permit, object()
         run = (await log.open("run")).stream
         await log.append(run, sent)
@@ -360,15 +282,15 @@ async def what_a_reader_gets_is_its_own(candidate: LogCandidate) -> None:
         assert second.permit is not first.permit, "two readers share a permit"
 
 
-@_rule
+@rule
 async def readers_that_go_leave_nothing_behind(candidate: LogCandidate) -> None:
     async with candidate.make(100) as log:
         run = (await log.open("run")).stream
-        await log.append(run, _payload(1))
+        await log.append(run, payload(1))
         before = len(asyncio.all_tasks())
         tails = [log.tail(run, 1) for _ in range(20)]
         waiting = [asyncio.ensure_future(anext(tail)) for tail in tails]
-        stays = asyncio.create_task(_numbers(log.tail(run, 1)))
+        stays = asyncio.create_task(numbers_of(log.tail(run, 1)))
         left = log.tail(run)
         await anext(left)  # and never again
         await asyncio.sleep(0)
@@ -385,13 +307,13 @@ async def readers_that_go_leave_nothing_behind(candidate: LogCandidate) -> None:
         assert alive == 0, f"{alive} of 21 readers that left are referred to"
         tasks = len(asyncio.all_tasks()) - before
         assert tasks == 1, f"{tasks} tasks are there for one reader"
-        await log.append(run, _payload(2))
+        await log.append(run, payload(2))
         await log.close(run)
         got = await stays
         assert got == [2], f"who stayed got {got}"
 
 
-@_rule
+@rule
 async def a_prelude_and_the_tail_behind_it_meet(candidate: LogCandidate) -> None:
     async with candidate.make(1000) as log:
         run = (await log.open("run")).stream
@@ -400,7 +322,7 @@ async def a_prelude_and_the_tail_behind_it_meet(candidate: LogCandidate) -> None
 
         async def produce() -> None:
             for number in range(1, last + 1):
-                await log.append(run, _payload(number))
+                await log.append(run, payload(number))
                 if number == 20:
                     begun.set()
                 if number % 7 == 0:
@@ -420,7 +342,7 @@ async def a_prelude_and_the_tail_behind_it_meet(candidate: LogCandidate) -> None
                 covered = numbers[-1]
                 events = [orjson.loads(line) for line in frame.lines()]
                 text += "".join([event.get("delta", "") for event in events])
-                wanted = "".join([_word(number) for number in range(3, covered + 1)])
+                wanted = "".join([word(number) for number in range(3, covered + 1)])
                 assert text == wanted, f"number {covered}, but the text is {text!r}"
             assert covered == last, f"it ended at {covered}"
 
@@ -436,25 +358,23 @@ async def a_prelude_and_the_tail_behind_it_meet(candidate: LogCandidate) -> None
                 task.cancel()
 
 
-@_rule
+@rule
 async def a_prelude_exists_however_much_was_trimmed(candidate: LogCandidate) -> None:
     async with candidate.make(4) as log:
         run = (await log.open("run")).stream
         empty = await log.prelude(run)
         assert (empty.events, empty.last) == (0, 0), f"of nothing it is {empty!r}"
-        await _fill(log, run, 1, 100)
+        await fill(log, run, 1, 100)
         for _ in range(2):
             prelude = await log.prelude(run)
             events = [orjson.loads(line) for line in prelude.lines()]
             text = "".join([event.get("delta", "") for event in events])
-            assert text == "".join([_word(n) for n in range(3, 101)]), (
-                f"it tells {text}"
-            )
+            assert text == "".join([word(n) for n in range(3, 101)]), f"it tells {text}"
             assert prelude.last == 100, f"its number is {prelude.last}, not 100"
             await log.close(run)
 
 
-@_rule
+@rule
 async def a_name_may_be_anything(candidate: LogCandidate) -> None:
     names = [
         "",
@@ -473,122 +393,13 @@ async def a_name_may_be_anything(candidate: LogCandidate) -> None:
         "\ud800",
     ]
     async with candidate.make(100) as log:
-        streams = [await _opened(log, name) for name in names]
+        streams = [await opened(log, name) for name in names]
         for i, stream in enumerate(streams, start=1):
-            await log.append(stream, _payload(1, i))
+            await log.append(stream, payload(1, i))
             await log.close(stream)
         for i, stream in enumerate(streams, start=1):
-            got = await _numbers(log.tail(stream))
+            got = await numbers_of(log.tail(stream))
             assert got == [*range(1, i + 1)], f"of {stream!r} came {got}"
-
-
-@_rule
-async def a_name_is_another_for_another_owner_or_namespace(
-    candidate: LogCandidate,
-) -> None:
-    async with candidate.make(100) as log:
-        places = [("", ""), ("ann", ""), ("bob", ""), ("ann", "b"), ("", "ann")]
-        streams = []
-        for i, (owner, space) in enumerate(places, start=1):
-            claim = await log.open("run", owner=owner, namespace=space)
-            assert isinstance(claim, Opened), f"of {owner!r} in {space!r}: {claim}"
-            await log.append(claim.stream, _payload(1, i))
-            streams.append(claim.stream)
-        assert len({one.epoch for one in streams}) == 5, f"epochs: {streams}"
-        for i, ((owner, space), stream) in enumerate(
-            zip(places, streams, strict=True), start=1
-        ):
-            found = await log.find(StreamKey("run", "", space, owner))
-            assert found == stream, f"of {owner!r} in {space!r} it found {found}"
-            place = await log.position(stream)
-            last = None if place is None else place.last
-            assert last == i, f"{stream} has come to {last}"
-            for other, elsewhere in places:
-                if (other, elsewhere) != (owner, space):
-                    wrong = StreamKey("run", stream.epoch, elsewhere, other)
-                    assert await log.position(wrong) is None, (
-                        f"{wrong!r} has a position"
-                    )
-                    assert await log.find(wrong) is None, f"{wrong!r} is found"
-                    with suppress(UnknownStreamError):
-                        got = await anext(log.tail(wrong))
-                        raise AssertionError(f"{wrong!r} read {got}")
-
-
-@_rule
-async def a_stream_is_found_by_its_epoch_alone_in_its_namespace(
-    candidate: LogCandidate,
-) -> None:
-    async with candidate.make(100) as log:
-        claim = await log.open("run", owner="ann", namespace="here")
-        stream = claim.stream
-        assert len(stream.epoch) == 32, f"128 bits are 32 digits: {stream.epoch!r}"
-        found = await log.find(stream._replace(owner=None))
-        assert found == stream, f"by its epoch it found {found}"
-        for wrong in (
-            stream._replace(owner=None, namespace=""),
-            stream._replace(owner=None, epoch=""),
-            stream._replace(owner=None, name="ruin"),
-            stream._replace(owner=None, epoch="0" * 32),
-        ):
-            assert await log.find(wrong) is None, f"{wrong!r} found something"
-
-
-@_rule
-async def the_same_request_joins_and_another_waits_for_the_end(
-    candidate: LogCandidate,
-) -> None:
-    user = {"id": "u", "role": "user", "content": "hi"}
-    partial = {"id": "m", "role": "assistant", "content": "3, 4"}
-    input_: dict[str, object] = {"runId": "run", "state": {}, "messages": [user]}
-    asked = Asked.of(input_)
-    again = Asked.of({**input_, "state": {"n": 1}, "messages": [user, partial]})
-    more = Asked.of({**input_, "messages": [user, {**user, "id": "v"}]})
-    other = Asked.of({**input_, "resume": [{"interruptId": "i"}]})
-    async with candidate.make(100) as log:
-        first = await log.open("run", asked=asked)
-        assert isinstance(first, Opened), f"the first got {first}"
-        await _fill(log, first.stream, 1, 4)
-        for one in (asked, again, None):
-            claim = await log.open("run", asked=one)
-            assert claim == Joined(first.stream), f"the same request got {claim}"
-        for one in (other, more):
-            claim = await log.open("run", asked=one)
-            assert claim == Conflict(first.stream), (
-                f"while it runs, another got {claim}"
-            )
-        end = b'{"type":"RUN_FINISHED","threadId":"t","runId":"r"}'
-        await log.append(first.stream, Frame(end, first=5, last=5))
-        second = await log.open("run", asked=other)
-        assert isinstance(second, Opened), f"behind its end, another got {second}"
-        assert second.stream.epoch != first.stream.epoch, "it has the old epoch"
-        newest = await log.find(StreamKey("run"))
-        assert newest == second.stream, f"the newest is {newest}"
-        for one, wanted in ((other, second), (asked, first), (again, first)):
-            claim = await log.open("run", asked=one)
-            assert claim == Joined(wanted.stream), f"a repeated request got {claim}"
-        await log.append(second.stream, _payload(1))
-        await log.close(first.stream)
-        got = [frame.last async for frame in log.tail(first.stream, 3)]
-        assert got[-1] == 5, f"the first run's reader got {got}"
-
-
-@_rule
-async def it_says_how_the_run_ended(candidate: LogCandidate) -> None:
-    ends = {
-        "RUN_FINISHED": b'{"type":"RUN_FINISHED","threadId":"t","runId":"r"}',
-        "RUN_ERROR": b'{"message":"no","type":"RUN_ERROR"}',
-        "": b'{"type":"CUSTOM","name":"type","value":"RUN_ERROR"}',
-    }
-    async with candidate.make(100) as log:
-        for name, line in ends.items():
-            run = await _opened(log, name)
-            await log.append(run, _payload(1))
-            await log.append(run, Frame(line, first=2, last=2))
-            await log.close(run)
-            place = await log.position(run)
-            assert place is not None, "it is forgotten"
-            assert place.end == name, f"it says {place.end!r}, it was {name!r}"
 
 
 #: Every rule, in the order in which one would want to hear of a fault.
@@ -610,8 +421,5 @@ LOG_RULES: Final[tuple[LogRule, ...]] = (
     a_prelude_and_the_tail_behind_it_meet,
     a_prelude_exists_however_much_was_trimmed,
     a_name_may_be_anything,
-    a_name_is_another_for_another_owner_or_namespace,
-    a_stream_is_found_by_its_epoch_alone_in_its_namespace,
-    the_same_request_joins_and_another_waits_for_the_end,
-    it_says_how_the_run_ended,
+    *IDENTITY_RULES,
 )

@@ -20,7 +20,7 @@ from rx_agui.errors import (
 )
 from rx_agui.frame import Frame
 from rx_agui.replay import Joined, MemoryLog, Opened, Position, ReplayLog, StreamKey
-from rx_agui.testing import LOG_RULES, LogCandidate, LogRule
+from rx_agui.testing import LOG_RULES, LogCandidate, LogRule, _log_identity, _log_rules
 from rx_agui.testing import _log_contract as rules
 
 
@@ -239,10 +239,10 @@ BROKEN: dict[LogRule, type[MemoryLog]] = {
     rules.a_prelude_and_the_tail_behind_it_meet: CountsTooLate,
     rules.a_prelude_exists_however_much_was_trimmed: TellsWhatIsKept,
     rules.a_name_may_be_anything: SplitsNames,
-    rules.a_name_is_another_for_another_owner_or_namespace: KnowsNoOwner,
-    rules.a_stream_is_found_by_its_epoch_alone_in_its_namespace: FindsNamesOfAnyOwner,
-    rules.the_same_request_joins_and_another_waits_for_the_end: JoinsAnyRequest,
-    rules.it_says_how_the_run_ended: EndsWell,
+    _log_identity.a_name_is_another_for_another_owner_or_namespace: KnowsNoOwner,
+    _log_identity.a_stream_is_found_by_its_epoch_alone_in_its_namespace: FindsNamesOfAnyOwner,
+    _log_identity.the_same_request_joins_and_another_waits_for_the_end: JoinsAnyRequest,
+    _log_identity.it_says_how_the_run_ended: EndsWell,
 }
 
 
@@ -250,7 +250,7 @@ BROKEN: dict[LogRule, type[MemoryLog]] = {
 def test_a_rule_can_tell_a_log_that_breaks_it(
     rule: LogRule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rules, "_PATIENCE", 2.0)
+    monkeypatch.setattr(_log_rules, "PATIENCE", 2.0)
 
     with pytest.raises(AssertionError):
         rule(LogCandidate("broken", made(BROKEN[rule])))
