@@ -11,9 +11,10 @@ for brackets, chunks/transform.ts for what ends chunks) and of ag_ui.core for th
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal, NamedTuple
 
-__all__ = ["EVENTS", "TERMINAL", "EventKind", "Part"]
+__all__ = ["EVENTS", "TERMINAL", "WIRE_NAMES", "EventKind", "Part"]
 
 Part = Literal[
     "start", "content", "end", "error", "chunk", "snapshot", "patch", "result", "other"
@@ -141,6 +142,15 @@ EVENTS: Final[dict[str, EventKind]] = {
         "thinking message", "content", "", ("delta",), is_retired=True
     ),
     "THINKING_TEXT_MESSAGE_END": EventKind("thinking message", "end", is_retired=True),
+}
+
+#: The wire's name of each field that identifies a construct or is required, by its name
+#: in Python.
+WIRE_NAMES: Final[dict[str, str]] = {
+    re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name): name
+    for kind in EVENTS.values()
+    for name in (kind.key, *kind.required, *kind.optional, "threadId", "subagentRunId")
+    if not name.islower() and name
 }
 
 #: What a run ends by.

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from ag_ui.core import CustomEvent
+from pydantic import BaseModel, Field
 from reactivex import operators as ops
 
 from rx_agui import ValidationError, flow_control, from_iterable, unbatch
+from rx_agui.agui.encoding import encode
 from rx_agui.asgi import SSEResponse
 from tests.support.by_hand import FINISHED, STARTED, Agent, get, step
 from tests.support.virtual import play
@@ -56,3 +58,22 @@ def test_a_delta_that_is_not_json_still_ends_the_stream() -> None:
 
     with pytest.raises(ValidationError):
         from_iterable([step("a"), bad]).pipe(flow_control(), unbatch()).run()
+
+
+class Delta(BaseModel):
+    type: str = "TEXT_MESSAGE_CONTENT"
+    message_id: str = "m"
+    delta: str = "a"
+
+
+class Named(Delta):
+    message_id: str = Field("m", alias="messageId")
+
+
+def test_a_model_of_ones_own_by_its_python_names_is_told_the_alias() -> None:
+    """It was sent as it is, and failed far away, in the client."""
+    with pytest.raises(ValidationError, match='give it alias="messageId"'):
+        encode(Delta())
+    assert encode(Named(messageId="m")) == (
+        b'{"type":"TEXT_MESSAGE_CONTENT","messageId":"m","delta":"a"}'
+    )

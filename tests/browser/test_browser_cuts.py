@@ -110,7 +110,7 @@ def assert_events_came_as_they_were_sent(runs: list[dict[str, Any]]) -> None:
     [
         (True, 2500, {"codings": []}),
         (False, 2500, {"codings": []}),
-        (True, 2500, {"profile": "chunk", "codings": []}),
+        (True, 1500, {"profile": "chunk", "codings": []}),
         (False, 1500, {"codings": ["gzip"]}),
     ],
     ids=["reset", "closed", "chunks", "gzip"],
