@@ -168,7 +168,7 @@ __all__ = [
     "write_sse_chunk",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 # Silent unless an application listens: Python would print warnings otherwise.
 logging.getLogger("rx_agui").addHandler(logging.NullHandler())
