@@ -76,7 +76,7 @@ _WRAPPING = re.compile(
 
 #: orjson writes none, but an `orjson.Fragment` may have them. As numbers they
 #: are found ten times as fast as byte strings.
-_LF, _CR = b"\n\r"
+LF, CR = b"\n\r"
 
 #: Many events are encoded as one array, in a third of the time of as many calls; this
 #: between them shows where each ends. The longer it is, the faster it is found.
@@ -105,7 +105,7 @@ def encode(event: Any) -> bytes:
             line = orjson.dumps(event, nested, OPTIONS)
         except TypeError:
             return _slowly(event, _to_json)
-        if _LF in line or _CR in line:
+        if LF in line or CR in line:
             return _on_one_line(event, line)
         return b"%b" % line  # see OPTIONS
     try:
@@ -147,7 +147,7 @@ def encode_many(events: Sequence[Any]) -> tuple[list[bytes], int]:
     except (TypeError, ValidationError):
         return [], 0
     text = b"".join(lines)
-    return ([], 0) if _LF in text or _CR in text else (lines, len(text))
+    return ([], 0) if LF in text or CR in text else (lines, len(text))
 
 
 #: Lines of some events, and how large they are about; no line as for `encode_many`.
@@ -345,7 +345,7 @@ def _on_one_line(event: Any, data: bytes) -> bytes:
         raise ValidationError(event, f"not JSON ({error})") from None
     if not is_object:
         raise ValidationError(event, "an event must be a JSON object")
-    if _LF in data or _CR in data:
+    if LF in data or CR in data:
         data = _LINE_END.sub(b"", data)
     return data.strip()
 
@@ -437,7 +437,7 @@ def _encode_fields(event: BaseModel, plan: Plan) -> bytes:
         line = orjson.dumps(_present(event, plan), nested, OPTIONS)
     except (KeyError, TypeError):
         return _slowly(event, _model_to_json)
-    if _LF in line or _CR in line:
+    if LF in line or CR in line:
         return _on_one_line(event, line)
     return b"%b" % line  # see OPTIONS
 

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import orjson
 
-from rx_agui.agui.encoding import OPTIONS, encode, encode_many, nested
+from rx_agui.agui.encoding import CR, LF, OPTIONS, encode, encode_many, nested
 from rx_agui.engine import (
     AnyStage,
     BatchSink,
@@ -152,7 +152,7 @@ class WindowedHead(HeadSubscriber):
                     line = dumps(event, nested, OPTIONS)
                 except TypeError:
                     return False
-                if b"\n" in line or b"\r" in line:
+                if LF in line or CR in line:
                     return False
                 line = b"%b" % line  # without the rest of orjson's buffer of 1 KB
             elif kind is Frame or kind is StreamChunk:
