@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from rx_agui.errors import StreamError
+from rx_agui.errors import StreamError, safe_repr
 
 __all__ = [
     "Failure",
@@ -80,7 +80,7 @@ def failure_of(error: BaseException | None, *, expose: bool = False) -> Failure:
         message = detail if isinstance(detail, str) else _FAILED
         return Failure(status, message, f"HTTP_{status}", _allowed(error))
     message = (
-        (str(error) if isinstance(error, StreamError) else repr(error))
+        (str(error) if isinstance(error, StreamError) else safe_repr(error))
         if expose
         else _FAILED
     )

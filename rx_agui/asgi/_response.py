@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Mapping
@@ -251,6 +252,9 @@ class SSEResponse(_Base):
         )
         with self._until_shutdown(connection, resumes=request.resumes):
             await reader.serve(receive, self.status_code, headers)
+        if answer.replay == LIVE and run is not None:
+            # The agent may use what belongs to the request that started it.
+            await asyncio.shield(run.working)
 
     def _until_shutdown(
         self, connection: Connection, *, resumes: bool

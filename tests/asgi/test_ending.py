@@ -81,6 +81,43 @@ def test_a_run_that_has_no_end_of_its_own_gets_one(
     assert f"stream {'s' if kept else 'r'}:" in told[0].getMessage()
 
 
+class Panic(BaseException):
+    """As an extension in Rust raises it; and nothing can be said of it."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+@kept
+@pytest.mark.parametrize("where", ["factory", "async factory", "agent", "cleanup"])
+def test_a_panic_ends_the_run_and_is_told(
+    where: str, kept: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def agent() -> AsyncIterator[Event]:
+        try:
+            yield STARTED
+            if where == "agent":
+                raise Panic
+        finally:
+            if where == "cleanup":
+                raise Panic
+
+    def factory() -> Any:
+        raise Panic
+
+    async def async_factory() -> Any:
+        raise Panic
+
+    sources = {"factory": factory, "async factory": async_factory}
+    reader = answer(sources.get(where, agent), kept=kept)
+
+    if where in sources:
+        assert reader.status == 500
+    else:
+        assert reader.types == ["RUN_STARTED", "RUN_ERROR"]
+    assert [r for r in caplog.records if r.levelno >= logging.ERROR]
+
+
 @kept
 def test_an_agent_that_says_nothing_has_failed(kept: bool) -> None:
     reader = answer(Agent([]), kept=kept)

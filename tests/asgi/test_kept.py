@@ -601,6 +601,60 @@ class _typing:
             raise
 
 
+@pytest.mark.parametrize(
+    ("policy", "seconds"), [(CANCEL, 3), (grace(10), 13), (CONTINUE, 103)]
+)
+def test_the_request_that_started_a_run_lasts_until_its_agent_has_cleaned_up(
+    policy: Any, seconds: float
+) -> None:
+    """What belongs to the request, such as a database session, is open until then."""
+    is_open = True
+
+    async def agent() -> AsyncIterator[Event]:
+        try:
+            async for event in _typing(100)():
+                assert is_open
+                yield event
+        finally:
+            await asyncio.sleep(3)
+            assert is_open
+            cleaned.append(now())
+
+    cleaned: list[float] = []
+
+    async def main() -> None:
+        nonlocal is_open
+        place, reader = Place(agent, on_disconnect=policy), Reader()
+        serving = asyncio.ensure_future(
+            place(reader.scope, reader.receive, reader.send)
+        )
+        await reader.until(lambda: b"STEP" in reader.body)
+        left = now()
+        reader.leave()
+        await serving
+        is_open = False
+        assert cleaned == [now()]
+        assert seconds - 2 <= now() - left <= seconds + 2
+
+    play(main())
+
+
+def test_a_run_whose_event_loop_closes_has_an_end_in_the_log() -> None:
+    log = MemoryLog()
+
+    async def first() -> None:
+        async with reading(Place(_typing(100), log)) as reader:
+            await reader.until(lambda: b"STEP" in reader.body)
+
+    async def second() -> None:
+        reader = await get(Place(Agent(RUN), log))
+        assert reader.types[-1] == "RUN_ERROR"
+        assert reader.events[-1]["code"] == "CANCELLED"
+
+    play(first())
+    play(second())
+
+
 # -- closed by policy --------------------------------------------------------------------------
 
 RESUMES = {"Accept": "text/event-stream;resume=1, text/event-stream"}
@@ -634,7 +688,9 @@ def test_who_can_come_back_is_closed_without_a_word_and_who_cannot_is_told(
 
 async def get_slowly(place: Place, **asked: Any) -> Reader:
     reader = Reader(**asked)
-    await place(reader.scope, reader.receive, reader.send)
+    serving = asyncio.ensure_future(place(reader.scope, reader.receive, reader.send))
+    while not (serving.done() or reader.ended):  # it may last as long as its run
+        await asyncio.sleep(0.01)
     return reader
 
 

@@ -28,6 +28,7 @@ from rx_agui.asgi.run._source import Source, called, checked, must_be_awaited
 from rx_agui.asgi.run._terminal import RunState
 from rx_agui.clock import running_loop
 from rx_agui.engine import Sink as LastObserver
+from rx_agui.errors import as_exception, stops_process
 from rx_agui.flow import Permit
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.sink import formatted
@@ -127,22 +128,26 @@ class RequestRun:
                 self._starting = asyncio.ensure_future(self._start_late(made))
             else:
                 self._subscribe(made)
-        except Exception as error:
+        except BaseException as error:  # of the factory
             self._fails(error)
 
     async def _start_late(self, making: Any) -> None:
         try:
             self._subscribe(await making)
-        except Exception as error:
+        except BaseException as error:
+            if self.state.state == "cancelled":
+                raise
             self._fails(error)
 
     def _subscribe(self, source: Any) -> None:
         self._feed = Source(checked(source), self._chain)
         self._feed.subscribe(self._inbox)
 
-    def _fails(self, error: Exception) -> None:
-        self._inbox.on_next(self.state.fails(error))
+    def _fails(self, error: BaseException) -> None:
+        self._inbox.on_next(self.state.fails(as_exception(error, "the source")))
         self._inbox.on_completed()
+        if stops_process(error):
+            raise error
 
     # -- its end -----------------------------------------------------------------------
 
@@ -204,11 +209,11 @@ class RequestRun:
         """Cancel the source, and wait until it has cleaned up."""
         self._close_reason.set(reason)
         self._inbox.discard()
+        self.state.on("cancel")
         if self._starting is not None:
             self._starting.cancel()
         feed = self._feed
         if feed is not None:
-            self.state.on("cancel")
             feed.dispose()
         self._inbox.sink.end(reason)
         if feed is None or feed.closed.is_set():

@@ -30,6 +30,7 @@ from rx_agui.asgi.run._terminal import RunState
 from rx_agui.asgi.run._window import Reader, RunWindow
 from rx_agui.clock import running_loop
 from rx_agui.engine import Sink
+from rx_agui.errors import as_exception, stops_process
 from rx_agui.flow import Permit
 from rx_agui.frame import Frame
 from rx_agui.probe import PayloadTrace
@@ -38,6 +39,9 @@ from rx_agui.replay import Asked, Opened, ReplayLog, StreamKey
 __all__ = ["Run"]
 
 _log = logging.getLogger("rx_agui")
+
+#: Seconds a log may take for the end of a run whose event loop closes.
+_FAREWELL = 2.0
 
 #: Seconds a run waits for a reader whom we sent away ourselves.
 _RETURN = 15.0
@@ -140,6 +144,7 @@ class Run:
             await self._log_failed(error)
         except asyncio.CancelledError:  # the loop closes
             self._gives_up()
+            await self._end_in_log("the event loop closes")
             raise
         finally:
             self._is_over()
@@ -157,9 +162,13 @@ class Run:
                 made = await made
             self._feed = Source(checked(made), self._chain)
             self._feed.subscribe(recorder)
-        except Exception as error:
-            recorder.on_next(self.state.fails(error))
+        except BaseException as error:  # of the factory
+            if self._is_cancelled:
+                raise
+            recorder.on_next(self.state.fails(as_exception(error, "the source")))
             recorder.on_completed()
+            if stops_process(error):
+                raise
 
     def takes(self, frame: Frame, permit: Permit) -> None:
         """Take a payload, whose permit is held."""
@@ -256,6 +265,20 @@ class Run:
             self.opened.exception()  # it may be read, and need not be
         with suppress(Exception):
             await self._close()
+
+    async def _end_in_log(self, why: str) -> None:
+        """Give the stream its end, or the next request for it would wait for ever."""
+        with suppress(Exception):
+            async with asyncio.timeout(_FAREWELL):
+                if not self.opened.done() and self._stream is not None:
+                    await self._log.forget(self._stream)
+                    return
+                if not self.state.over:
+                    last = self._last_word = self.state.cancel(why, "CANCELLED")
+                    self._waiting.append((last, last.permit))
+                while self._waiting:
+                    await self._keep(*self._waiting.popleft())
+                await self._close()
 
     def _is_over(self) -> None:
         self.over.set()

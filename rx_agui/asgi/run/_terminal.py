@@ -22,6 +22,7 @@ import orjson
 
 from rx_agui.asgi._failure import ReaderGone, failure_of, run_error
 from rx_agui.engine import Operator, Stage, Subscription, as_frame, lift
+from rx_agui.errors import safe_repr
 from rx_agui.flow import NO_PERMIT, Permit
 from rx_agui.frame import IDENTITY, Frame, StreamChunk
 from rx_agui.operators import _compress
@@ -122,7 +123,7 @@ class RunState:
             logging.INFO if refused else logging.ERROR,
             "%s: %s, behind number %d",
             self,
-            why if error is None else f"the agent failed ({error!r})",
+            why if error is None else f"the agent failed ({safe_repr(error)})",
             self.last,
             exc_info=None if refused else error,
         )
