@@ -689,7 +689,8 @@ def test_who_can_come_back_is_closed_without_a_word_and_who_cannot_is_told(
 async def get_slowly(place: Place, **asked: Any) -> Reader:
     reader = Reader(**asked)
     serving = asyncio.ensure_future(place(reader.scope, reader.receive, reader.send))
-    while not (serving.done() or reader.ended):  # it may last as long as its run
+    # The request may last as long as the run that it started.
+    while not (serving.done() or reader.ended):  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     return reader
 
