@@ -245,7 +245,8 @@ def test_who_is_sent_away_before_the_end_was_written_is_told_so() -> None:
 
 def test_an_event_that_cannot_be_sent_ends_the_run() -> None:
     reader = answer(
-        [STARTED, {"type": "CUSTOM", "value": object()}, FINISHED], kept=False
+        [STARTED, {"type": "STEP_STARTED", "stepName": object()}, FINISHED],
+        kept=False,
     )
 
     assert reader.types == ["RUN_STARTED", "RUN_ERROR"]
