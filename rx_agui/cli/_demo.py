@@ -18,7 +18,7 @@ _GRACE = 1
 
 
 def demo(asked: Namespace) -> None:
-    """Do it, until SIGINT or SIGTERM."""
+    """Run the command, until SIGINT or SIGTERM."""
     app = Demo(rate=asked.rate, words=asked.words)
     server = _server(app)
     with _listen(asked.host, asked.port) as listening:
@@ -53,7 +53,7 @@ def _server(app: Demo) -> Any:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Bound before we say where, so that who follows is not turned away."""
+    """Return a bound socket, so that a client is not refused once the URL is printed."""
     if not 0 <= port < 65536:
         raise ConfigError("port", port, must="from 0 to 65535")
     try:

@@ -14,7 +14,7 @@ __all__ = ["doctor"]
 
 
 def doctor(asked: Namespace) -> int:
-    """Do it. The status says whether something is in the way."""
+    """Run the command. The status says whether something is in the way."""
     typed = Asking(asked)
     if sys.stderr is not None and sys.stderr.isatty():
         print(f"listening for {asked.silence:g} s ...", file=sys.stderr)

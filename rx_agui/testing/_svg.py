@@ -63,7 +63,8 @@ def text(look: str, x: float, y: float, words: str, anchor: str = "start") -> st
 
     Args:
         look: Class names.
-        x, y: Pixels from the left and the top to the `anchor` of the baseline.
+        x: Pixels from the left to the `anchor`.
+        y: Pixels from the top to the baseline.
         words: What it says.
         anchor: "start", "middle" or "end".
     """
@@ -101,9 +102,10 @@ def picture(width: float, height: float, shapes: Iterable[str], label: str) -> s
     """Return an SVG document on a rounded background.
 
     Args:
-        width, height: Pixels.
+        width: Pixels.
+        height: Pixels.
         shapes: What the functions above return, the lowest first.
-        label: One sentence for readers who do not see it.
+        label: One sentence for screen readers.
     """
     drawn = [rect("paper edge-frame", 0.5, 0.5, width - 1, height - 1, 10), *shapes]
     body = "\n".join(drawn)

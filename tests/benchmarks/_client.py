@@ -30,7 +30,7 @@ from tests.benchmarks._measure import Spread
 __all__ = ["NODE_MODULES", "Applied", "conflated", "costs", "flood", "gained"]
 
 #: The environment variable that names the folder where npm's packages are, if it is not
-#: the one somebody is in. The folder that has `node_modules`, or one below it.
+#: the current one. The folder that has `node_modules`, or one below it.
 NODE_MODULES: Final = "RX_AGUI_NODE_MODULES"
 
 TOKENS: Final = 8_000

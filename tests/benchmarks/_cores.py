@@ -1,7 +1,7 @@
 """What a second core is worth, to payloads that are large.
 
     one core     encode ▸ compress ▸ encode ▸ compress ▸ ...
-    two cores    encode ▸ encode ▸ encode ▸ ...               the loop, or whoever sends
+    two cores    encode ▸ encode ▸ encode ▸ ...               the loop, or the sender
                           compress ▸ compress ▸ ...           compress(workers=2)
 
 Codecs let go of Python's lock while they work; nothing else here does. So a second core

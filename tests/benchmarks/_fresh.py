@@ -4,8 +4,8 @@
                                    │                        ▲
     another python                 └─ import, measure(1000) ┘ JSON
 
-Memory grows where it was not free already, so who measured first would leave room for
-whoever measures second. An interpreter that has done nothing else leaves none.
+Memory grows where it was not free already, so the first measurement would leave room for
+the second. An interpreter that has done nothing else leaves none.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["NotToBeHad", "fresh", "peak", "resident"]
 #: Seconds an interpreter may take, on a machine that is busy.
 _PATIENCE = 300
 
-#: Nobody is told goodbye: thousands of viewers would take longer to leave than to come.
+#: No viewer is closed: thousands of viewers would take longer to leave than to come.
 _CODE = """\
 import json, os, sys
 from {module} import {name} as measure
@@ -54,7 +54,7 @@ def fresh(measure: Callable[..., Any], *args: Any) -> Any:
     """
     code = _CODE.format(module=measure.__module__, name=measure.__name__, args=args)
     # The very package that runs here, wherever it was found; and nothing from the
-    # folder that somebody happens to be in.
+    # current folder.
     found = [str(Path(rx_agui.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         [sys.executable, "-P", "-c", code],

@@ -151,7 +151,7 @@ async def _idle_streams(n: int, wait: float) -> Idle:
         return gate, subscription
 
     def timers() -> int:
-        # asyncio shows its timers to nobody; those that were cancelled do not count.
+        # asyncio has no public list of timers; those that were cancelled do not count.
         scheduled = getattr(loop, "_scheduled", ())
         return sum(not handle.cancelled() for handle in scheduled)
 
@@ -175,7 +175,7 @@ async def _idle_streams(n: int, wait: float) -> Idle:
 
 
 def _resident() -> int:
-    """Resident memory of this process, in bytes; 0 where nobody can tell."""
+    """Resident memory of this process, in bytes; 0 where the system does not say."""
     try:
         with open("/proc/self/statm") as statm:
             pages = int(statm.read().split()[1])

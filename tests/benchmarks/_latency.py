@@ -3,7 +3,7 @@
     thread     gate.send(event)           writes before it returns
     asyncio    await gate.asend(event)    a task on the loop writes
 
-and what one would take instead, without flow control and whoever ends it all:
+and what one would take instead, without flow control and an orderly end:
 
     subject    subject.on_next(event)     RxPY's own operators encode, number and write
     queue      await queue.put(event)     a task takes it, encodes, numbers and writes

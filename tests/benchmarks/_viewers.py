@@ -157,7 +157,7 @@ async def _wait_all(
         gc.freeze()  # they stay: the next collection need not look at them again
 
     def timers() -> int:
-        # asyncio shows its timers to nobody; those that were cancelled do not count.
+        # asyncio has no public list of timers; those that were cancelled do not count.
         return sum(not handle.cancelled() for handle in loop._scheduled)
 
     gc.freeze()

@@ -44,7 +44,7 @@ class Added:
     """What telemetry adds to a payload.
 
     Attributes:
-        off: µs of processor time for a payload that nobody watches.
+        off: µs of processor time for an unwatched payload.
         added: µs more for one that is watched.
         bare: µs the SDK alone asks for as much.
         times_bare: How many times as much as that is added; less is better.
@@ -60,7 +60,7 @@ class Added:
 
     @property
     def on_off(self) -> float:
-        """How fast the watched pipeline is, if one that nobody watches is 1."""
+        """How fast the watched pipeline is, if an unwatched one is 1."""
         return self.off.median / (self.off.median + self.added.median)
 
 

@@ -3,7 +3,7 @@
     RX_AGUI_BENCHMARKS=strict pytest tests/benchmarks
 
 holds them to what is promised, on a machine that has nothing else to do. Otherwise they
-guard against a fall of a third: whoever else uses the machine also uses its caches.
+guard against a fall of a third: other users of the machine use its caches too.
 """
 
 from __future__ import annotations
@@ -27,5 +27,5 @@ def at_most(promised: float) -> float:
 
 
 def n(benchmark: Any, full: int) -> int:
-    """How many to do: all where somebody measures, a few in an ordinary run."""
+    """How many to do: all of them to measure, a few in an ordinary run."""
     return min(full, 300) if benchmark.disabled else full

@@ -20,9 +20,7 @@ def test_two_workers_on_two_cores() -> None:
     print(f"two cores beside one: {worth}")
     assert worth.least > 0
     if STRICT:
-        assert (
-            worth.median >= 1.1
-        )  # of wall time: whoever else is there has a core as well
+        assert worth.median >= 1.1  # of wall time: other processes have a core as well
 
 
 def test_who_has_one_core_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ def test_ten_thousand_idle_viewers_in_one_process(coding: str) -> None:
     assert found.threads == 0
     assert found.timers == 0
     assert found.cpu <= (0.002 if STRICT else 0.02)
-    # Bare ones are in it: it is about what somebody finds who looks at the process.
+    # Bare ones are in it: it is about the process as an operator sees it.
     assert found.bytes_each.median <= (PROMISED[coding] + 10) * KB
 
 

@@ -89,7 +89,7 @@ def test_while_nobody_watches_nothing_is_paid() -> None:
 
     reached = ratio(without_telemetry, unwatched, rounds=9)
 
-    print(f"nobody watches / no telemetry: {reached}")
+    print(f"no watcher / no telemetry: {reached}")
     assert reached.median >= at_least(0.9)
 
 
