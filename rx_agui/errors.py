@@ -50,6 +50,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection
+from math import inf
 from typing import Any
 
 from rx_agui.deprecation import aliases
@@ -536,7 +537,7 @@ def require_positive(**settings: float) -> None:
 def warn_if_milliseconds(**settings: float | None) -> None:
     """Warn of a setting that is hardly meant in seconds: more than 10 of them."""
     for name, value in settings.items():
-        if value is not None and value > 10:
+        if value is not None and 10 < value < inf:
             text = f"{name} is in seconds, {value:g} of them: for milliseconds write"
             warnings.warn(f"{text} {name}={value / 1000:g}", stacklevel=4)
 
