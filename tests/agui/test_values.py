@@ -13,6 +13,7 @@ from reactivex import operators as ops
 from rx_agui import ValidationError, flow_control, from_iterable, unbatch
 from rx_agui.agui.encoding import encode
 from rx_agui.asgi import SSEResponse
+from rx_agui.replay import MemoryLog
 from tests.support.by_hand import FINISHED, STARTED, Agent, get, step
 from tests.support.virtual import play
 
@@ -77,3 +78,23 @@ def test_a_model_of_ones_own_by_its_python_names_is_told_the_alias() -> None:
     assert encode(Named(messageId="m")) == (
         b'{"type":"TEXT_MESSAGE_CONTENT","messageId":"m","delta":"a"}'
     )
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_a_response_can_leave_out_what_no_client_builds_anything_of(log: bool) -> None:
+    """The shape of LangGraph's runs: a RAW behind every token, and the same in each."""
+
+    async def main() -> None:
+        said: dict[str, Any] = {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m"}
+        said["delta"] = "a"
+        raw: dict[str, Any] = {"type": "RAW", "event": {"huge": 1}}
+        run = [STARTED, *([{**said, "rawEvent": 1}, raw] * 9), FINISHED]
+        more: Any = {"conflate": "never"} | (
+            {"log": MemoryLog(), "owner": ""} if log else {}
+        )
+        reader = await get(SSEResponse(Agent(run), raw="drop", **more))
+        assert reader.events == [STARTED, *([said] * 9), FINISHED]
+        numbers = [int(id.rpartition("/")[2]) for id in reader.ids]
+        assert numbers == [*range(1, 12)]
+
+    play(main())

@@ -40,6 +40,7 @@ from rx_agui.operators._conflate import conflate_frame
 from rx_agui.probe import OperatorCounters, PayloadTrace
 from rx_agui.replay import ReplayLog, StreamKey
 from rx_agui.sse import format_frame
+from rx_agui.types import RawEvent
 
 __all__ = ["LogReader", "answered", "gathered"]
 
@@ -244,7 +245,8 @@ class LogReader:
         if before == 1:
             known.tell(frame.data)
         else:
-            conflate_frame(frame, known=known)
+            keeps: RawEvent = "keep_last" if self._settings.raw == "keep" else "strip"
+            conflate_frame(frame, raw_event=keeps, known=known)
         merged.taken += before
         merged.merged += before - frame.events
         merged.sent += frame.events
