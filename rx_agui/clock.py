@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -172,6 +173,15 @@ class ThreadClock:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
+    def forget(self) -> None:
+        """Begin anew in a forked child, where the timer thread does not run.
+
+        Timers that are due belong to the parent, whose streams set them.
+        """
+        self._due = []
+        self._changed = threading.Condition()
+        self._thread = None
+
     def now(self) -> float:
         return time.monotonic()
 
@@ -226,6 +236,8 @@ class ThreadClock:
 
 
 ThreadClock.shared = ThreadClock()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=ThreadClock.shared.forget)
 
 
 class _Due:

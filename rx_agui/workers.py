@@ -53,6 +53,16 @@ class Workers:
         self._waiting = 0
         self._progress = time.monotonic()
 
+    def forget(self) -> None:
+        """Begin anew in a forked child, which has none of the parent's threads.
+
+        Jobs that wait belong to the parent, which does them.
+        """
+        self._jobs = deque()
+        self._changed = threading.Condition()
+        self._threads = self._waiting = 0
+        self._progress = time.monotonic()
+
     @property
     def backlog(self) -> int:
         """Return how many jobs have not begun."""
@@ -131,3 +141,7 @@ COMPUTE: Final = Workers("compute", limit=os.cpu_count() or 1)
 
 
 __getattr__ = aliases(__name__, {"HANDS": f"{__name__}:CALLBACK_POOL"})
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=CALLBACK_POOL.forget)
+    os.register_at_fork(after_in_child=COMPUTE.forget)

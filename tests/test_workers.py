@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -240,3 +243,42 @@ def test_a_thread_that_cannot_start_is_not_counted(
     workers.submit(done.release)
     for _ in range(2):  # what was submitted then is done now
         assert done.acquire(timeout=SOON)
+
+
+_FORKED = """
+import os, threading
+from rx_agui import Gate, batch, compress, flow_control
+
+def run():
+    events, done = [], threading.Event()
+    gate = Gate()
+    gate.pipe(flow_control(10), batch(5, 0.01), compress(workers=2, min_size=1)).subscribe(
+        lambda frame: events.append(frame.events), on_completed=done.set
+    )
+    gate.send({"type": "CUSTOM", "name": "n", "value": 1})
+    gate.close(20)
+    return done.wait(20) and sum(events) == 1
+
+assert run()  # the timer thread and the pools have idle threads now
+pending = Gate()
+pending.pipe(flow_control(10), batch(5, 60)).subscribe(print)
+pending.send({"type": "CUSTOM", "name": "n", "value": 1})  # and a timer is set
+for _ in range(3):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if run() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+print("all ended")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_child_has_timers_and_workers_of_its_own() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _FORKED],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.stdout.strip() == "all ended", done.stderr

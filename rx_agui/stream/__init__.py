@@ -1,7 +1,6 @@
 """EventStream: one object that is a whole pipeline, for those who do not compose one.
 
 _stream      the composition, and its life: start, send, read, close
-_intake      events that wait to be let in
 _outbox      chunks that wait for the reader
 _chunks      what the reader holds
 _faults      errors that cost an event and not the stream
