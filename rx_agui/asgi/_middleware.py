@@ -146,6 +146,7 @@ class AGUIMiddleware:
         if isinstance(log, type):
             raise ConfigError("log", log, f"an instance: {log.__name__}()")
         # Refuses a wrong setting here, and not in a request.
+        settings = {"agent_errors": "hide", **settings}
         SSEResponse((), log=log, owner=owner, namespace=namespace, **settings)
         self.app = app
         self._log = log

@@ -100,6 +100,10 @@ class SSESettings:
             come back; with one it has a minute: a tunnel, or a lid that was closed.
         expose_errors: Whether a RUN_ERROR says what the agent raised. Not by default: it
             may be a secret.
+        agent_errors: "keep" sends a RUN_ERROR of the agent's own as it is; "hide" replaces
+            its message and keeps its code, since pydantic-ai, LangGraph, Agno and Strands
+            write the text of an exception into it. "Out of credits" may be meant to be
+            read; so AGUIMiddleware hides, and SSEResponse keeps.
         name: What telemetry calls it; see `pipeline`.
 
     Raises:
@@ -126,6 +130,7 @@ class SSESettings:
     max_duration: float | None = None
     on_disconnect: Grace | None = None
     expose_errors: bool = False
+    agent_errors: Literal["keep", "hide"] = "keep"
     name: str = "default"
     #: The codings to offer, the preferred one first.
     offers: tuple[str, ...] = field(init=False, repr=False)
@@ -141,6 +146,7 @@ class SSESettings:
         require_one_of(_PROFILES, profile=self.profile)
         require_one_of(_CONFLATES, conflate=self.conflate)
         require_one_of(get_args(Raw), raw=self.raw)
+        require_one_of(("keep", "hide"), agent_errors=self.agent_errors)
         require_at_least(0.0, status_grace=self.status_grace)
         if not 1 <= self.compression_level <= 9:
             level = self.compression_level
@@ -244,6 +250,7 @@ class SettingsKeywords(TypedDict, total=False):
     max_duration: float | None
     on_disconnect: Grace | None
     expose_errors: bool
+    agent_errors: Literal["keep", "hide"]
     name: str
 
 

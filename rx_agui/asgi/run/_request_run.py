@@ -61,6 +61,7 @@ class RequestRun:
         self.state = state = RunState(
             stream, expose=settings.expose_errors, numbered=True
         )
+        state.hides_errors = settings.agent_errors == "hide"
         state.failing = partial(self._close_reason.set, "error")
         self._inbox = _Inbox(connection, state)
         self._chain = PipelineSpec(settings, state, self._close_reason, goes_out=True)

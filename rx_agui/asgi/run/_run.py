@@ -103,6 +103,7 @@ class Run:
         self._policy = settings.without_readers(logged=True)
         self._window = RunWindow(settings.window, self._policy)
         self._close_reason = CloseReason()
+        self.state.hides_errors = settings.agent_errors == "hide"
         self.state.failing = partial(self._close_reason.set, "error")
         self._chain = PipelineSpec(
             settings, self.state, self._close_reason, goes_out=False

@@ -71,6 +71,8 @@ class RunState:
         self.error: BaseException | None = None
         self.numbered = numbered
         self.expose = expose
+        #: Whether the message of an agent's own RUN_ERROR is replaced.
+        self.hides_errors = False
         #: Called behind the terminal event, when it has been handed on.
         self.ended: Callable[[], object] = _nothing
         #: Called before what stands in for a terminal event is handed on.
@@ -190,6 +192,8 @@ class TerminalStage(Stage):
             late = frame.events - keep
             frame = _cut(frame, keep)
             self._drop_late(late)
+        if state.hides_errors and state.over:
+            frame = _without_message(frame)
         state.last = frame.last or state.last
         self.sent += frame.events
         self.emit(frame)
@@ -227,8 +231,12 @@ class TerminalStage(Stage):
         keep = state.passes(plain)
         if keep < payload.events:  # so it goes uncompressed, which all clients read
             self._drop_late(payload.events - keep)
-            parts = [_cut(plain, keep)]
-            payload = parts[0]
+            plain = _cut(plain, keep)
+            parts = [plain]
+            payload = plain
+        if state.hides_errors and state.over:
+            payload = _without_message(plain)
+            parts = [payload]
         state.last = payload.last or state.last
         self.sent += payload.events
         for part in parts:
@@ -276,6 +284,19 @@ def _nothing() -> None: ...
 
 
 def _ignore(error: BaseException | None) -> None: ...
+
+
+def _without_message(frame: Frame) -> Frame:
+    """Replace the message of a RUN_ERROR that a payload ends with; its code stays."""
+    lines = frame.lines()
+    event = orjson.loads(lines[-1])
+    if event.get("type") != "RUN_ERROR":
+        return frame
+    lines[-1] = run_error(failure_of(KeyError()).message, event.get("code"))
+    hidden = frame.copy(data=b"\n".join(lines))
+    hidden.crc32 = None
+    hidden.encoding = IDENTITY
+    return hidden
 
 
 def _cut(frame: Frame, keep: int) -> Frame:
