@@ -441,8 +441,8 @@ class Gate(PullSource):
     def _refuse_to_block(self, link: Demand) -> None:
         if running_loop() is not None:
             raise WouldBlockError(
-                "no credit is free, and waiting here would stop the event loop: "
-                "use `await asend(event)`, or `try_send(event)`"
+                "`await asend(event)` here, or `try_send(event)`: no credit is free, and "
+                "waiting in `send` would stop the event loop"
             )
         if link.credit.is_inside(threading.get_ident()):
             raise WouldBlockError(

@@ -105,7 +105,7 @@ class EventStream:
 
     Attributes:
         config: As given.
-        errors: An Observable of errors that cost an event and did not end the stream,
+        errors: An Observable, and an iterable (also async), of errors that cost an event and did not end the stream,
             and that were told nowhere else. Each names its number and cause, where it
             has them. It completes with the stream.
 
@@ -115,7 +115,7 @@ class EventStream:
     """
 
     config: StreamConfig
-    errors: Observable[StreamError]
+    errors: ErrorSubject
 
     def __init__(
         self,

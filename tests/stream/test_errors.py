@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from dataclasses import replace
 from typing import Any
@@ -324,3 +325,34 @@ def test_what_a_reader_raises_costs_one_chunk_where_there_is_a_breaker() -> None
 
     assert reading.all() == [2]
     assert [(type(error), error.number) for error in told] == [(LostError, 1)]
+
+
+@pytest.mark.parametrize("awaits", [False, True])
+def test_errors_can_be_iterated_with_those_that_came_before(awaits: bool) -> None:
+    from rx_agui.stream._faults import ErrorSubject
+
+    errors = ErrorSubject()
+    early, late = StreamError("early"), StreamError("late")
+
+    async def gather() -> list[StreamError]:
+        found = []
+        async for error in errors:
+            found.append(error)
+            if error is early:
+                errors.tell(late)
+                errors.complete()
+        return found
+
+    errors.tell(early)
+    if awaits:
+        found = asyncio.run(gather())
+    else:
+        found = []
+        for error in errors:
+            found.append(error)
+            if error is early:
+                errors.tell(late)
+                errors.complete()
+
+    assert found == [early, late]
+    assert list(errors) == []
