@@ -34,6 +34,7 @@ __all__ = [
     "Request",
     "TryAgain",
     "ask",
+    "is_same_origin",
     "reason_of",
     "require_httpx",
     "require_stream",
@@ -176,7 +177,7 @@ def _redirected(request: Request, response: httpx.Response) -> Request:
             request.url, response.status_code, f"it redirects to {target}"
         )
     headers, is_get = dict(request.headers), response.status_code == 303
-    if not _is_same_origin(response.url, target):
+    if not is_same_origin(response.url, target):
         if request.content is not None and response.status_code in (307, 308):
             why = f"it redirects to {target}, and the body goes to no other origin"
             raise RefusedError(request.url, response.status_code, why)
@@ -190,7 +191,7 @@ def _redirected(request: Request, response: httpx.Response) -> Request:
     return moved
 
 
-def _is_same_origin(here: httpx.URL, there: httpx.URL) -> bool:
+def is_same_origin(here: httpx.URL, there: httpx.URL) -> bool:
     """Return True if secrets may go there too: the same origin, or TLS added to it."""
     if here.host != there.host:
         return False

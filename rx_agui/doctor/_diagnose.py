@@ -42,7 +42,17 @@ class Diagnosis:
     remedy: str
 
 
-def pace(first: Measured, bare: Measured, packed: Measured) -> Iterator[Diagnosis]:
+def pace(
+    first: Measured, bare: Measured, packed: Measured, plain: Measured
+) -> Iterator[Diagnosis]:
+    """Yield what holds events back.
+
+    Args:
+        first: Sent with the headers that protect a stream.
+        bare: Sent without them.
+        packed: Compressed by the server.
+        plain: As the first, asked for without Accept-Encoding.
+    """
     by_nginx = "nginx" in first.headers.get("server", "")
     if first.is_held:
         yield Diagnosis(
@@ -54,13 +64,25 @@ def pace(first: Measured, bare: Measured, packed: Measured) -> Iterator[Diagnosi
             "nginx: proxy_buffering off; (and no proxy_ignore_headers X-Accel-Buffering). "
             "Elsewhere: switch response buffering and compression off for this route",
         )
-    elif max(first.lags, default=0.0) > _UNSEEN:
+    elif first.lateness > _UNSEEN:
         yield Diagnosis(
             "late",
             True,
             pace_in_words(first),
-            "the way is slow, or something between gathers events for a while",
-            "measure again from a machine nearer to the server to see where it is",
+            "the way is slow, or a proxy gathers events for a while: HAProxy does, for "
+            "200 ms",
+            "HAProxy: option http-no-delay. Elsewhere measure again from a machine "
+            "nearer to the server to see where it is",
+        )
+    if plain.is_held and not first.is_held:
+        yield Diagnosis(
+            "held-back-without-gzip",
+            True,
+            f"for a client that takes no gzip: {pace_in_words(plain)}",
+            "a proxy asks the server for gzip whatever the client takes, and unpacks it "
+            "at the end: Varnish does",
+            "Varnish: unset bereq.http.Accept-Encoding; in vcl_backend_fetch, or "
+            "return (pipe); for this route",
         )
     if bare.is_held and not first.is_held:
         cause = "a proxy buffers streams that do not forbid it"

@@ -105,15 +105,14 @@ async def examine(
     """
     require_positive(silence=silence, keep_alive=keep_alive, interval=interval)
     httpx = require_httpx()
-    own = client or httpx.AsyncClient(
-        timeout=httpx.Timeout(None, connect=10.0), follow_redirects=True
-    )
+    own = client or httpx.AsyncClient(timeout=httpx.Timeout(None, connect=10.0))
     asked = {**_ASKED, **{n.lower(): v for n, v in (headers or {}).items()}}
     try:
 
-        async def ask(**params: Any) -> Measured:
+        async def ask(params: Mapping[str, float], encoding: str = "") -> Measured:
+            sent = asked | ({"accept-encoding": encoding} if encoding else {})
             return await listen(
-                own, method, url, params=params, headers=asked, content=content
+                own, method, url, params=params, headers=sent, content=content
             )
 
         first = await listen(
@@ -127,23 +126,27 @@ async def examine(
         )
         if first.status == 0:
             raise TransportError(f"{url}: {first.error or 'no answer'}")
+        if first.away:
+            why = f"it redirects to {first.away}, another origin: ask there if you mean it"
+            raise RefusedError(url, first.status, why)
         if first.status != 200:
             raise RefusedError(url, first.status, "the doctor sees streams alone")
         if not first.is_probe:
             return _from_outside(url, first)
         steady = {"events": _EVENTS, "interval": interval}
         quiet = {"events": 1, "silence": silence}
-        bare, packed, silent, kept = await asyncio.gather(
-            ask(**steady, bare=1),
-            ask(**steady, gzip=1),
-            ask(**quiet),
-            ask(**quiet, keep_alive=min(keep_alive, silence / 2)),
+        bare, packed, plain, silent, kept = await asyncio.gather(
+            ask({**steady, "bare": 1}),
+            ask({**steady, "gzip": 1}),
+            ask(steady, "identity"),
+            ask(quiet),
+            ask({**quiet, "keep_alive": min(keep_alive, silence / 2)}),
         )
     finally:
         if own is not client:
             await own.aclose()
     found = [
-        *pace(first, bare, packed),
+        *pace(first, bare, packed, plain),
         *silence_of(silent, kept, min(keep_alive, silence / 2)),
         *request_headers(first, asked),
         *response_headers(first),
@@ -153,6 +156,7 @@ async def examine(
         "events": pace_in_words(first),
         "without protection": pace_in_words(bare),
         "compressed by server": pace_in_words(packed),
+        "without gzip": pace_in_words(plain),
         "silence": _silence_of(silent),
         "kept alive": _silence_of(kept),
     }
@@ -162,7 +166,13 @@ async def examine(
 def _from_outside(url: str, first: Measured) -> Report:
     """Any stream: what its headers say, and how it came."""
     diagnoses = [
-        Diagnosis(one.rule, one.severity == "fatal", one.seen, one.effect, one.instead)
+        Diagnosis(
+            one.rule,
+            one.severity == "fatal" or one.rule == "content-type",
+            one.seen,
+            one.effect,
+            one.instead,
+        )
         for one in check_headers(first.headers)
     ]
     pauses = f"longest silence {first.longest_silence:.2f} s"

@@ -112,6 +112,10 @@ async def _tell(
         "heard": {n: v if n in _TOLD else "" for n, v in heard},
         "answered": headers,
     }
+    if asked.get("bare") != "1":
+        # As SSEResponse begins. Caddy 2.6 compresses, and holds back, a stream whose
+        # first write has 512 bytes or more.
+        await write(b":\n")
     await write(_event(0, **about))
     for number in range(1, int(_bounded(asked, "events", 10, _MAX_EVENTS))):
         await asyncio.sleep(_bounded(asked, "interval", 0.1, 5.0))

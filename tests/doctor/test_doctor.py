@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from rx_agui.doctor import Report, examine, probe
+from rx_agui.doctor._diagnose import pace
+from rx_agui.doctor._measure import Measured
 from rx_agui.errors import ConfigError, RefusedError, TransportError
 from tests.support.serving import served
 
@@ -44,7 +46,8 @@ def test_a_way_with_nothing_in_it_is_healthy() -> None:
 
 
 def test_nginx_as_it_comes_is_named_and_does_no_harm(nginx: Nginx) -> None:
-    with served(probe) as server, nginx(server) as url:
+    # With httptools the head goes by itself, and nginx then passes each write on at once.
+    with served(probe, http="h11") as server, nginx(server) as url:
         report = diagnosed(url)
 
     assert harms(report) == set()
@@ -134,6 +137,79 @@ def test_of_any_other_stream_it_tells_what_is_seen_from_outside() -> None:
         report
     )
     assert "mount rx_agui.doctor.probe" in report.facts["probe"]
+
+
+async def json_answer(scope: Any, receive: Any, send: Any) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"2")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"[]"})
+
+
+def test_an_answer_that_is_no_stream_is_not_nothing_in_the_way() -> None:
+    with served(json_answer) as url:
+        report = diagnosed(url)
+
+    assert harms(report) == {"content-type"}
+    assert "Nothing is in the way" not in str(report)
+
+
+def redirecting(location: str) -> Any:
+    asked: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        asked.append(scope["path"])
+        if scope["path"] == "/probe":
+            await probe(scope, receive, send)
+            return
+        headers = [(b"location", location.encode())]
+        await send({"type": "http.response.start", "status": 307, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    return app
+
+
+def test_a_redirect_is_followed_within_the_origin_alone() -> None:
+    with served(redirecting("/probe?events=1")) as url:
+        assert diagnosed(f"{url}/").is_probe
+    with (
+        served(probe) as elsewhere,
+        served(redirecting(f"{elsewhere}/probe")) as url,
+        pytest.raises(RefusedError, match=f"redirects to {elsewhere}/probe, another"),
+    ):
+        diagnosed(f"{url}/")
+
+
+def measured(ways: list[float], own_lag: float = 0.0) -> Measured:
+    sent = [0.1 * number for number in range(len(ways))]
+    came = [at + way for at, way in zip(sent, ways, strict=True)]
+    return Measured(status=200, sent=sent, came=came, own_lag=own_lag)
+
+
+@pytest.mark.parametrize(
+    ("ways", "own_lag", "is_late"),
+    [
+        ([0.0] * 19 + [3.0], 0.0, False),  # one of twenty
+        ([0.0] * 10 + [0.2] * 10, 0.0, True),
+        ([0.0] * 10 + [0.2] * 10, 0.15, False),  # we were busy ourselves
+    ],
+)
+def test_lateness_is_what_most_events_have_and_the_reader_has_not(
+    ways: list[float], own_lag: float, is_late: bool
+) -> None:
+    first, other = measured(ways, own_lag), measured([0.0] * 20)
+
+    found = pace(first, other, other, other)
+
+    assert [one.name for one in found] == (["late"] if is_late else [])
+
+
+def test_a_stream_that_is_held_back_without_gzip_is_named() -> None:
+    live, held = measured([0.0] * 20), measured([2.0 - 0.1 * n for n in range(20)])
+
+    (found,) = pace(live, live, live, held)
+
+    assert (found.name, found.is_harm) == ("held-back-without-gzip", True)
+    assert "Varnish" in found.cause
 
 
 async def refusing(scope: Any, receive: Any, send: Any) -> None:
