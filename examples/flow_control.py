@@ -6,12 +6,8 @@ python examples/flow_control.py
 import threading
 import time
 
-from rx_agui import (
-    BackpressureTimeoutError,
-    DrainTimeoutError,
-    EventStream,
-    StreamConfig,
-)
+from rx_agui import EventStream, StreamConfig
+from rx_agui.errors import BackpressureTimeoutError, DrainTimeoutError
 from rx_agui.testing import simulated_deltas
 
 config = StreamConfig(
