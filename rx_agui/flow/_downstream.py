@@ -89,12 +89,13 @@ class DownstreamWindow:
 
     Attributes:
         credit: The window; None while it is not known.
-        arrived: Events that have come through.
+        arrived: Events that have come through; the head counts them.
+        wakes: Called once, when the next event has.
         delays: Whether an operator in between hands events on later.
         stands_in: Whether the window is going to be known later.
     """
 
-    __slots__ = ("_behind", "_wakes", "arrived", "credit", "delays", "stands_in")
+    __slots__ = ("_behind", "arrived", "credit", "delays", "stands_in", "wakes")
 
     def __init__(self, credit: Credit | None = None) -> None:
         self.credit = credit
@@ -102,7 +103,7 @@ class DownstreamWindow:
         self.delays = False
         self.stands_in = False
         self._behind: DownstreamWindow | None = None
-        self._wakes: list[Wake] = []
+        self.wakes: list[Wake] = []
 
     def continues_in(self, window: DownstreamWindow) -> None:
         """Continue in `window`, for which this stood in until it was subscribed."""
@@ -120,17 +121,15 @@ class DownstreamWindow:
             return Credit()
         return DownstreamCredit(self, clock)
 
-    def note_arrival(self) -> None:
-        """Note that an event has reached flow_control."""
-        self.arrived += 1
-        if self._wakes:
-            wakes, self._wakes = self._wakes, []
-            for wake in wakes:
-                wake()
+    def wake_all(self) -> None:
+        """Wake those that wait for an event to reach flow_control."""
+        wakes, self.wakes = self.wakes, []
+        for wake in wakes:
+            wake()
 
     def on_arrival(self, wake: Wake) -> None:
         """Call `wake` once, when the next event arrives."""
-        self._wakes.append(wake)
+        self.wakes.append(wake)
 
 
 class DownstreamCredit(Credit):

@@ -108,7 +108,7 @@ class BufferedHead(WindowedHead):
     def _quick(self, sink: QueuedSink, largest: float = 0.0) -> Quick:
         return super()._quick(sink, largest or self._portion)
 
-    def _takes(self, frame: Frame) -> bool:
+    def _takes(self, frame: Frame | bytes) -> bool:
         if not self._may_not_wait():
             self._places.wait(self.timeout, frame)
         elif not self._places.acquire():

@@ -187,25 +187,31 @@ class WindowedHead(HeadSubscriber):
     # -- the ways in ---------------------------------------------------------------
 
     def on_next(self, item: Any) -> None:
+        asked = self._asked
         try:
-            self._receive(item)
-        finally:
-            self._asked.note_arrival()  # its credit is taken: a source may ask again
+            if permit_here() is not NO_PERMIT or not self._let_in_now(item):
+                self._receive(item)
+        finally:  # its credit is taken: a source may ask again
+            asked.arrived += 1
+            if asked.wakes:
+                asked.wake_all()
+
+    def _let_in_now(self, item: Any) -> bool:
+        try:
+            return self.admit_now(item)
+        except StreamError:
+            return False  # `enter` refuses it
 
     def _receive(self, item: Any) -> None:
-        if permit_here() is NO_PERMIT and self._let_in_now(item):
-            return
-        frame = self.top.enter(item)
+        frame = self._enter(item)
         if frame is None or self.credit.closed:
             return
-        if frame._permit is NO_PERMIT:
-            frame.permit = permit_here()
-        self.attach_trace(frame)
+        events = events_of(frame)
         try:
             if not self._takes(frame):
                 return
         except (BackpressureTimeoutError, CircuitOpenError, OverloadedError) as error:
-            self._lose(REASONS[type(error)], frame.events, error)
+            self._lose(REASONS[type(error)], events, error)
             if self._stage.tell is not None:
                 self._stage.tell(error)
             elif is_lost_if_raised():
@@ -213,7 +219,7 @@ class WindowedHead(HeadSubscriber):
             else:
                 raise
         except BufferOverflowError as error:
-            self._lose("refused", frame.events, error)
+            self._lose("refused", events, error)
             if self._stage.tell is not None:
                 self._stage.tell(error)
             else:
@@ -224,13 +230,25 @@ class WindowedHead(HeadSubscriber):
         else:
             self.admit(frame)
 
-    def _let_in_now(self, item: Any) -> bool:
-        try:
-            return self.admit_now(item)
-        except StreamError:
-            return False  # `enter` refuses it
+    def _enter(self, item: Any) -> Any:
+        """Prepare an item: an event alone stays bytes where a batch gathers bytes."""
+        if self._sink is not None and permit_here() is NO_PERMIT and _is_event(item):
+            try:
+                frame = self.prepare(item)
+            except StreamError:
+                return self.top.enter(item)  # which refuses it
+            if type(frame) is bytes:
+                return frame
+        else:
+            frame = self.top.enter(item)
+            if frame is None:
+                return None
+        if frame._permit is NO_PERMIT:
+            frame.permit = permit_here()
+        self.attach_trace(frame)
+        return frame
 
-    def _takes(self, frame: Frame) -> bool:
+    def _takes(self, frame: Frame | bytes) -> bool:
         """Return True once a credit is taken, if need be by waiting; False if it is queued."""
         if self.waits and not self.queue.frames and not self._may_not_wait():
             if self.credit.acquire():
@@ -580,3 +598,9 @@ class WindowedHead(HeadSubscriber):
         """Note events that are not delivered. On any thread."""
         self.queue.note_loss(reason, events, error)
         self._wake()
+
+
+def _is_event(item: object) -> bool:
+    """Whether it is an event, and no frame or piece of one."""
+    kind = type(item)
+    return kind is dict or not (kind is Frame or kind is StreamChunk)

@@ -57,8 +57,8 @@ def _shape(shape: str, kind: str) -> Measured:
     return Measured(_served(shape)[kind])
 
 
-def _readers() -> Measured:
-    return Measured(audience(_READERS, "identity", paced=True))
+def _readers(leading: bool) -> Measured:
+    return Measured(audience(_READERS, "identity", paced=True, leading=leading))
 
 
 def _waiting() -> Measured:
@@ -208,7 +208,14 @@ PACE: tuple[Row, ...] = (
         _AT_A_PACE,
         f"one run before {_READERS} readers, 20 events every 10 ms: beside sse-starlette",
         "×",
-        _readers,
+        partial(_readers, True),
+        least=20,
+    ),
+    Row(
+        _AT_A_PACE,
+        "the same in batches of 50 ms, and no event ahead of them",
+        "×",
+        partial(_readers, False),
         least=30,
     ),
     Row(_AT_A_PACE, "resident memory of a waiting run", "KB", _waiting, most=34),
