@@ -128,9 +128,9 @@ async def _wait_all(
 ) -> list[Any]:
     make = KINDS[kind](_agent(list(islice(a_run(), events))), keep_alive)
     loop: Any = asyncio.get_running_loop()
-    # The head, and what its agent said; ours also sends the time to come back after.
-    # It may take more of them to say it all, so it is over when nothing comes any more.
-    expected = 2 if kind == "bare" else 3
+    # The head, and what the agent said. It may take more of them to say it all, so it is
+    # over when nothing comes any more.
+    expected = 2
     tasks: list[asyncio.Task[None]] = []
     sent = 0
 
@@ -231,14 +231,14 @@ def _alone(agent: Agent, keep_alive: float | None) -> Callable[[int], Response]:
 def _logged(agent: Agent, keep_alive: float | None) -> Callable[[int], Response]:
     log = MemoryLog()
     return lambda number: SSEResponse(
-        agent, log=log, stream=f"run-{number}", keep_alive=keep_alive
+        agent, log=log, stream=f"run-{number}", owner="", keep_alive=keep_alive
     )
 
 
 def _shared(agent: Agent, keep_alive: float | None) -> Callable[[int], Response]:
     log = MemoryLog()
     return lambda number: SSEResponse(
-        agent, log=log, stream="run-1", keep_alive=keep_alive
+        agent, log=log, stream="run-1", owner="", keep_alive=keep_alive
     )
 
 

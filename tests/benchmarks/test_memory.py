@@ -26,6 +26,10 @@ KINDS = [
 #: At most, of KB above a bare stream.
 PROMISED = {"identity": 40, "gzip": 80}
 
+#: At least, or nothing was measured. A reader of a run that others read has little of its
+#: own: no more than Starlette's bare stream, within what a page of memory says.
+FLOOR = {"alone": 5, "shared": -5, "logged": 5}
+
 
 @pytest.fixture(scope="module")
 def idle() -> dict[tuple[str, str], Viewers]:
@@ -44,7 +48,7 @@ def test_an_idle_viewer_takes_little_more_than_a_bare_stream(
     above = idle[kind, coding].above(idle["bare", "identity"])
 
     print(f"{kind}, {coding}: {above.median:.1f} KB above a bare stream")
-    assert 5 < above.median <= PROMISED[coding]
+    assert FLOOR[kind] < above.median <= PROMISED[coding]
 
 
 @pytest.mark.parametrize(("kind", "coding"), KINDS)
