@@ -54,6 +54,10 @@
  * @property {"auto" | "header" | "query"} [cursor] How the server is told the last id:
  *     `Last-Event-ID`, or `?last_event_id=`, which needs no permission from another origin.
  *     "auto" is the header, but the query for a page of another origin.
+ * @property {boolean} [stop] Whether the server is told to stop the run when the signal given to
+ *     `fetch` is aborted, as `HttpAgent.abortRun()` does; a page that goes does not abort it.
+ *     The same POST with the header `Rx-Agui-Stop: 1`, which a server on another origin must
+ *     allow. True; with false the run of a server with a log goes on for its grace period.
  * @property {string} [lastEventId] Where to go on, for a run that was begun before.
  * @property {(status: Status) => void} [onstate] Told of every change of state.
  * @property {(status: Status) => void} [onprogress] Told after every read of the network.
@@ -72,6 +76,7 @@ const DEFAULTS = {
   repeat: true,
   prelude: false,
   cursor: "auto",
+  stop: true,
   lastEventId: "",
   onstate: () => {},
   onprogress: () => {},
@@ -80,14 +85,22 @@ const DEFAULTS = {
 /** Says that we can resume; in `Accept`, which other origins allow without being asked. */
 const RESUMES = "text/event-stream;resume=1";
 
+/** An id with an epoch, which says which run of a name is to stop. */
+const WITH_EPOCH = /@[0-9a-f]{32}\/\d+$/;
+
+/** Bytes of a body at most that a browser still sends when the page goes; 64 KiB with headers. */
+const MAX_KEEPALIVE = 60_000;
+
 /** What a wait gives that took too long. */
 const LATE = Symbol("late");
 
 /** Milliseconds. A longer timer, and one that is to take for ever, would ring at once. */
 const LONGEST = 2 ** 31 - 1;
 
-/** Characters of an error's body to show, and milliseconds it may take to come. */
+/** Characters of an error's body to show. */
 const REASON = 200;
+
+/** Milliseconds that an error's body, an id to stop a run by, and the stop itself may take. */
 const SOON = 5000;
 
 /** Frames that wait for lower numbers, and payloads that wait for pieces. */
@@ -282,6 +295,8 @@ function failure(error) {
  * @property {number} first The first it covers.
  */
 
+/** @typedef {ReadableStreamDefaultReader<Uint8Array>} Reader */
+
 class Run {
   /** @type {(reason: unknown) => void} Told when the caller stops us. */
   onstop = () => {};
@@ -312,6 +327,12 @@ class Run {
   #earlySize = 0;
   /** The number behind which the last connection lacked something. */
   #gap = -1;
+  /** @type {Promise<Response> | undefined} Of the newest connection. */
+  #answer;
+  /** @type {{ reader: Reader, reading: ReturnType<Reader["read"]>, blocks: Blocks, decoder: TextDecoder } | undefined} */
+  #open;
+  /** The connection is kept until it has said which run is to be stopped. */
+  #isKept = false;
 
   /**
    * @param {Repeatable} request
@@ -342,7 +363,11 @@ class Run {
     };
     const { signal } = request.init;
     if (signal) {
-      const abort = () => this.stop(signal.reason);
+      const abort = () => {
+        this.#isKept = this.#mayNameRun;
+        this.stop(signal.reason);
+        this.#halt();
+      };
       if (signal.aborted) abort();
       else signal.addEventListener("abort", abort);
       this.#forget = () => signal.removeEventListener("abort", abort);
@@ -363,13 +388,81 @@ class Run {
     this.isStopped = true;
     this.#reason = reason;
     this.#forget();
-    this.#connection.abort(reason);
+    this.#close(reason);
     this.#interrupt(reason);
     this.onstop(reason);
     const { state } = this.#status;
     if (state === "done" || state === "failed") return;
     if (this.#isOver) this.#tell("done");
     else this.#tell("failed", { error: reason });
+  }
+
+  /** @param {unknown} reason */
+  #close(reason) {
+    if (!this.#isKept) this.#connection.abort(reason);
+  }
+
+  /** Whether a stop would be understood: a GET would be answered with the rest of the run. */
+  get #mayStop() {
+    const isPost = this.#request.init.method?.toUpperCase() === "POST";
+    return isPost && this.#settings.stop && !this.#isOver;
+  }
+
+  /** Whether the run has no id yet that names it, and the open connection may bring one. */
+  get #mayNameRun() {
+    const mayBeLogged = this.#isLogged || this.#status.connections === 0;
+    return this.#mayStop && !this.isStopped && this.#stream === "" && mayBeLogged;
+  }
+
+  /** Tells the server to stop the run, as far as it is known which; failures are its own. */
+  #halt() {
+    const { lastEventId } = this.#status;
+    if (this.#isKept) this.#readOn().catch(() => {});
+    else if (this.#mayStop && WITH_EPOCH.test(lastEventId)) this.#sendStop(lastEventId);
+  }
+
+  /** Reads to the first id with an epoch, and stops the run by it. */
+  async #readOn() {
+    const close = () => this.#connection.abort(this.#reason);
+    const timer = setTimeout(close, SOON);
+    try {
+      let open = this.#open;
+      if (open === undefined) {
+        const response = await this.#answer;
+        if (response === undefined || !this.isOurs(response)) return;
+        if (response.headers.get("Rx-Agui-Replay") === null) return; // it ends with us
+        open = this.#opens(response);
+      }
+      const { reader, blocks, decoder } = open;
+      for (let { reading } = open; ; reading = reader.read()) {
+        const { done, value } = await reading;
+        if (done) return;
+        for (const { id } of blocks.of(decoder.decode(value, { stream: true }))) {
+          if (WITH_EPOCH.test(id)) return this.#sendStop(id);
+        }
+      }
+    } finally {
+      clearTimeout(timer);
+      close();
+    }
+  }
+
+  /**
+   * The same request, with the header that stops a run. 202, 204, 404, 410: all is well.
+   *
+   * @param {string} id
+   */
+  #sendStop(id) {
+    const { fetch } = this.#settings;
+    const { url, headers } = this.#addressed(id);
+    headers.set("Rx-Agui-Stop", "1");
+    const { init } = this.#request;
+    const keepalive = size(init.body) <= MAX_KEEPALIVE;
+    const signal = AbortSignal.timeout(SOON);
+    const stopping = new Promise((resolve) => {
+      resolve(fetch(url, { ...init, headers, keepalive, signal }));
+    });
+    stopping.then((response) => response.body?.cancel()).catch(() => {});
   }
 
   /**
@@ -433,7 +526,7 @@ class Run {
       }
       this.#tell("done");
     } catch (error) {
-      this.#connection.abort(error); // it may be open, and not ours to read
+      this.#close(error); // it may be open, and not ours to read
       if (!this.isStopped) this.#tell("failed", { error });
       throw error;
     } finally {
@@ -449,24 +542,23 @@ class Run {
    */
   async *#receive(response) {
     const { maxSize, onprogress } = this.#settings;
-    const blocks = new Blocks(maxSize);
     const payloads = new Payloads(maxSize);
-    const decoder = new TextDecoder(); // which keeps a character that was cut in two
     const replay = response.headers.get("Rx-Agui-Replay");
     /** @type {Frame[] | null} A prelude is handed on in one piece, or not at all. */
     let held = replay === "prelude" || replay === "trimmed" ? [] : null;
     let heldSize = 0;
     this.#early = [];
     this.#earlySize = 0;
-    const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+    const open = this.#opens(response);
+    const { reader, blocks, decoder } = open;
     try {
-      for (let reading = reader.read(); ; ) {
+      for (;;) {
         /** @type {Frame[]} */
         let ready = [];
         let size = 0;
         /** @type {unknown} */
         let error;
-        const read = await this.#inTime(reading, this.#patience());
+        const read = await this.#inTime(open.reading, this.#patience());
         if (read === LATE && this.#early.length === 0) {
           throw new Cut(`nothing came for ${this.#settings.idle} ms`);
         } else if (read === LATE) {
@@ -511,11 +603,20 @@ class Run {
         if (error !== undefined) throw error;
         if (read === LATE) continue;
         if (read.done) return;
-        reading = reader.read();
+        open.reading = reader.read();
       }
     } finally {
-      reader.cancel().catch(() => {}); // it rejects with what we know: why it broke
+      if (!this.#isKept) reader.cancel().catch(() => {}); // it rejects with what we know: why it broke
     }
+  }
+
+  /** @param {Response} response */
+  #opens({ body }) {
+    const reader = /** @type {ReadableStream<Uint8Array>} */ (body).getReader();
+    const blocks = new Blocks(this.maxSize);
+    const decoder = new TextDecoder(); // which keeps a character that was cut in two
+    this.#open = { reader, reading: reader.read(), blocks, decoder };
+    return this.#open;
   }
 
   /** Milliseconds to wait for a read; 0 for as long as it takes. */
@@ -641,12 +742,14 @@ class Run {
     if (this.isStopped) throw this.#reason;
     this.#tell("connecting");
     this.#connection = new AbortController();
-    const { url, headers } = this.#addressed();
+    const { url, headers } = this.#addressed(this.#stream && this.#status.lastEventId);
     const { signal } = this.#connection;
     const { fetch } = this.#settings; // a browser's own must not be called as our method
     const init = { ...this.#request.init, headers, signal };
     const { idle } = this.#settings;
-    const response = await this.#inTime(fetch(url, init), this.#isResumable ? idle : 0);
+    this.#open = undefined;
+    this.#answer = fetch(url, init);
+    const response = await this.#inTime(this.#answer, this.#isResumable ? idle : 0);
     if (response === LATE) {
       const late = new Cut(`no answer came for ${idle} ms`);
       this.#connection.abort(late);
@@ -656,14 +759,14 @@ class Run {
     return response;
   }
 
-  #addressed() {
+  /** @param {string} id The cursor; "" without one. */
+  #addressed(id) {
     let { url } = this.#request;
     const headers = new Headers(this.#request.headers);
     const accept = headers.get("Accept");
     headers.set("Accept", accept ? `${RESUMES}, ${accept}` : `${RESUMES}, text/event-stream`);
     headers.delete("Last-Event-ID");
-    if (this.#stream === "") return { url, headers };
-    const id = this.#status.lastEventId;
+    if (id === "") return { url, headers };
     if (this.#settings.cursor === "header" || !this.#asksInQuery(id)) {
       headers.set("Last-Event-ID", id);
       return { url, headers };
@@ -830,6 +933,17 @@ async function repeatable(input, init = {}) {
     headers: new Headers(init.headers ?? input.headers),
     init: { ...asked, ...(sent.byteLength > 0 && { body: sent }), ...init, ...fixed },
   };
+}
+
+/**
+ * Bytes of a body; Infinity where only sending it would tell.
+ *
+ * @param {BodyInit | null | undefined} body
+ */
+function size(body) {
+  if (body == null) return 0;
+  const isPlain = typeof body === "string" || body instanceof ArrayBuffer || ArrayBuffer.isView(body);
+  return isPlain ? new Blob([/** @type {BlobPart} */ (body)]).size : Infinity;
 }
 
 // -- what is answered -----------------------------------------------------------

@@ -456,6 +456,125 @@ test("what is aborted before it begins asks nobody", async () => {
   assert.equal(server.asked.length, 0);
 });
 
+// -- stopped ----------------------------------------------------------------------
+
+const NAMED = framed(RUN, `run-1@${"0123456789abcdef".repeat(2)}`);
+const POST = { method: "POST", headers: { Authorization: "Bearer x" }, body: '{"runId":"r"}' };
+const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
+const stops = ({ asked }) => asked.filter(({ headers }) => headers["rx-agui-stop"] !== undefined);
+
+/** Aborts a run that hangs behind `bytes` once `isTime`; gives its server. */
+async function abortedAt(bytes, { isTime = (server) => server.read[0] > 1, more = [], init = POST, replay = "live", ...options } = {}) {
+  const aborting = new AbortController();
+  const server = scripted(answer(bytes, { end: "hang", replay }), ...more);
+  const reading = read(server, options, { ...init, signal: aborting.signal });
+  while (!isTime(server)) await new Promise(setImmediate);
+  aborting.abort();
+  await assert.rejects(reading, { name: "AbortError" });
+  await settled();
+  return server;
+}
+
+for (const [named, answered] of [["202", answer("", { status: 202 })], ["410", answer("", { status: 410 })], ["nothing", new TypeError("fetch failed")]]) {
+  test(`an application that aborts stops the run by the last id, and ${named} is all the same`, async () => {
+    const server = await abortedAt(NAMED[0] + NAMED[1] + NAMED[2].slice(0, 60), { more: [answered] });
+
+    assert.equal(server.asked.length, 2);
+    const [begun, stop] = server.asked;
+    assert.ok(begun.signal.aborted);
+    assert.deepEqual([stop.url, stop.method, stop.body, stop.keepalive], [begun.url, "POST", POST.body, true]);
+    assert.equal(stop.headers["rx-agui-stop"], "1");
+    assert.equal(stop.headers["last-event-id"], `run-1@${"0123456789abcdef".repeat(2)}/2`);
+    assert.equal(stop.headers.authorization, "Bearer x");
+  });
+}
+
+test("a body too large to outlive the page is sent without that", async () => {
+  const init = { ...POST, body: "é".repeat(40_000) };
+
+  const server = await abortedAt(NAMED[0], { init, more: [answer("", { status: 202 })] });
+
+  assert.equal(server.asked[1].keepalive, false);
+});
+
+for (const [why, bytes, options] of [
+  ["it is told not to", NAMED[0], { stop: false }],
+  ["the server is of a version whose ids have no epoch", FRAMES[0], {}],
+  ["it is not POSTed", NAMED[0], { init: {} }],
+  ["the server has no log", `data: ${JSON.stringify(RUN[0])}\n\n`, { replay: null }],
+  ["the run is over", NAMED.join(""), {}],
+]) {
+  test(`aborting asks for no stop if ${why}`, async () => {
+    const server = await abortedAt(bytes, options);
+
+    assert.equal(server.asked.length, 1);
+    assert.ok(server.asked[0].signal.aborted);
+  });
+}
+
+for (const where of ["connecting", "reading"]) {
+  test(`aborted while ${where}, before any id, it reads on to one and stops the run by it`, async () => {
+    const aborting = new AbortController();
+    let enqueue;
+    const body = new ReadableStream({ start: (controller) => (enqueue = (text) => controller.enqueue(bytesOf(text))) });
+    const headers = { "Content-Type": "text/event-stream", "Rx-Agui-Replay": "live" };
+    const asked = [];
+    let open;
+    const opened = new Promise((resolve) => (open = resolve));
+    const fetch = async (url, init) => {
+      asked.push({ url, ...init, headers: Object.fromEntries(init.headers) });
+      if (asked.length > 1) return new Response(null, { status: 202 });
+      await opened;
+      return new Response(body, { headers });
+    };
+    if (where === "reading") open();
+    const reading = read({ fetch }, {}, { ...POST, signal: aborting.signal });
+    await settled();
+
+    aborting.abort();
+    await assert.rejects(reading, { name: "AbortError" });
+    await settled();
+    assert.equal(stops({ asked }).length, 0);
+    assert.equal(asked[0].signal.aborted, false);
+    open();
+    enqueue(": hello\n\n" + NAMED[0].slice(0, 20));
+    await settled();
+    enqueue(NAMED[0].slice(20));
+    await settled();
+
+    assert.equal(stops({ asked })[0].headers["last-event-id"].at(-1), "1");
+    assert.equal(asked.length, 2);
+    assert.equal(asked[0].signal.aborted, true);
+  });
+}
+
+test("aborted before any id, it reads on for five seconds at most", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const aborting = new AbortController();
+  const server = scripted(answer(": hello\n\n", { end: "hang", replay: "live" }));
+  const reading = read(server, { idle: 0 }, { ...POST, signal: aborting.signal });
+  while (!(server.read[0] > 1)) await new Promise(setImmediate);
+  aborting.abort();
+  await assert.rejects(reading, { name: "AbortError" });
+
+  t.mock.timers.tick(4999);
+  assert.equal(server.asked[0].signal.aborted, false);
+  t.mock.timers.tick(1);
+  assert.equal(server.asked[0].signal.aborted, true);
+});
+
+test("leaving the loop over events closes the connection and stops nothing", async () => {
+  const server = scripted(answer(NAMED[0], { end: "hang", replay: "live" }));
+
+  for await (const event of events("http://x", { fetch: server.fetch, input: {} })) {
+    assert.equal(event.type, "RUN_STARTED");
+    break;
+  }
+  await settled();
+
+  assert.equal(server.asked.length, 1);
+});
+
 test("a reader who leaves takes the connection along", async () => {
   const server = scripted(answer(FRAMES[0], { end: "hang" }));
   const { body } = await resumable({ fetch: server.fetch })("http://x");
