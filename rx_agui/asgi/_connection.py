@@ -247,7 +247,11 @@ class Connection:
                 await self._until_idle()
             if self.outcome is not None:
                 raise ReaderGone(self.outcome.why)
-            await self._put(data, last=last)
+            encoder = self._encoder
+            if encoder is None or last:
+                await self._put(data, last=last)
+            else:  # by far the most, so with a step less
+                await self._rest(encoder.encode(data))
         finally:
             self._writing_since = None
         if last:
@@ -292,9 +296,9 @@ class Connection:
         assert self._encoder is not None
         await self._rest(self._encoder.rest(comment()))
 
-    async def _rest(self, body: bytes) -> None:
+    def _rest(self, body: bytes) -> Awaitable[None]:
         message = {"type": "http.response.body", "body": body, "more_body": True}
-        await self._transmit("data", message)
+        return self._transmit("data", message)
 
     async def _transmit(self, event: str, message: Message) -> None:
         """Send one ASGI message, under the watchdog."""

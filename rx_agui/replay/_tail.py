@@ -78,9 +78,10 @@ class Tail:
             self._at_once = 0
             try:
                 await woken
-            finally:
+            except BaseException:  # else its writer took it out
                 with self._log._lock:  # its writer walks through them
                     stream.waiting.discard(woken)
+                raise
 
     def get_nowait(self) -> Frame | None:
         """Return the next payload if it is there already, or None.
@@ -91,6 +92,8 @@ class Tail:
         stream = self._stream
         if self._done or stream is None:
             return None
+        if self._began and self._after >= stream.last and not stream.gone:
+            return None  # without the lock: what comes now is found by the next look
         with self._log._lock:
             return self._next(stream)
 

@@ -197,9 +197,9 @@ class LogReader:
             state.on("event")
         if number <= self._replay_to:
             sink.replayed += frame.events
-        trace, begun = None, time_ns()
+        trace = None
         if sink.watch is not None:
-            frame.trace = trace = PayloadTrace(sink.watch, begun, frame.events)
+            frame.trace = trace = PayloadTrace(sink.watch, time_ns(), frame.events)
             trace.first, trace.last = frame.first, number
         if self._conflates_always or frame.trigger == LAGGING:
             self._conflate(frame)
@@ -344,14 +344,17 @@ async def gathered(
     turn = clock()  # when others had theirs
     try:
         while True:
-            asked = clock()
-            first = None if take is None else take()
-            if first is not None:
-                was_there = True
-            elif (first := await ahead.next()) is None:
+            if take is None:
+                asked = clock()
+                first = await ahead.next()
+                was_there = clock() - asked <= _AT_ONCE
+            elif not (was_there := (first := take()) is not None):
+                try:  # not anext(tail, None), which takes a step more for each reader
+                    first = await tail.__anext__()
+                except StopAsyncIteration:
+                    return
+            if first is None:
                 return
-            else:
-                was_there = take is None and clock() - asked <= _AT_ONCE
             if not was_there:
                 turn = clock()
                 yield first

@@ -39,8 +39,10 @@ class Reader:
 
     def wrote(self, number: int) -> None:
         """Everything up to this number has been sent to it."""
-        self.written = max(self.written, number)
-        self._pace.has_gone_out(number)
+        if number > self.written:
+            self.written = number
+        if number > self._pace.furthest:
+            self._pace.has_gone_out(number)
 
     def lag(self, now: float) -> float:
         """Seconds since it could have been sent what comes next for it."""
@@ -53,13 +55,14 @@ class RunWindow:
 
     Attributes:
         last: The last number in the log.
+        furthest: The last number that any reader has been sent.
     """
 
     def __init__(self, window: int, policy: Grace) -> None:
         self.last = 0
         # A run that goes on to its end without readers is never held back by their absence.
         self._allowance: float = window * _WINDOWS if policy.seconds < inf else inf
-        self._furthest = 0  # what any reader has been sent
+        self.furthest = 0
         self._readers: set[Reader] = set()
         self._stored: deque[tuple[int, Permit]] = deque()
         self._marks: deque[tuple[int, float]] = deque(maxlen=_MARKS)
@@ -90,13 +93,13 @@ class RunWindow:
 
         The others are not asked: among a thousand that were a million steps a payload.
         """
-        if number > self._furthest:
-            self._furthest = number
+        if number > self.furthest:
+            self.furthest = number
             self._give_back()
 
     def _give_back(self) -> None:
         """Give back the credit of what the fastest reader has been sent."""
-        limit = self._furthest if self._readers else self._furthest + self._allowance
+        limit = self.furthest if self._readers else self.furthest + self._allowance
         while self._stored and self._stored[0][0] <= limit:
             self._stored.popleft()[1].release()
 
