@@ -78,13 +78,19 @@ def reduced(node: Node, client: str, names: list[str]) -> dict[str, Any]:
 
 
 def read_over_cuts(
-    node: Node, client: str, app: Any, places: list[int], *, reset: bool
+    node: Node,
+    client: str,
+    app: Any,
+    places: list[int],
+    *,
+    reset: bool,
+    **options: Any,
 ) -> list[dict[str, Any]]:
     """The runs, of which each ended with the messages and the state that were sent."""
     names = [f"run-{number}" for number in range(len(places) // 3)]
     sizes = [1, 3, 700, 65536] * 100_000
     with served(app) as server, cutting(server, places, sizes, reset=reset) as line:
-        runs = read(node, client, line.url, names)
+        runs = read(node, client, line.url, names, **options)
 
     assert line.cuts == len(places)
     assert [run["error"] for run in runs] == [None] * len(names)
@@ -150,6 +156,27 @@ def test_another_server_that_follows_the_wire_is_resumed_as_well(
 
     assert_events_came_as_they_were_sent(runs)
     assert len(app.runs) == len(runs)
+
+
+@pytest.mark.parametrize(
+    ("up_to", "settings"),
+    [(2500, {"codings": []}), (1500, {"profile": "chunk", "codings": []})],
+    ids=["frames", "chunks"],
+)
+def test_the_module_of_an_application_that_was_not_updated_resumes_as_well(
+    node: Node, ag_ui_client: str, up_to: int, settings: dict[str, Any]
+) -> None:
+    """As it was before ids had an epoch, which are opaque to it."""
+    ours = Ours(conflate="never", **settings)
+    cuts = random_cuts(3, of=CUTS, up_to=up_to)
+    old = {"module": "./old/rx-agui-71184ab.mjs"}
+
+    runs = read_over_cuts(node, ag_ui_client, ours.app, cuts, reset=True, **old)
+
+    assert_events_came_as_they_were_sent(runs)
+    assert any("tail" in run["answers"] for run in runs)
+    assert all("@" in run["last"]["lastEventId"] for run in runs)
+    assert sorted(ours.begun) == sorted(run["runId"] for run in runs)
 
 
 @pytest.mark.parametrize(("log", "why"), [(True, "CONNECTION_LOST"), (False, "CUT")])

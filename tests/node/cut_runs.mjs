@@ -4,11 +4,11 @@
 //     node cut_runs.mjs PACKAGE URL < one runId a line
 import { readFileSync } from "node:fs";
 
-import { resumable } from "../../rx_agui/browser/rx-agui.mjs";
-
 const [, , name, url] = process.argv;
 const { HttpAgent } = await import(name);
-const options = JSON.parse(process.argv[4] ?? "{}");
+const asked = JSON.parse(process.argv[4] ?? "{}");
+const { module = "../../rx_agui/browser/rx-agui.mjs", ...options } = asked;
+const { resumable } = await import(module);
 
 async function read(runId) {
   const events = [];
