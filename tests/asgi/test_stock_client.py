@@ -19,7 +19,8 @@ import pytest
 
 from rx_agui.asgi import SSEResponse
 from rx_agui.replay import MemoryLog
-from tests.support.by_hand import STARTED, Event, step
+from tests.conftest import AG_UI_CLIENTS
+from tests.support.by_hand import FINISHED, STARTED, Event, step
 from tests.support.serving import served
 
 SAMPLES = sorted((Path(__file__).parents[1] / "samples").glob("*_run.jsonl"))
@@ -84,6 +85,12 @@ async def agent(query: dict[str, str]) -> AsyncIterator[Event]:
                 yield event
         case "early":
             raise KeyError("secret")
+        case "stopped, an outcome":
+            yield STARTED
+            yield {**FINISHED, "outcome": {"type": "cancelled"}}
+        case "stopped, an error":
+            yield STARTED
+            yield {"type": "RUN_ERROR", "message": "stopped", "code": "CANCELLED"}
         case how:
             yield STARTED
             for number in range(20):
@@ -163,6 +170,20 @@ def test_a_run_that_does_not_end_well_is_a_failure_and_the_process_lives(
     for query, made in zip(queries, told, strict=True):
         assert made["error"], query
         assert "secret" not in made["error"]
+
+
+def test_the_word_for_a_stopped_run_is_one_that_every_client_bears(
+    run_agent: Callable[[list[str]], list[dict[str, Any]]], ag_ui_client: str
+) -> None:
+    """The outcome is the protocol's own, but the older client refuses it."""
+    ways = ("stopped, an outcome", "stopped, an error")
+    outcome, error = run_agent([f"fail={quote(how)}" for how in ways])
+
+    assert error["error"] == "RUN_ERROR: stopped"
+    if ag_ui_client == AG_UI_CLIENTS["1.0.0"]:
+        assert outcome["error"] is None
+    else:
+        assert "Invalid discriminator value" in outcome["error"]
 
 
 def test_a_second_client_of_one_run_is_brought_to_where_the_first_is(
