@@ -125,11 +125,16 @@ class WindowedHead(HeadSubscriber):
                 self._origin = watch.origin
                 self.prepare = self._prepare_linked
             elif self._sink is not None and not self._judges:
-                self.admit_now = self._quick(self._sink)
+                self.admit_now = self._first_now
         elif watch is None:
             self.prepare = top.frame_of
 
     # -- the fast way in -----------------------------------------------------------
+
+    def _first_now(self, event: Any) -> bool:
+        """Make the fast way in when it is first taken: a stream that waits holds none."""
+        quick = self.admit_now = self._quick(cast(QueuedSink, self._sink))
+        return quick(event)
 
     def _quick(self, sink: QueuedSink, largest: float = inf) -> Quick:
         """Return a function that encodes an event and lets it in if nothing is in its way.
@@ -160,13 +165,20 @@ class WindowedHead(HeadSubscriber):
             else:
                 line = encode(event)
             size = len(line)
-            if size >= largest or (queue.frames and fly is None):
-                return False
-            try:
-                take()
-            except IndexError:
-                return False
-            if fly is not None:
+            if fly is None:
+                if queue.frames:
+                    return False
+                try:
+                    take()
+                except IndexError:
+                    return False
+            else:
+                if size >= largest:
+                    return False
+                try:
+                    take()
+                except IndexError:
+                    return False
                 try:
                     if queue.frames:
                         raise IndexError

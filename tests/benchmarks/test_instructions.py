@@ -19,7 +19,7 @@ from tests.benchmarks._cases import CASES
 REACHED = {
     "list of dicts": 4.7,
     "list of JSON bytes": 7.3,
-    "Gate.send": 10.4,
+    "Gate.send": 10.0,
     "Gate.send_many": 5.4,
     "async generator": 13.1,
     "dicts flat out": 30.6,
