@@ -22,7 +22,7 @@ REACHED = {
     "Gate.send": 10.0,
     "Gate.send_many": 5.4,
     "async generator": 13.1,
-    "dicts flat out": 30.6,
+    "dicts flat out": 31.5,  # 25 to 31: when a payload leaves is up to the clock
     "run of two": 1_090,
     "run of two, log and gzip": 1_914,
     "RxPY Subject": 19.6,
