@@ -347,7 +347,7 @@ def test_a_run_may_go_on_without_its_reader_for_a_while() -> None:
         while not agent.how:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         assert 7 <= now() - left < 8
-        assert agent.how == "cancelled"
+        assert agent.how in ("cancelled", "closed")
 
     play(main())
 
@@ -381,6 +381,8 @@ class _ticking:
         except asyncio.CancelledError:
             self.how = "cancelled"
             raise
+        finally:  # at a `yield`, if the grace is over as a step is on its way
+            self.how = self.how or "closed"
 
 
 @pytest.mark.parametrize("policy", [CANCEL, CONTINUE])
