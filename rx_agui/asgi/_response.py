@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import orjson
 
-from rx_agui.asgi._connection import Connection
+from rx_agui.asgi._connection import GONE, Connection
 from rx_agui.asgi._failure import Refused, failure_of
 from rx_agui.asgi._identity import Claim, Identity, Owner
 from rx_agui.asgi._request import Message, Receive, Request, Send
@@ -252,8 +252,11 @@ class SSEResponse(_Base):
         )
         with self._until_shutdown(connection, resumes=request.resumes):
             await reader.serve(receive, self.status_code, headers)
-        if answer.replay == LIVE and run is not None:
-            # The agent may use what belongs to the request that started it.
+        # The agent may use what belongs to the request that started it. But a body that
+        # broke off ends with its connection, which the server closes when we return: a
+        # reader that was too slow would wait for the rest, instead of coming back.
+        is_over = connection.state == "done" or connection.outcome is GONE
+        if answer.replay == LIVE and run is not None and is_over:
             await asyncio.shield(run.working)
 
     def _until_shutdown(

@@ -82,7 +82,7 @@ def test_who_is_too_slow_is_closed_and_comes_back_to_where_it_was(
     resumes = "Accept: text/event-stream;resume=1\r\n"
     with server.connect(path, buffer=4096, headers=resumes) as slow:
         data = slow.recv(4000)
-        server.until(lambda state: flood in state["left"], "the end of the connection")
+        server.until(lambda state: flood in state["closed"], "the end of the body")
         server.come_to_rest(flood)
         while piece := receive(slow):  # what had been taken in; and then it is over
             data += piece

@@ -25,6 +25,7 @@ log = MemoryLog(max_events=2000)
 given: dict[str, int] = {}
 how: dict[str, str] = {}
 left: list[str] = []
+closed: list[str] = []  # names whose body is over
 
 WINDOW = 100
 PADDING = "x" * 500
@@ -68,7 +69,18 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         on_disconnect=None if more else CANCEL,
         **more,
     )
-    await response(scope, receive, send)
+
+    async def noted(message: Any) -> None:
+        """Send, and note when the body is over, in whatever way."""
+        try:
+            await send(message)
+        except BaseException:
+            closed.append(name)
+            raise
+        if not message.get("more_body", True):
+            closed.append(name)
+
+    await response(scope, receive, noted)
     left.append(name)
 
 
@@ -81,7 +93,13 @@ async def lifespan(receive: Any, send: Any) -> None:
 
 
 async def state(send: Any) -> None:
-    told = {"given": given, "how": how, "left": left, "resident": resident()}
+    told = {
+        "given": given,
+        "how": how,
+        "left": left,
+        "closed": closed,
+        "resident": resident(),
+    }
     headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": orjson.dumps(told)})
