@@ -91,6 +91,7 @@ if (name === undefined) {
 } else {
   const maxSize = Number(size);
   const made = (await BODIES[name](maxSize))[Symbol.iterator]();
+  let sinceCollection = 0;  // bytes: what is held counts, and not what V8 has yet to collect
   const fetch = async () =>
     new Response(
       new ReadableStream(
@@ -99,6 +100,10 @@ if (name === undefined) {
             const { done, value } = made.next();
             if (done) controller.close();
             else controller.enqueue(value);
+            sinceCollection += value?.length ?? 0;
+            if (sinceCollection < 4 * 1024 * 1024) return;
+            sinceCollection = 0;
+            globalThis.gc?.();
           },
         },
         { highWaterMark: 0 },
