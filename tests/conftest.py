@@ -101,7 +101,7 @@ def told() -> Told:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Time that stands still."""
-    from rx_agui import metrics, probe, writer
+    from rx_agui import metrics, probe, sink
     from rx_agui.engine import _head
     from rx_agui.flow import _credit
     from rx_agui.operators import _batch_stage, _chunk, _compress, _sequence
@@ -110,7 +110,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     for module in (
         probe,
-        writer,
+        sink,
         _credit,
         _head,
         _sequence,
