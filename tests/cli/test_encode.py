@@ -105,7 +105,6 @@ def test_a_pipe_that_takes_a_few_bytes_at_a_time_gets_all() -> None:
         (b'{"type":"B"} {}', "line 4, column 14: not JSON, unexpected content"),
         (b"data: {}", "line 4, column 1: not JSON"),
         (b'{"delta":"\xff"}', "line 4, column 1: not JSON, str is not valid UTF-8"),
-        (b'{"delta":"\\ud83d"}', "line 4, column 11: not JSON, no low surrogate"),
         (b'["type","B"]', "line 4: an event must be a JSON object"),
         (b"null", "line 4: an event must be a JSON object"),
     ],
