@@ -1,4 +1,4 @@
-"""The window of a subscription: how many events may be in flight, and who waits.
+"""The window of a subscription: the events in flight, and the senders that wait.
 
     source ──▶ takes a credit ──▶ ... ──▶ written
                   ▲                          │

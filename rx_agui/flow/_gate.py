@@ -331,7 +331,7 @@ class Gate(PullSource):
         if link is None:
             self._end_drain()
             return
-        link.credit.close(StreamClosedError("the gate was closed"))  # wakes who waits
+        link.credit.close(StreamClosedError("the gate was closed"))  # wakes senders
         self._complete_behind_senders()
 
     def _shut(self, timeout: float) -> None:
