@@ -104,9 +104,10 @@ def read_over_cuts(
 
 
 def assert_events_came_as_they_were_sent(runs: list[dict[str, Any]]) -> None:
-    # Who was cut off before the first id is given what has been in other events.
+    # A reader that was cut off before the first id gets the same in other events; how
+    # many those are is a matter of timing.
     in_full = [run for run in runs if "prelude" not in run["answers"]]
-    assert len(in_full) > len(runs) / 3
+    assert in_full
     for run in in_full:
         assert run["events"] == sent(run["runId"])
 

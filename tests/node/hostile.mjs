@@ -2,6 +2,7 @@
 //
 //     node hostile.mjs NAME MAX_SIZE       {"grew": bytes, "ended": "TOO_LARGE"}
 //     node hostile.mjs                     the names
+import { readFile } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { createGzip } from "node:zlib";
 
@@ -132,6 +133,9 @@ if (name === undefined) {
     }
   }
   watch();
-  most = Math.max(most, process.resourceUsage().maxRSS * 1024);
+  // Not resourceUsage().maxRSS: on Linux that begins with what the parent held at the fork.
+  const status = await readFile("/proc/self/status", "utf8").catch(() => "");
+  const peak = /^VmHWM:\s*(\d+) kB$/m.exec(status);
+  if (peak) most = Math.max(most, Number(peak[1]) * 1024);
   console.log(JSON.stringify({ grew: most - before, ended, bytes: count }));
 }
