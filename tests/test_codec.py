@@ -743,7 +743,7 @@ class Numbers(RootModel[list[int]]):
         (Plain, "got type"),
         (Struct, "got StructMeta"),
     ],
-    ids=lambda value: repr(value)[:40],
+    ids=lambda value: repr(value)[:40].partition(" at 0x")[0],
 )
 def test_what_is_not_one_json_object_is_refused(event: Any, why: str) -> None:
     with pytest.raises(ValidationError, match=why) as refused:

@@ -25,7 +25,7 @@ BAD: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("bad", BAD, ids=repr)
+@pytest.mark.parametrize("bad", BAD, ids=["RAW", "RAW bytes", "CUSTOM", "model"])
 def test_a_run_goes_on_without_what_is_not_json(
     bad: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -41,7 +41,7 @@ def test_a_run_goes_on_without_what_is_not_json(
     assert "left out, and the stream goes on" in caplog.text
 
 
-@pytest.mark.parametrize("bad", BAD, ids=repr)
+@pytest.mark.parametrize("bad", BAD, ids=["RAW", "RAW bytes", "CUSTOM", "model"])
 def test_errors_is_told_of_it(bad: Any) -> None:
     told: list[Any] = []
     events = [step("a"), bad, step("b")]

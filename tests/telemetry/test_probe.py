@@ -200,7 +200,9 @@ def test_a_disabled_sdk_is_told_nothing(
 
 
 @pytest.mark.parametrize(
-    "key", ["suppress_instrumentation", contexts._SUPPRESS_INSTRUMENTATION_KEY]
+    "key",
+    ["suppress_instrumentation", contexts._SUPPRESS_INSTRUMENTATION_KEY],
+    ids=["by its name", "by opentelemetry's own key"],
 )
 def test_what_runs_under_suppression_is_not_told(told: Told, key: str) -> None:
     token = contexts.attach(contexts.set_value(key, True))
