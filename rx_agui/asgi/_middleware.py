@@ -14,40 +14,33 @@ comes back to one, passes the app's own authentication, and the agent runs once.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
 from collections.abc import (
-    AsyncGenerator,
     Awaitable,
     Callable,
     Collection,
-    MutableMapping,
 )
-from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
 
 import orjson
 
 from rx_agui.asgi._identity import Identity, Owner
+from rx_agui.asgi._inner_app import App, InnerApp, Listening, NoHeadError
 from rx_agui.asgi._request import Message, Receive, Request, Send
 from rx_agui.asgi._response import SSEResponse
 from rx_agui.asgi.reader._resume import requested_stream
 from rx_agui.errors import ConfigError, require_positive, require_whole
+from rx_agui.flow._async_iterable import FromAsyncLists
 from rx_agui.replay import ReplayLog
-from rx_agui.sse import FrameReader
 
 __all__ = ["AGUIMiddleware"]
 
 _log = logging.getLogger("rx_agui")
 
-App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 Authorize = Callable[[Message], Awaitable[Any]]
-
-#: Seconds an app that was called off has to end.
-_CLEANUP: Final = 10.0
 
 #: Bytes of a request body that may be a RunAgentInput. Larger ones pass unread.
 _MAX_BODY: Final = 16 * 1024 * 1024
@@ -202,9 +195,9 @@ class AGUIMiddleware:
         if request.stops and self._begins_early:
             await _say(send, 404, b"stopping a run needs authorize= here\n")
             return
-        listening = _Listening(receive)
+        listening = Listening(receive)
         inward = _inward(scope)
-        inner = _InnerApp(self.app, inward, body, listening, self._window)
+        inner = InnerApp(self.app, inward, body, listening, self._window)
         try:
             head = await inner.head(self._head_timeout)
             if head is None:  # it ended, or the client went, before there was a head
@@ -218,7 +211,7 @@ class AGUIMiddleware:
             await self._respond(inner.events, asked, headers, seen, listening, send)
             if inner.is_let_go:  # else the reader joined a known run, or was refused
                 await inner.ended()
-        except _NoHead:
+        except NoHeadError:
             await _say(send, 504, b"the app did not answer in time\n")
         finally:
             listening.leave()
@@ -227,7 +220,7 @@ class AGUIMiddleware:
 
     async def _respond(
         self,
-        events: Callable[[], AsyncGenerator[bytes, None]],
+        events: Callable[[], Any],
         asked: dict[str, Any],
         headers: Headers,
         scope: Message,
@@ -249,21 +242,19 @@ class AGUIMiddleware:
 
     async def _called_late(
         self, scope: Message, body: list[Message], receive: Receive
-    ) -> AsyncGenerator[bytes, None]:
+    ) -> FromAsyncLists:
         """Return the events of the app, called only now that the log has no such run."""
-        inner = _InnerApp(
-            self.app, _inward(scope), body, _Listening(receive), self._window
+        inner = InnerApp(
+            self.app, _inward(scope), body, Listening(receive), self._window
         )
         try:
             head = await inner.head(self._head_timeout)
             if head is None or not _is_event_stream(head):
-                raise _NoHead("the app did not answer with an event stream")
-            async with aclosing(inner.events()) as events:
-                async for event in events:
-                    yield event
-        finally:
-            if not inner.is_let_go:
-                await inner.stop()
+                raise NoHeadError("the app did not answer with an event stream")
+        except BaseException:
+            await inner.stop()
+            raise
+        return inner.events()
 
     async def _knows(
         self, asked: dict[str, Any], request: Request, scope: Message
@@ -296,182 +287,6 @@ def _begins_early(app: object) -> bool:
             return True
         app = getattr(app, "app", None)
     return False
-
-
-class _NoHead(Exception):
-    """The app did not start its response in time."""
-
-
-class _Listening:
-    """A request's `receive`, with one call under way that outlives the wait for it."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._next: asyncio.Task[Message] | None = None
-
-    def begin(self) -> asyncio.Task[Message]:
-        """Return the call that is under way."""
-        if self._next is None:
-            self._next = asyncio.ensure_future(self._receive())
-        return self._next
-
-    async def __call__(self) -> Message:
-        message = await asyncio.shield(self.begin())
-        self._next = None
-        return message
-
-    def leave(self) -> None:
-        """Listen no more."""
-        if self._next is not None:
-            self._next.cancel()
-
-
-class _InnerApp:
-    """The app at work on one request, in a task of its own.
-
-    Its sends wait: the first until the run is let go, the others while `window` of them
-    have not been read.
-    """
-
-    def __init__(
-        self,
-        app: App,
-        scope: Message,
-        body: list[Message],
-        listening: _Listening,
-        window: int,
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        self.is_let_go = False
-        self._listening = listening
-        self._body = deque(body)
-        self._window = window
-        self._head: asyncio.Future[Message | None] = loop.create_future()
-        self._go: asyncio.Future[Send | None] = loop.create_future()
-        self._gone = asyncio.Event()
-        self._sent: deque[bytes] = deque()
-        self._more = True
-        self._came = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
-        self._task = loop.create_task(self._run(app, scope))
-
-    async def _run(self, app: App, scope: Message) -> None:
-        try:
-            await app(scope, self._receive, self._send)
-        finally:
-            if not self._head.done():
-                self._head.set_result(None)
-            self._more = False
-            self._came.set()
-
-    async def head(self, within: float | None) -> Message | None:
-        """Return the message that starts its response; None if it never does.
-
-        Raises:
-            _NoHead: It did not come in `within` seconds.
-            Exception: What the app raised before it.
-        """
-        hearing = self._listening.begin()
-        await asyncio.wait(
-            (self._head, hearing), timeout=within, return_when=asyncio.FIRST_COMPLETED
-        )
-        if not self._head.done():
-            if hearing.done() and hearing.result()["type"] == "http.disconnect":
-                return None
-            raise _NoHead
-        head = self._head.result()
-        if head is None:
-            await self._task  # raises what it raised
-        return head
-
-    async def pass_on(self, send: Send) -> None:
-        """Send what the app sends, from its head on, as it is."""
-        self.is_let_go = True
-        await send(self._head.result())  # type: ignore[arg-type]
-        self._go.set_result(send)
-        try:
-            await asyncio.shield(self._task)
-        except asyncio.CancelledError:
-            await self.stop()
-            raise
-
-    async def events(self) -> AsyncGenerator[bytes, None]:
-        """Let the app go on behind its head, and read the events in its body."""
-        self.is_let_go = True
-        reader = FrameReader()
-        self._go.set_result(None)
-        is_over = False
-        try:
-            while True:
-                while self._sent:
-                    piece = self._sent.popleft()
-                    if len(self._sent) < self._window:
-                        self._room.set()
-                    for event in reader.read(piece):
-                        yield event
-                if not self._more:
-                    break
-                self._came.clear()
-                await self._came.wait()
-            is_over = True
-            if self._task.done():
-                await self._task  # raises what the app raised
-        finally:
-            if not is_over:
-                await self.stop()
-
-    async def stop(self) -> None:
-        """Call the app off, and wait until it has cleaned up; not for ever."""
-        self._gone.set()
-        self._room.set()
-        self._task.cancel()
-        done, _ = await asyncio.wait((self._task,), timeout=_CLEANUP)
-        if not done:
-            _log.warning(
-                "the app was called off %g s ago and is still at work", _CLEANUP
-            )
-        elif not self._task.cancelled():
-            self._task.exception()  # told in its place, or caused by us
-
-    async def ended(self) -> None:
-        """Wait for what the app does behind its body, such as background tasks."""
-        await asyncio.wait((self._task,))
-        if not self._task.cancelled() and (error := self._task.exception()) is not None:
-            _log.info("the app failed behind its body: %r", error)
-
-    async def _receive(self) -> Message:
-        if self._body:
-            return self._body.popleft()
-        if self._go.done() and self._go.result() is not None:  # passed on as it is
-            return await self._listening()
-        await self._gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: Message) -> None:
-        if self._gone.is_set():
-            raise OSError("the request was called off")
-        if message["type"] == "http.response.start":
-            if not self._head.done():
-                self._head.set_result(message)
-            await asyncio.shield(self._go)
-            return
-        onward = await asyncio.shield(self._go)
-        if onward is not None:
-            await onward(message)
-            return
-        if message["type"] != "http.response.body":
-            return
-        while len(self._sent) >= self._window:
-            self._room.clear()
-            await self._room.wait()
-            if self._gone.is_set():
-                raise OSError("the request was called off")
-        if piece := message.get("body", b""):
-            self._sent.append(bytes(piece))
-        if not message.get("more_body", False):
-            self._more = False
-        self._came.set()
 
 
 async def _read_body(receive: Receive, limit: int) -> tuple[list[Message], bool]:

@@ -15,9 +15,9 @@ from reactivex.disposable import Disposable
 
 from rx_agui.clock import running_loop
 from rx_agui.errors import ConfigError, StreamError, stops_process
-from rx_agui.flow._pull import SLICE, Demand, PullSource, T, end_by
+from rx_agui.flow._pull import SLICE, Demand, PullSource, T, admit_all, end_by
 
-__all__ = ["from_async_iterable"]
+__all__ = ["FromAsyncLists", "from_async_iterable"]
 
 _log = logging.getLogger("rx_agui.flow")
 
@@ -92,18 +92,18 @@ class AsyncPull:
         self._link = link
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
-        self._stopped = False
+        self.stopped = False
         self._is_advancing = False  # and not in an on_next, or cleaning up
 
     def start(self, done: Callable[[], object] | None = None) -> None:
         """Begin; `done` is called when the iterable has been closed, or never began."""
-        if not self._stopped:
+        if not self.stopped:
             self._task = task = self._loop.create_task(self._walk())
             if done is not None:
                 task.add_done_callback(lambda _: done())
 
     def stop(self) -> None:
-        self._stopped = True
+        self.stopped = True
         if running_loop() is self._loop:
             self._cancel()
             return
@@ -117,7 +117,7 @@ class AsyncPull:
             self._task.cancel()
 
     async def _walk(self) -> None:
-        if self._stopped:
+        if self.stopped:
             return
         link, failure = self._link, None
         try:
@@ -139,12 +139,12 @@ class AsyncPull:
             _log_cleanup(error)
             failure = failure or error
         if failure is None:
-            if not self._stopped:
+            if not self.stopped:
                 link.complete()
             return
-        is_told = not self._stopped
+        is_told = not self.stopped
         if is_told:
-            self._stopped = True
+            self.stopped = True
             end_by(link, failure)
         if (
             not (is_told and was_advancing)  # a sink raised, or we are called off
@@ -165,14 +165,14 @@ class AsyncPull:
         yield_at = time.monotonic() + SLICE
         self._is_advancing = True
         take, step = link.credit.tokens.pop, iterator.__anext__
-        while not self._stopped:
+        while not self.stopped:
             try:
                 take()  # credit.awaited, written out: this is done for every event
             except IndexError:
                 try:
                     await link.credit.awaited()
                 except Exception:  # the stream has ended, and was told why
-                    self._stopped = True
+                    self.stopped = True
                     return
             try:
                 event = await step()
@@ -194,6 +194,83 @@ class AsyncPull:
             if time.monotonic() >= yield_at:
                 await asyncio.sleep(0)
                 yield_at = time.monotonic() + SLICE
+
+
+class FromAsyncLists(PullSource):
+    """An async iterable of lists of events, each list encoded and admitted together.
+
+    Args:
+        source: An async iterable of lists, or a function that makes one for each
+            subscriber. It is advanced with a credit, and behind the whole list before.
+
+    Attributes:
+        closed: When the iterable has been closed, in its own task.
+    """
+
+    def __init__(
+        self,
+        source: AsyncIterable[list[Any]] | Callable[[], AsyncIterable[list[Any]]],
+    ) -> None:
+        super().__init__()
+        self._source = source
+        self.closed = asyncio.Event()
+
+    def attach(self, link: Demand) -> DisposableBase:
+        loop = running_loop()
+        if loop is None:
+            raise ConfigError("subscribe", None, "called where an event loop runs")
+        pull = _PullLists(self._source, link, loop)
+        pull.start(self.closed.set)
+        return Disposable(pull.stop)
+
+
+class _PullLists(AsyncPull):
+    """One subscriber's walk through lists of events."""
+
+    async def _advance(self, iterator: AsyncIterator[Any]) -> None:
+        link = self._link
+        yield_at = time.monotonic() + SLICE
+        self._is_advancing = True
+        taken = 0
+        while not self.stopped:
+            taken = taken or await self._take(1)
+            if self.stopped:
+                break
+            try:
+                events = await iterator.__anext__()
+            except BaseException as error:
+                link.credit.release(taken)
+                if isinstance(error, StopAsyncIteration):
+                    return
+                raise
+            at = 0
+            while at < len(events) and not self.stopped:
+                if more := len(events) - at - taken:
+                    taken += await self._take(more, waits=not taken)
+                    if self.stopped:
+                        break
+                some = events[at : at + taken]
+                at, taken = at + taken, 0
+                self._is_advancing = False
+                admit_all(link, some, self)
+                self._is_advancing = True
+            if time.monotonic() >= yield_at:
+                await asyncio.sleep(0)
+                yield_at = time.monotonic() + SLICE
+        link.credit.release(taken)
+
+    async def _take(self, most: int, *, waits: bool = True) -> int:
+        """Take up to so many credits, at least one if it waits; 0: the stream has ended."""
+        credit = self._link.credit
+        try:
+            taken = credit.acquire_many(most)
+            if waits and not taken:
+                await credit.awaited()
+                taken = 1
+        except Exception:  # the stream has ended, and was told why
+            self.stopped = True
+            return 0
+        return taken
 
 
 def _log_cleanup(error: BaseException) -> None:

@@ -19,7 +19,7 @@ from reactivex.scheduler import CurrentThreadScheduler
 from rx_agui.clock import running_loop
 from rx_agui.errors import StreamError, stops_process
 from rx_agui.flow._credit import Waiter
-from rx_agui.flow._pull import SLICE, Demand, PullSource, T, end_by
+from rx_agui.flow._pull import SLICE, Demand, PullSource, T, admit_all, end_by
 
 __all__ = ["from_iterable"]
 
@@ -86,7 +86,7 @@ class _Pull:
         self._link = link
         self._token = Lock()
         self._woken = False
-        self._stopped = False
+        self.stopped = False
         self._waiter: Waiter | None = None
 
     def run(self) -> None:
@@ -96,14 +96,14 @@ class _Pull:
                 self._woken = False
                 self._walk()
             finally:
-                if self._stopped:
+                if self.stopped:
                     self._close()
                 self._token.release()
             if not self._woken:  # else credit came home while we were leaving
                 return
 
     def stop(self) -> None:
-        self._stopped = True
+        self.stopped = True
         if self._token.acquire(blocking=False):  # else who walks will close it
             try:
                 self._close()
@@ -128,7 +128,7 @@ class _Pull:
         has_credit = self._waiter is not None
         if has_credit and not self._is_granted():
             return
-        while not self._stopped:
+        while not self.stopped:
             if has_credit:
                 has_credit = False
             else:
@@ -140,12 +140,12 @@ class _Pull:
             try:
                 event = step()
             except StopIteration:
-                self._stopped = True
+                self.stopped = True
                 link.credit.release(1)
                 link.complete()
                 return
             except BaseException as error:
-                self._stopped = True
+                self.stopped = True
                 link.credit.release(1)
                 end_by(link, error)
                 if stops_process(error):
@@ -162,7 +162,7 @@ class _Pull:
                 except Exception:
                     raise  # a sink did: raise it where the credit came home
                 except BaseException as error:
-                    self._stopped = True
+                    self.stopped = True
                     end_by(link, error)
                     raise
             if loop is not None and time.monotonic() >= yield_at:
@@ -178,7 +178,7 @@ class _Pull:
                 return n
             self._waiter = credit.acquire_or(self._wake)
         except Exception:  # the stream has ended, and its error was told
-            self._stopped = True
+            self.stopped = True
             return 0
         return int(self._waiter is None or self._is_granted())
 
@@ -223,7 +223,7 @@ class _PullMany(_Pull):
             n = int(self._is_granted())
             if not n:
                 return
-        while not self._stopped:
+        while not self.stopped:
             n = n or self._acquire(self._most)
             if not n:
                 return
@@ -231,7 +231,7 @@ class _PullMany(_Pull):
             if len(events) < n:
                 link.credit.release(n - len(events))
             if not events:
-                self._stopped = True
+                self.stopped = True
                 link.complete()
                 return
             # A few at first: their size is unknown.
@@ -247,24 +247,9 @@ class _PullMany(_Pull):
 
     def _admit(self, events: list[Any]) -> bool:
         """Let them in, together as far as possible; whether all were."""
-        link = self._link
-        together = link.admit_many(events)
-        if together == len(events):
-            self._in_vain = 0
-            return True
+        together = admit_all(self._link, events, self)
         self._in_vain = 0 if together else self._in_vain + 1
-        for n, event in enumerate(events[together:], together):
-            if self._stopped:
-                link.credit.release(len(events) - n)
-                break
-            try:
-                prepared = link.prepare(event)
-            except StreamError as error:
-                link.credit.release(1)
-                link.refuse(error)
-            else:
-                link.admit(prepared)
-        return False
+        return together == len(events)
 
 
 def _directly(call: Callable[..., T], *args: Any) -> T:

@@ -25,7 +25,7 @@ from rx_agui.flow._credit import Credit
 from rx_agui.flow._downstream import DownstreamWindow, asking, window_here
 from rx_agui.serial import SerialExecutor
 
-__all__ = ["Demand", "PullSource", "T", "end_by"]
+__all__ = ["Demand", "PullSource", "T", "admit_all", "end_by"]
 
 _log = logging.getLogger("rx_agui.flow")
 
@@ -93,6 +93,33 @@ class Demand(Protocol):
 
     def abandon(self) -> int:
         """Dispose of the stream. How many accepted events that loses."""
+
+
+class Stoppable(Protocol):
+    """A walk through a source, which its subscriber may stop at any time."""
+
+    stopped: bool
+
+
+def admit_all(link: Demand, events: list[Any], walk: Stoppable) -> int:
+    """Let in events, for each of which a credit was taken, together as far as possible.
+
+    Returns:
+        How many were let in together; the others went one by one.
+    """
+    together = link.admit_many(events)
+    for n, event in enumerate(events[together:], together):
+        if walk.stopped:
+            link.credit.release(len(events) - n)
+            break
+        try:
+            prepared = link.prepare(event)
+        except StreamError as error:
+            link.credit.release(1)
+            link.refuse(error)
+        else:
+            link.admit(prepared)
+    return together
 
 
 class PullSource(Observable[Any]):

@@ -5,7 +5,15 @@ r"""Encoded Server-Sent Events as a source of events.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from itertools import chain
 from typing import TypeAlias
 
 from reactivex import Observable
@@ -23,50 +31,72 @@ Encoded: TypeAlias = str | bytes
 _MAX_SIZE = 64 * 1024 * 1024
 
 
+#: How EventEncoder, and nearly every framework, begins and ends an event.
+_BEGIN, _END = b"data: ", b"\n\n"
+
+
 class FrameReader:
     r"""Reads the events out of encoded frames, cut anywhere.
 
     >>> reader = FrameReader()
-    >>> reader.read('data: {"type":"RAW","event":1}\n\ndata: {"type"')
+    >>> list(reader.read('data: {"type":"RAW","event":1}\n\ndata: {"type"'))
     [b'{"type":"RAW","event":1}']
 
     Args:
         max_size: Bytes of one event at most.
     """
 
-    __slots__ = ("_parser",)
+    __slots__ = ("_max_size", "_parser")
 
     def __init__(self, max_size: int = _MAX_SIZE) -> None:
+        self._max_size = max_size
         self._parser = Parser(max_size=max_size)
 
-    def read(self, piece: Encoded) -> list[bytes]:
+    def read(self, piece: Encoded) -> Iterable[bytes]:
         """Return the events that the piece completes, each as its JSON.
 
         Raises:
-            PayloadTooLargeError: An event is larger than `max_size`.
+            PayloadTooLargeError: An event is larger than `max_size`. It is raised behind
+                the events before it, as is the next.
             ProcessingError: The frames carry `event: error`, which sse-starlette and
                 others send where the producer failed.
         """
         data = (
             piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else piece
         )
-        if (
-            data.startswith(b"data: ")
-            and data.endswith(b"\n\n")
-            and data.count(b"\n") == 2
-            and b"\\r" not in data
+        return self._whole(data) or self._parsed(data)
+
+    def read_many(self, pieces: Sequence[bytes]) -> Iterable[bytes]:
+        """Return the events that several pieces complete: as `read`, for less.
+
+        Raises:
+            As `read`.
+        """
+        return self._whole(b"".join(pieces)) or chain.from_iterable(
+            map(self.read, pieces)
+        )
+
+    def _whole(self, data: bytes) -> list[bytes]:
+        """Split frames as EventEncoder writes them; none if one is cut or written otherwise."""
+        if not (
+            data.startswith(_BEGIN)
+            and data.endswith(_END)
+            and b"\r" not in data
             and self._parser.is_between_messages
         ):
-            return [data[6:-2]]  # one whole frame, as EventEncoder writes it
-        events = []
+            return []
+        events = data[len(_BEGIN) : -len(_END)].split(_END + _BEGIN)
+        is_plain = data.count(b"\n") == len(_END) * len(events)
+        return events if is_plain and len(data) <= self._max_size else []
+
+    def _parsed(self, data: bytes) -> Iterator[bytes]:
         for message in self._parser.feed(data):
             if message.event == "error":
                 failure = RuntimeError(message.data.decode("utf-8", "replace")[:200])
                 raise ProcessingError(
                     "the producer of the frames", message.data, failure
                 )
-            events.append(message.data)
-        return events
+            yield message.data
 
 
 def from_sse(

@@ -15,6 +15,7 @@ from reactivex import operators as ops
 
 from rx_agui import ConfigError, PayloadTooLargeError, ProcessingError, from_sse
 from rx_agui.asgi import SSEResponse
+from rx_agui.sse import FrameReader
 from tests.support.by_hand import FINISHED, STARTED, get, run_of, step
 
 FRAMES = [
@@ -106,3 +107,33 @@ def test_the_frames_are_closed_when_the_reader_leaves() -> None:
 async def _first(make: Callable[[], AsyncIterator[str]]) -> list[Any]:
     taken: list[Any] = await from_sse(make).pipe(ops.take(1), ops.to_list())
     return taken
+
+
+def test_a_carriage_return_in_a_frame_ends_its_line() -> None:
+    """As a browser reads it, also where the frame looks whole."""
+    cut = b'data: {"type":"RAW",\rdata: "event":1}\n\n'
+
+    assert events([cut]) == [{"type": "RAW", "event": 1}]
+
+
+def test_what_came_before_a_failure_in_one_piece_is_kept() -> None:
+    taken: list[bytes] = []
+    failures: list[Exception] = []
+    piece = "".join(FRAMES[:2]) + "event: error\ndata: gone\n\n"
+
+    from_sse([piece]).subscribe(taken.append, failures.append)
+
+    assert [orjson.loads(event) for event in taken] == run_of("é", "b", "c")[:2]
+    assert [type(error) for error in failures] == [ProcessingError]
+
+
+@given(
+    st.lists(st.sampled_from([*FRAMES, ": ping\n\n", "id: 4\n", "data: {}\r\n\r\n"]))
+)
+def test_several_pieces_are_read_as_one_by_one(pieces: list[str]) -> None:
+    encoded = [piece.encode() for piece in pieces]
+    one_by_one = FrameReader()
+
+    assert list(FrameReader().read_many(encoded)) == [
+        event for piece in encoded for event in one_by_one.read(piece)
+    ]

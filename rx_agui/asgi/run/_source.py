@@ -27,6 +27,7 @@ from rx_agui.asgi.run._deferred import ByFirst, PipelineSpec, connect_by_first
 from rx_agui.engine import Lifted, NamedPipeline
 from rx_agui.errors import ConfigError
 from rx_agui.flow import PullSource
+from rx_agui.flow._async_iterable import FromAsyncLists
 from rx_agui.frame import Frame, StreamChunk
 
 __all__ = ["Source", "called", "checked", "is_source", "must_be_awaited"]
@@ -93,6 +94,10 @@ class Source:
         source, chain = self._source, self._chain
         if hasattr(source, "receive_chunks"):
             source = source.receive_chunks()
+        if isinstance(source, FromAsyncLists):
+            self.closed = source.closed
+            self._subscription = chain.connect(source, observer, is_bare=True)
+            return
         if isinstance(source, Observable):
             self.closed.set()
             if isinstance(source, PullSource):
