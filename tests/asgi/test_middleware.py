@@ -466,7 +466,7 @@ async def test_a_hundred_joins_retries_and_stops_start_one_agent() -> None:
 async def test_an_app_that_swallows_cancellation_is_left_with_a_warning(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rx_agui.asgi._middleware._CLEANUP", 0.01)
+    monkeypatch.setattr("rx_agui.asgi._inner_app._CLEANUP", 0.01)
     may_end = asyncio.Event()
 
     async def stubborn(scope: Any, receive: Any, send: Any) -> None:
