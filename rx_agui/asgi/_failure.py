@@ -108,6 +108,7 @@ def _is_one_line(value: str) -> bool:
     return value.isprintable() and value.isascii()
 
 
-def run_error(message: str, code: str) -> bytes:
-    """Return the event as one line of JSON."""
-    return orjson.dumps({"type": "RUN_ERROR", "message": message, "code": code})
+def run_error(message: str, code: str | None) -> bytes:
+    """Return the event as one line of JSON; without a code it has none, and no null."""
+    event = {"type": "RUN_ERROR", "message": message}
+    return orjson.dumps(event if code is None else {**event, "code": code})

@@ -13,7 +13,15 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, quote, unquote
 
-__all__ = ["Cursor", "Message", "Receive", "Request", "Send", "event_id_stem"]
+__all__ = [
+    "PROTOBUF",
+    "Cursor",
+    "Message",
+    "Receive",
+    "Request",
+    "Send",
+    "event_id_stem",
+]
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -22,6 +30,13 @@ Send = Callable[[Message], Awaitable[None]]
 #: Digits of a number, at most, and of an epoch.
 _DIGITS = 19
 _EPOCH = re.compile("[0-9a-f]{32}")
+
+#: What `@ag-ui/proto` reads, and we do not write.
+PROTOBUF = "application/vnd.ag-ui.event+proto"
+
+#: What a client accepts that reads our responses, and a weight that says it does not.
+_EVENT_STREAM = frozenset(("text/event-stream", "text/*", "*/*"))
+_REFUSED = re.compile(r"(?:^|;)\s*q=0(?:\.0*)?\s*(?:;|$)")
 
 
 class Cursor(NamedTuple):
@@ -71,6 +86,8 @@ class Request:
         resumes: Whether the client comes back by itself when its connection ends.
         join: The value of `?join=`; empty: it may start a run.
         stops: Whether the run is to end.
+        wants_protobuf: Whether it accepts AG-UI's protobuf, and Server-Sent Events not
+            at all.
     """
 
     def __init__(self, scope: Message) -> None:
@@ -89,12 +106,22 @@ class Request:
         join = query.get("join", [""])[-1]
         self.join = "" if join == "0" else join
         self.stops = self.header(b"rx-agui-stop") == "1" and self.method == "POST"
+        accept = headers.get(b"accept", b"")
+        self.wants_protobuf = b"proto" in accept and _is_protobuf_alone(accept)
         self.resumes = self.cursor is not None or _says_resume(self.header(b"accept"))
 
     def header(self, name: bytes) -> str | None:
         """Return a header's value; None if it was not sent."""
         value = self._headers.get(name)
         return None if value is None else value.decode("latin-1")
+
+
+def _is_protobuf_alone(accept: bytes) -> bool:
+    items = (
+        item.partition(";") for item in accept.decode("latin-1").lower().split(",")
+    )
+    kinds = {kind.strip() for kind, _, weight in items if not _REFUSED.search(weight)}
+    return PROTOBUF in kinds and not kinds & _EVENT_STREAM
 
 
 def _says_resume(accept: str | None) -> bool:

@@ -14,7 +14,7 @@ import orjson
 from rx_agui.asgi._connection import GONE, Connection
 from rx_agui.asgi._failure import Refused, failure_of
 from rx_agui.asgi._identity import Claim, Identity, Owner
-from rx_agui.asgi._request import Message, Receive, Request, Send
+from rx_agui.asgi._request import PROTOBUF, Message, Receive, Request, Send
 from rx_agui.asgi._settings import (
     Headers,
     SettingsKeywords,
@@ -108,7 +108,7 @@ class SSEResponse(_Base):
 
     Answers, where it is not 200 and the events: 204 to who has all of a run that is over,
     410 to a cursor that the log does not know, 406 to a client that accepts no coding that is
-    offered, 503 while the server shuts down, and 4xx or 5xx for an agent that fails at
+    offered, or AG-UI's protobuf and no Server-Sent Events, 503 while the server shuts down, and 4xx or 5xx for an agent that fails at
     once (a `status_code` of the exception's own, or 500).
 
     Raises:
@@ -170,6 +170,11 @@ class SSEResponse(_Base):
         self, request: Request, scope: Message, receive: Receive, send: Send
     ) -> None:
         settings = self._settings
+        if request.wants_protobuf:
+            why = f"text/event-stream is sent here, and not {PROTOBUF}"
+            await self._detail(send, 406, why)
+            self._unused()
+            return
         accepted = request.header(b"accept-encoding")
         coding = settings.negotiate(accepted)
         if coding is None:
@@ -271,13 +276,22 @@ class SSEResponse(_Base):
         if "starlette.exception_handlers" in scope:
             raise error  # the application has its own way to answer this
         failure = failure_of(error, expose=self._settings.expose_errors)
+        await self._detail(send, failure.status, failure.message, failure.headers)
+
+    async def _detail(
+        self,
+        send: Send,
+        status: int,
+        detail: str,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
+        """Answer as FastAPI does for an HTTPException."""
         headers: Headers = [
             (b"content-type", b"application/json"),
             (b"cache-control", b"no-store"),
-            *raw(failure.headers or {}),
+            *raw(more or {}),
         ]
-        body = orjson.dumps({"detail": failure.message})
-        await _send_whole(send, failure.status, headers, body)
+        await _send_whole(send, status, headers, orjson.dumps({"detail": detail}))
 
     async def _stop(self, send: Send, status: int) -> None:
         """Answer a request that stops a run; the source is not asked for anything."""

@@ -82,14 +82,15 @@ def test_a_run_that_has_no_end_of_its_own_gets_one(
 
 
 @kept
+@pytest.mark.parametrize("code", [{"code": "E"}, {}])  # null ends the stock client
 @pytest.mark.parametrize("errors", ["keep", "hide"])
 def test_an_agents_own_error_is_sent_as_it_is_or_without_its_message(
-    errors: str, kept: bool
+    errors: str, kept: bool, code: dict[str, str]
 ) -> None:
-    own = {"type": "RUN_ERROR", "message": "api_key=1", "code": "E", "rawEvent": 1}
+    own = {"type": "RUN_ERROR", "message": "api_key=1", **code, "rawEvent": 1}
     reader = answer(Agent([STARTED, own]), kept=kept, agent_errors=errors)
 
-    hidden = {"type": "RUN_ERROR", "message": "The agent failed.", "code": "E"}
+    hidden = {"type": "RUN_ERROR", "message": "The agent failed.", **code}
     assert reader.events[-1] == (own if errors == "keep" else hidden)
     assert reader.ids[-1].endswith("2")
 

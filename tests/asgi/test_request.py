@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import quote
 
+import orjson
 import pytest
+from ag_ui.core import RawEvent
+from ag_ui.encoder import EventEncoder
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.responses import StreamingResponse
 
+from rx_agui.asgi import AGUIMiddleware, SSEResponse
 from rx_agui.asgi._request import Cursor, Request, event_id_stem
 from rx_agui.replay import StreamKey
-from tests.support.by_hand import Reader
+from tests.support.by_hand import Reader, get
 
 
 def asked(query: str = "", **headers: str) -> Request:
@@ -75,3 +83,48 @@ def test_a_header_that_comes_twice_is_one_list() -> None:
     scope["headers"] = [(b"Accept", b"a"), (b"accept", b"text/event-stream;resume=1")]
 
     assert Request(scope).resumes
+
+
+PROTOBUF = "application/vnd.ag-ui.event+proto"
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        (PROTOBUF, 406),
+        (f"{PROTOBUF};q=1, text/event-stream;q=0", 406),
+        (f"{PROTOBUF}, application/json", 406),
+        (f"{PROTOBUF}, text/event-stream", 200),
+        (f"{PROTOBUF}, */*;q=0.1", 200),
+        ("application/json", 200),  # as ever: a client that does not care
+        ("text/event-stream", 200),
+    ],
+)
+@pytest.mark.parametrize("middleware", [False, True])
+def test_a_client_that_reads_nothing_but_protobuf_is_told_so(
+    accept: str, status: int, middleware: bool
+) -> None:
+    begun: list[str] = []
+
+    async def agent() -> AsyncIterator[dict[str, str]]:
+        begun.append("agent")
+        yield {"type": "RUN_STARTED", "threadId": "t", "runId": "r"}
+        yield {"type": "RUN_FINISHED", "threadId": "t", "runId": "r"}
+
+    async def shipped(scope: Any, receive: Any, send: Any) -> None:
+        await StreamingResponse(
+            (EventEncoder().encode(RawEvent(event=e)) async for e in agent()),
+            media_type="text/event-stream",
+        )(scope, receive, send)
+
+    app: Any = AGUIMiddleware(shipped) if middleware else SSEResponse(agent)
+    asked = {"threadId": "t", "runId": "r", "messages": [], "tools": []}
+    answer = asyncio.run(
+        get(app, method="POST", headers={"accept": accept}, body=orjson.dumps(asked))
+    )
+
+    assert answer.status == status
+    assert begun == (["agent"] if status == 200 else [])
+    if status == 406:
+        assert answer.headers["content-type"] == "application/json"
+        assert PROTOBUF in orjson.loads(answer.body)["detail"]

@@ -2,13 +2,17 @@
 
     python -m tests.frameworks                    all nine: some minutes and 3 GB of packages
     python -m tests.frameworks pydantic_ai agno   these
+    python -m tests.frameworks --table            bytes and processor time, 2,000 words each
+    python -m tests.frameworks --environments DIR keep the environments there
 
-For each: the stock `@ag-ui/client` 1.0.0 reads a run, a run whose model fails in the
-middle, and a run over a line that is cut; messages and state must be the same.
+For each: the stock `@ag-ui/client` 1.0.0 reads a run, a run whose model fails at its first
+word and in the middle, a run over a line that is cut, and a run that it stops; also in an
+`@app.middleware("http")` and in GZipMiddleware. Messages and state must be the same.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import socket
@@ -19,14 +23,24 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
 
 from tests.support.cutting import cutting
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples" / "frameworks"
+
+#: Words of a run in the table, and runs of each kind; the first two are not counted.
+WORDS, ROUNDS = 2000, 7
+
+#: Of the table, in Markdown.
+HEAD = """\
+| framework | lines | bytes: as shipped; behind the line; conflated | client: ms | server: ms | \
+server, shipped = 1 |
+|---|---|---|---|---|---|"""
 
 #: Where each example listens.
 PATHS = {
@@ -56,6 +70,8 @@ def requirements(example: Path) -> list[str]:
 def environment(name: str, folder: Path) -> Path:
     """Make an environment with an example's requirements; return its Python."""
     python = folder / name / "bin" / "python"
+    if python.exists():
+        return python
     subprocess.run([sys.executable, "-m", "venv", folder / name], check=True)
     wanted = requirements(EXAMPLES / f"{name}_app.py")
     command = [str(python), "-m", "pip", "install", "--quiet", *wanted, "uvicorn"]
@@ -63,15 +79,30 @@ def environment(name: str, folder: Path) -> Path:
     return python
 
 
+class Server(NamedTuple):
+    """An example that is served."""
+
+    url: str
+    pid: int
+
+    def counted(self) -> tuple[int, int]:
+        """How many bodies of the endpoint began, and ended."""
+        with urllib.request.urlopen(f"{self.url}/begun", timeout=5) as answer:
+            begun, ended = json.load(answer)
+        return begun, ended
+
+
 @contextmanager
-def served(python: Path, name: str, how: str) -> Iterator[str]:
-    """An example at a URL, with its `middleware` or `stock`."""
+def served(
+    python: Path, name: str, how: str, words: int = 40, fails: int = 20
+) -> Iterator[Server]:
+    """An example at a URL; see _serve.py for `how`."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     script = Path(__file__).parent / "_serve.py"
     example = EXAMPLES / f"{name}_app.py"
     with subprocess.Popen(
-        [python, script, example, str(port), how],
+        [python, script, example, str(port), how, str(words), str(fails)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
@@ -82,7 +113,7 @@ def served(python: Path, name: str, how: str) -> Iterator[str]:
                 assert process.poll() is None, f"{name} ended with {process.returncode}"
                 assert time.monotonic() < deadline, f"{name} does not listen"
                 time.sleep(0.1)
-            yield url
+            yield Server(url, process.pid)
         finally:
             process.terminate()
 
@@ -111,7 +142,57 @@ def read(url: str, text: str, how: str = "") -> dict[str, Any]:
 
 def _same(made: dict[str, Any]) -> str:
     said = {key: made[key] for key in ("messages", "state", "error")}
+    if (made["error"] or "").startswith("RUN_ERROR: "):
+        said["error"] = "RUN_ERROR"  # AGUIMiddleware hides what an exception said
     return _RANDOM.sub("ID", json.dumps(said, sort_keys=True))
+
+
+def measure(name: str, python: Path) -> str:
+    """Return a row of the table: medians, in turns, so that a busy moment is everybody's."""
+    hows = ("stock", "middleware", "conflated")
+    with ExitStack() as stack:
+        servers = {
+            how: stack.enter_context(served(python, name, how, WORDS)) for how in hows
+        }
+        sizes: dict[str, list[float]] = {how: [] for how in hows}
+        server: dict[str, list[float]] = {how: [] for how in hows}
+        client: dict[str, list[float]] = {how: [] for how in hows}
+        for turn in range(ROUNDS + 2):
+            for how, at in servers.items():
+                before = _processor_time(at.pid)
+                made = read(at.url + PATHS[name], "hello")
+                after = _processor_time(at.pid)
+                if turn > 1:
+                    sizes[how].append(made["bytes"])
+                    client[how].append(made["cpu"])
+                    server[how].append(after - before)
+    of = {
+        what: [median(values[how]) for how in hows]
+        for what, values in (("size", sizes), ("client", client), ("server", server))
+    }
+    ratios = [
+        median(a / b for a, b in zip(server[how], server["stock"], strict=True))
+        for how in hows[1:]
+    ]
+    kilobytes = "; ".join(f"{size / 1000:,.1f} KB" for size in of["size"])
+    cells = [
+        name,
+        "1",
+        kilobytes,
+        "; ".join(f"{value:,.0f}" for value in of["client"]),
+        "; ".join(f"{value:,.0f}" for value in of["server"]),
+        "; ".join(f"{ratio:.2f}" for ratio in ratios),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _processor_time(pid: int) -> float:
+    """Milliseconds that a process's threads have run."""
+    total = 0.0
+    for stat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
+            total += int(stat.read_text().split()[0])
+    return total / 1e6
 
 
 def compare(name: str, python: Path) -> str:
@@ -122,28 +203,68 @@ def compare(name: str, python: Path) -> str:
         served(python, name, "middleware") as ours,
     ):
         for text in ("hello", "fail"):
-            wanted, found = read(stock + path, text), read(ours + path, text)
-            assert found["stray"] is None, found
-            if wanted["stray"] is not None:
-                remark = f"; as shipped, {text!r} ends the client: {wanted['stray']}"
-            assert _same(found) == _same(wanted), (text, found, wanted)
-        wanted = read(stock + path, "hello")
-        with cutting(ours, [600, 600]) as line:
+            remark = _equal(stock.url + path, ours.url + path, text) or remark
+        wanted = read(stock.url + path, "hello")
+        begun, _ = ours.counted()
+        with cutting(ours.url, [600, 600]) as line:
             healed = read(line.url + path, "hello", "resumable")
             assert line.cuts > 0, "the line was never cut"
         assert _same(healed) == _same(wanted), (healed, wanted)
+        assert ours.counted()[0] == begun + 1, "the agent began again"
         answers = " ".join(map(str, healed["answers"]))
-    return f"{name:16} run, failure, cuts: the same ({answers}){remark}"
+    first = 1 if name == "crewai" else 0  # its example counts chunks
+    with (
+        served(python, name, "stock", fails=first) as stock,
+        served(python, name, "middleware", fails=first) as ours,
+    ):
+        _equal(stock.url + path, ours.url + path, "fail")
+    _stops(name, python)
+    # Django has middleware of its own kind.
+    for how in () if name == "django" else ("http+", "gzip+"):
+        with served(python, name, how) as ours:
+            found = read(ours.url + path, "hello")
+            assert _same(found) == _same(wanted), (how, found, wanted)
+    return f"{name:16} run, failures, cuts, stop: the same ({answers}){remark}"
 
 
-def main(names: list[str]) -> int:
+def _equal(stock: str, ours: str, text: str) -> str:
+    """Compare what the stock client makes of both; return what is to be said of it."""
+    wanted, found = read(stock, text), read(ours, text)
+    assert found["stray"] is None, found
+    assert _same(found) == _same(wanted), (text, found, wanted)
+    if wanted["stray"] is None:
+        return ""
+    return f"; as shipped, {text!r} ends the client: {wanted['stray']}"
+
+
+def _stops(name: str, python: Path) -> None:
+    """A run that its reader stops ends its agent, which began once."""
+    with served(python, name, "middleware", 100_000) as ours:
+        read(ours.url + PATHS[name], "hello", "stop")
+        deadline = time.monotonic() + 20
+        while ours.counted() != (1, 1):
+            assert time.monotonic() < deadline, f"the agent goes on: {ours.counted()}"
+            time.sleep(0.05)
+
+
+def main(arguments: list[str]) -> int:
     """Compare the frameworks named, or all; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PATHS))
+    parser.add_argument("--table", action="store_true", help="bytes and processor time")
+    parser.add_argument("--environments", type=Path, help="a folder to keep them in")
+    given = parser.parse_args(arguments)
     failed = 0
-    with tempfile.TemporaryDirectory() as folder:
-        for name in names or list(PATHS):
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = given.environments or Path(temporary)
+        if given.table:
+            print(HEAD)
+        for name in given.names or list(PATHS):
             try:
-                print(compare(name, environment(name, Path(folder))), flush=True)
-            except (AssertionError, subprocess.CalledProcessError) as error:
+                python = environment(name, folder)
+                row = (measure if given.table else compare)(name, python)
+                print(row, flush=True)
+            except (AssertionError, subprocess.SubprocessError) as error:
                 failed += 1
                 print(f"{name:16} FAILED: {error}", flush=True)
     return min(failed, 1)
