@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 import rx_agui.asgi
@@ -97,7 +98,7 @@ def main(
         async def untouched(request: Any, call_next: Any) -> Any:
             return await call_next(request)
 
-        app.middleware("http")(untouched)
+        app.add_middleware(BaseHTTPMiddleware, dispatch=untouched)
     if how == "gzip+":
         app.add_middleware(GZipMiddleware)
     uvicorn.run(_Told(app), port=int(port), log_level="error")

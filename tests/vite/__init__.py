@@ -1,0 +1,1 @@
+"""The Vite example, built with what npm would publish."""
