@@ -30,7 +30,7 @@ from rx_agui.errors import TrimmedError
 from rx_agui.frame import Frame
 from rx_agui.sse import comment, format_frame
 
-__all__ = ["NEXT", "Connection", "Outcome", "trailer"]
+__all__ = ["NEXT", "Connection", "Outcome", "come_back", "trailer"]
 
 _log = logging.getLogger("rx_agui")
 
@@ -424,20 +424,25 @@ class Connection:
             self._helper.cancel()
 
 
-def trailer(outcome: Outcome, *, retry: float | None, has_ended: bool) -> bytes:
-    """Return the last bytes of a body: a client that cannot resume is told of the break.
+def trailer(outcome: Outcome, closing: list[bytes] | None) -> bytes:
+    """Return the last bytes of a body whose client cannot resume: it is told of the break.
 
     Args:
-        retry: For a client that comes back by itself, the seconds before it should; as
-            in SSEResponse.
-        has_ended: Whether the end of the run has been written.
+        closing: The events that close what it was sent and is open; None if the end of
+            the run has been written.
     """
-    if retry is not None:
-        # All readers come back at once otherwise, to a server that has just begun.
-        return b"retry: %d\n" % (random.uniform(1.0, 3.0) * retry * 1000)
-    if outcome is COMPLETED or has_ended:
+    if outcome is COMPLETED or closing is None:
         return b""
-    return format_frame(Frame(run_error(outcome.told, outcome.code)))
+    lines = [*closing, run_error(outcome.told, outcome.code)]
+    return format_frame(Frame(b"\n".join(lines), events=len(lines)))
+
+
+def come_back(retry: float) -> bytes:
+    """Return the last bytes of a body whose client resumes, in so many seconds or more.
+
+    All readers come back at once otherwise, to a server that has just begun.
+    """
+    return b"retry: %d\n" % (random.uniform(1.0, 3.0) * retry * 1000)
 
 
 def _outcome_of(error: Exception) -> Outcome:

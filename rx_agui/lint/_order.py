@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rx_agui.agui.events import EVENTS, TERMINAL, EventKind
+from rx_agui.agui.open_constructs import OpenConstructs
 from rx_agui.lint._rules import RULES
 
 __all__ = ["Order"]
@@ -33,7 +34,8 @@ class Order:
     def _reset(self) -> None:
         self._open: dict[Key, None] = {}
         self._owner: dict[Key, Any] = {}
-        self._chunk: Key | None = None
+        self._chunks = OpenConstructs()
+        self._chunked: set[Key] = set()  # the same, as they are in `_open`
         self._subagents: set[str] = set()
         self._past_subagents: set[str] = set()
         self._ended = ""
@@ -44,14 +46,16 @@ class Order:
         yield from self._run(name)
         kind = EVENTS.get(name)
         if kind is None:
-            self._close_chunk()
+            self._chunks.clear()
+            self._close_chunked()
             return
         key = _key(event, kind)
         if kind.part == "chunk":
             yield from self._take_chunk(event, kind)
             return
-        if not self._passes_chunk(event, kind):
-            self._close_chunk()
+        if self._chunks:
+            self._chunks.end(kind, _tagged(event))
+            self._close_chunked()
         if kind.is_bracketed:
             yield from self._bracket(key, event, kind)
         elif kind.construct == "step":
@@ -147,33 +151,27 @@ class Order:
         self._subagents.add(name)
 
     def _take_chunk(self, event: Event, kind: EventKind) -> Iterator[Wrong]:
-        what, field = kind.construct, kind.key
-        name = None if event.get(field) is None else str(event[field])
-        if self._chunk == (what, name):
+        try:
+            chunked, opens = self._chunks.take(event["type"], _tagged(event))
+        except ValueError:
+            lacks = kind.key if event.get(kind.key) is None else "toolCallName"
+            yield _wrong("first-chunk", f"{event['type']} without {lacks}")
             return
-        if name is None and self._chunk is not None and self._chunk[0] == what:
-            return
-        if name is None:
-            yield _wrong("first-chunk", f"{event['type']} without {field}")
-            return
-        if what == "tool call" and event.get("toolCallName") is None:
-            yield _wrong("first-chunk", f"{event['type']} without toolCallName")
-            return
-        self._close_chunk()
-        key = what, name
-        yield from self._begin(key, event)
-        self._chunk = key
+        if opens:
+            key = kind.construct, str(chunked.id)
+            self._close_chunked()
+            yield from self._begin(key, event)
+            self._chunked.add(key)
 
-    def _passes_chunk(self, event: Event, kind: EventKind) -> bool:
-        """Whether an open chunk sequence goes on behind this event."""
-        if self._chunk is not None and kind.ends_chunks == "subagent":
-            return bool(self._owner.get(_bucket(self._chunk)) != _tag(event))
-        return not kind.ends_chunks
-
-    def _close_chunk(self) -> None:
-        if self._chunk is not None:
-            self._open.pop(self._chunk, None)
-            self._chunk = None
+    def _close_chunked(self) -> None:
+        """Close what is not being assembled from chunks any more."""
+        now = {
+            (EVENTS[each.kind].construct, str(each.id))
+            for each in self._chunks.values()
+        }
+        for key in self._chunked - now:
+            self._open.pop(key, None)
+        self._chunked &= now
 
     def _finish(self) -> Iterator[Wrong]:
         for key in self._open:
@@ -195,6 +193,11 @@ def _key(event: Event, kind: EventKind) -> Key:
 def _bucket(key: Key) -> Key:
     """Return the key of the owner, which a span of reasoning shares with its message."""
     return ("reasoning", key[1]) if key[0] in _ONLY_NEW else key
+
+
+def _tagged(event: Event) -> Event:
+    """Return the event with a subagent's name that may be a key, whatever it was."""
+    return {**event, "subagentRunId": _tag(event)}
 
 
 def _tag(event: Event) -> Any:

@@ -22,7 +22,7 @@ from rx_agui import (
     sequence,
     unbatch,
 )
-from rx_agui.asgi import Shutdown, SSEResponse
+from rx_agui.asgi import Shutdown, SSEResponse, stop
 from rx_agui.asgi.run._terminal import RunState, ending
 from rx_agui.frame import StreamChunk
 from rx_agui.replay import MemoryLog
@@ -73,7 +73,8 @@ def test_a_run_that_has_no_end_of_its_own_gets_one(
     error = reader.events[-1]
     assert (error["type"], error["code"]) == ("RUN_ERROR", code)
     assert "secret" not in error["message"]
-    assert [id.rpartition("/")[2] for id in reader.ids] == ["1", "2", "3"]
+    assert reader.types[-2:] == ["STEP_FINISHED", "RUN_ERROR"]
+    assert [id.rpartition("/")[2] for id in reader.ids] == ["1", "2", "3", "4"]
     assert reader.ended
     told = [r for r in caplog.records if r.levelno >= logging.ERROR]
     assert len(told) == 1
@@ -281,7 +282,7 @@ def test_a_name_that_is_anybodys_text_stays_on_its_log_line(
 
 
 def course() -> RunState:
-    return RunState("", expose=False, numbered=True)
+    return RunState("", expose=False)
 
 
 def told(source: Any, *operators: Any) -> list[Any]:
@@ -329,8 +330,8 @@ def test_chunks_without_an_end_get_one_as_a_plain_event() -> None:
     chunks = told(cut, *through, ending(course()))
 
     assert isinstance(chunks[-1], Frame)
-    assert chunks[-1].last == 32
-    assert events(chunks)[:-1] == cut
+    assert (chunks[-1].first, chunks[-1].last) == (32, 62)  # each step is finished
+    assert events(chunks)[:31] == cut
     assert events(chunks)[-1]["code"] == "INCOMPLETE"
 
 
@@ -350,3 +351,58 @@ def test_text_that_speaks_of_ends_is_no_end() -> None:
     talk = [STARTED, step('{"type":"RUN_FINISHED"}'), step("RUN_ERROR"), FINISHED]
 
     assert events(told(talk, sequence(), batch(), ending(course()))) == talk
+
+
+OPENED = [
+    STARTED,
+    step("s"),
+    {"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "assistant"},
+    {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "Hal"},
+    {"type": "TOOL_CALL_START", "toolCallId": "c", "toolCallName": "f"},
+    {"type": "TOOL_CALL_ARGS", "toolCallId": "c", "delta": '{"q":'},
+]
+CLOSED = ["TOOL_CALL_END", "TEXT_MESSAGE_END", "TOOL_CALL_RESULT", "STEP_FINISHED"]
+
+
+@kept
+@pytest.mark.parametrize("profile", ["agui", "chunk"])
+def test_what_is_open_is_closed_before_our_error(profile: str, kept: bool) -> None:
+    async def agent() -> AsyncIterator[Event]:
+        for event in OPENED:
+            yield event
+        raise KeyError("secret")
+
+    reader = answer(agent, kept=kept)
+    assert reader.types == [e["type"] for e in OPENED] + [*CLOSED, "RUN_ERROR"]
+    numbers = [int(id.rpartition("/")[2]) for id in reader.ids]
+    assert numbers == list(range(1, len(OPENED) + 6))
+
+
+def resting() -> Agent:
+    agent = Agent([*OPENED, FINISHED])
+    agent.stops_at = len(OPENED)
+    return agent
+
+
+def test_a_run_that_is_stopped_is_closed_in_its_log() -> None:
+    async def main() -> None:
+        log = MemoryLog()
+        async with reading(SSEResponse(resting(), log=log, stream="s")) as reader:
+            await reader.until(lambda: len(reader.events) == len(OPENED))
+            assert await stop(log, "s") is True
+            await reader.until(lambda: reader.ended)
+        assert reader.types[len(OPENED) :] == [*CLOSED, "RUN_ERROR"]
+        assert reader.events[-1]["code"] == "CANCELLED"
+        assert all(reader.ids)
+
+    play(main())
+
+
+@kept
+def test_a_reader_that_is_sent_away_and_cannot_resume_is_told_the_same(
+    kept: bool,
+) -> None:
+    reader = answer(resting(), kept=kept, max_duration=5)
+    assert reader.types[len(OPENED) :] == [*CLOSED, "RUN_ERROR"]
+    assert reader.events[-1]["code"] == "MAX_DURATION"
+    assert not any(reader.ids[len(OPENED) :])

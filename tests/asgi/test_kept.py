@@ -374,8 +374,8 @@ def test_payloads_without_numbers_get_them() -> None:
     async def main() -> None:
         payloads = from_iterable([STARTED, step("a")]).pipe(batch(2))
         reader = await get(Place(payloads))
-        assert numbers(reader) == [1, 2, 3]
-        assert reader.types[-1] == "RUN_ERROR"
+        assert numbers(reader) == [1, 2, 3, 4]
+        assert reader.types[-2:] == ["STEP_FINISHED", "RUN_ERROR"]
 
     play(main())
 

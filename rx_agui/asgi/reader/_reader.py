@@ -21,7 +21,7 @@ from typing import Final
 from rx_agui import probe
 from rx_agui.agui.known_state import KnownState
 from rx_agui.agui.merge import MAX_EVENT_SIZE
-from rx_agui.asgi._connection import COMPLETED, Connection, Outcome, trailer
+from rx_agui.asgi._connection import COMPLETED, Connection, Outcome, come_back, trailer
 from rx_agui.asgi._failure import Refused, failure_of, run_error
 from rx_agui.asgi._identity import Claim
 from rx_agui.asgi._request import Receive, Request
@@ -103,7 +103,7 @@ class LogReader:
         self._resumes = resumes
         stream = decided.stream
         name = stream.name if stream else ""
-        self.state = RunState(name, expose=settings.expose_errors, numbered=True)
+        self.state = RunState(name, expose=settings.expose_errors)
         self._stem = f"{stream.stem}/" if stream else ""
         self._replay_to = 0 if decided.replay == LIVE else decided.last
         self._reader: tuple[Run, Reader] | None = None
@@ -137,13 +137,7 @@ class LogReader:
             if outcome is COMPLETED and connection.state == "done":
                 return
             self._report(outcome)
-            await connection.finish(
-                trailer(
-                    outcome,
-                    retry=self._settings.retry if self._resumes else None,
-                    has_ended=self.state.over,
-                )
-            )
+            await connection.finish(self._last_bytes(outcome))
         finally:
             connection.leave()
             self._subscriber.leave()
@@ -193,8 +187,11 @@ class LogReader:
         fan_out = self._subscriber.group.fan_out
         if b'"RUN_' in frame.data if fan_out is None else fan_out.tells_of_run(frame):
             state.passes(frame)
-        elif state.state == "new":
-            state.on("event")
+        else:
+            if state.state == "new":
+                state.on("event")
+            if not self._resumes:
+                state.unfinished.note(frame.data)
         if number <= self._replay_to:
             sink.replayed += frame.events
         trace = None
@@ -307,6 +304,12 @@ class LogReader:
         if self._reader is not None:
             (run, reader), self._reader = self._reader, None
             run.detach(reader, returns=returns)
+
+    def _last_bytes(self, outcome: Outcome) -> bytes:
+        if self._resumes:
+            return come_back(self._settings.retry)
+        state = self.state
+        return trailer(outcome, None if state.over else state.unfinished.closing())
 
     def _report(self, outcome: Outcome) -> None:
         level = logging.INFO if outcome.reason != "error" else logging.ERROR

@@ -58,9 +58,7 @@ class RequestRun:
         self._settings = settings
         self._policy = settings.without_readers(logged=False)
         self._close_reason = CloseReason()
-        self.state = state = RunState(
-            stream, expose=settings.expose_errors, numbered=True
-        )
+        self.state = state = RunState(stream, expose=settings.expose_errors)
         state.hides_errors = settings.agent_errors == "hide"
         state.failing = partial(self._close_reason.set, "error")
         self._inbox = _Inbox(connection, state)
@@ -83,7 +81,10 @@ class RequestRun:
             )
             if connection.state != "done":
                 last_bytes = trailer(
-                    outcome, retry=None, has_ended=inbox.has_written_end
+                    outcome,
+                    None
+                    if inbox.has_written_end
+                    else self.state.unfinished.closing(inbox.written),
                 )
                 await connection.finish(last_bytes)
         except asyncio.CancelledError:  # the server calls us off: the reader is gone
@@ -238,6 +239,7 @@ class _Inbox(LastObserver):
         is_over: Whether no more will come.
         error: What broke the stream behind `ending`.
         has_written_end: Whether the end of the run has been written.
+        written: The number of the last event that was written.
     """
 
     def __init__(self, connection: Connection, state: RunState) -> None:
@@ -245,6 +247,7 @@ class _Inbox(LastObserver):
         self.is_over = False
         self.error: Exception | None = None
         self.has_written_end = False
+        self.written = 0
         self.sink = Sink()
         self._connection = connection
         self._state = state
@@ -331,6 +334,7 @@ class _Inbox(LastObserver):
         else:
             self.sink.wrote(len(data), events, len(pieces), begun, traces)
             self.has_written_end = has_end
+            self.written = _number_of(payloads[-1][0]) or self.written
         finally:
             for _, permit in payloads:
                 permit.release(error if permit.is_answered else None)
@@ -352,15 +356,25 @@ def _gone(connection: Connection) -> ReaderGone:
 def _events_of(payload: Frame | StreamChunk) -> int:
     """Events that are written once this is: those of a cut payload with its last piece."""
     if isinstance(payload, StreamChunk):
-        is_last = payload.chunk_index == payload.total_chunks - 1
-        return payload.events if is_last else 0
+        return payload.events if _is_last_piece(payload) else 0
     return payload.events
 
 
 def _is_end(payload: Frame | StreamChunk, last: int) -> bool:
     """Whether a run that is over ends with it; what has no numbers is never put off."""
-    if isinstance(payload, Frame):
-        return not payload.last or payload.last >= last
-    if payload.chunk_index < payload.total_chunks - 1:
+    if isinstance(payload, StreamChunk) and not _is_last_piece(payload):
         return False
-    return not payload.event_id.isdecimal() or int(payload.event_id) >= last
+    number = _number_of(payload)
+    return not number or number >= last
+
+
+def _number_of(payload: Frame | StreamChunk) -> int:
+    """Return the last number that a reader has with it; 0 for none."""
+    if isinstance(payload, Frame):
+        return payload.last
+    is_numbered = _is_last_piece(payload) and payload.event_id.isdecimal()
+    return int(payload.event_id) if is_numbered else 0
+
+
+def _is_last_piece(piece: StreamChunk) -> bool:
+    return piece.chunk_index == piece.total_chunks - 1

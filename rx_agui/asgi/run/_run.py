@@ -91,7 +91,7 @@ class Run:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.state = RunState(
-            stream.name if stream else "", expose=settings.expose_errors, numbered=True
+            stream.name if stream else "", expose=settings.expose_errors
         )
         self.opened: asyncio.Future[StreamKey | None] = self.loop.create_future()
         self.elsewhere: StreamKey | None = None
@@ -115,6 +115,7 @@ class Run:
         self._ended = False
         self._is_cancelled = False
         self._last_word: Frame | None = None
+        self._taken = 0  # the last number that has come
         self._numbers = False  # True if the run assigns numbers itself
         self._came = asyncio.Event()
         self._alive.add(self)
@@ -176,6 +177,7 @@ class Run:
         if self._ended:  # in a thread that had not heard yet
             permit.release()
             return
+        self._taken = frame.last
         self._waiting.append((frame, permit))
         self._came.set()
 
@@ -275,7 +277,9 @@ class Run:
                     await self._log.forget(self._stream)
                     return
                 if not self.state.over:
-                    last = self._last_word = self.state.cancel(why, "CANCELLED")
+                    last = self._last_word = self.state.cancel(
+                        why, "CANCELLED", self._taken
+                    )
                     self._waiting.append((last, last.permit))
                 while self._waiting:
                     await self._keep(*self._waiting.popleft())
@@ -338,7 +342,7 @@ class Run:
             return
         _log.info("%s: %s; it is cancelled at number %d", self.state, why, self.last)
         self._gives_up()
-        self._last_word = self.state.cancel(why, code)
+        self._last_word = self.state.cancel(why, code, self._taken)
         self.takes(self._last_word, self._last_word.permit)
         self.ends()
 

@@ -1,7 +1,8 @@
 """A run gets its end, once, whatever the agent does.
 
     in    S-a-b-x            S: RUN_STARTED, F: RUN_FINISHED, E: RUN_ERROR
-    out   S-a-b-(E|)         the agent raised; its readers are told, and the stream ends well
+    out   S-a-b-(cE|)        the agent raised; its readers are told, and the stream ends well;
+                             c: closes the messages, tool calls and steps that are open
 
     in    S-a-F-b-|
     out   S-a-F---|          what comes behind the end is dropped, counted and logged
@@ -20,6 +21,7 @@ from typing import Any, Final
 
 import orjson
 
+from rx_agui.agui.unfinished import Unfinished
 from rx_agui.asgi._failure import ReaderGone, failure_of, run_error
 from rx_agui.engine import Operator, Stage, Subscription, as_frame, lift
 from rx_agui.errors import safe_repr
@@ -60,16 +62,16 @@ class RunState:
         stream: What log lines call it.
         last: The highest number so far.
         error: What ended it, if not its terminal event.
-        numbered: Whether its events have numbers.
+        unfinished: The messages, calls and steps that are open.
     """
 
-    def __init__(self, stream: str, *, expose: bool, numbered: bool) -> None:
+    def __init__(self, stream: str, *, expose: bool) -> None:
         self.state = "new"
         self.over = False
         self.stream = stream
         self.last = 0
         self.error: BaseException | None = None
-        self.numbered = numbered
+        self.unfinished = Unfinished()
         self.expose = expose
         #: Whether the message of an agent's own RUN_ERROR is replaced.
         self.hides_errors = False
@@ -98,6 +100,7 @@ class RunState:
                 self.on("end")
                 return index + 1
         self.on("event")
+        self.unfinished.note(frame.data, frame.last)
         return frame.events
 
     def drops(self, events: int) -> None:
@@ -117,7 +120,6 @@ class RunState:
         self.on("fail")
         self.error = error
         self.failing(error)
-        number = self.last + 1 if self.numbered or self.last else 0
         failure = failure_of(error, expose=self.expose)
         refused = self.state == "refused" and failure.status < 500  # 404 is no alarm
         why = "the agent stopped without RUN_FINISHED or RUN_ERROR"
@@ -129,21 +131,22 @@ class RunState:
             self.last,
             exc_info=None if refused else error,
         )
-        return self._end(run_error(failure.message, failure.code), number)
+        return self._end(run_error(failure.message, failure.code), None)
 
     def refusal(self) -> BaseException | None:
         """Return what the source raised before its first event, if it did."""
         return self.error if self.state == "refused" else None
 
-    def cancel(self, why: str, code: str) -> Frame:
-        """End a run from outside, and return its terminal event."""
+    def cancel(self, why: str, code: str, up_to: int | None = None) -> Frame:
+        """End a run from outside, and return its end; `up_to` as in Unfinished.closing."""
         self.on("cancel")
-        line = run_error(f"The run was cancelled: {why}.", code)
-        return self._end(line, self.last + 1)
+        return self._end(run_error(f"The run was cancelled: {why}.", code), up_to)
 
-    def _end(self, line: bytes, number: int) -> Frame:
-        self.last = number
-        return Frame(line, NO_PERMIT, 1, number, number)
+    def _end(self, line: bytes, up_to: int | None) -> Frame:
+        """Return the events that close what is open, and the terminal one, as a payload."""
+        lines = [*self.unfinished.closing(up_to), line]
+        first, self.last = self.last + 1, self.last + len(lines)
+        return Frame(b"\n".join(lines), NO_PERMIT, len(lines), first, self.last)
 
     def __str__(self) -> str:
         if not self.stream:
@@ -263,9 +266,10 @@ class TerminalStage(Stage):
                     exc_info=error,
                 )
         else:
-            self.created += 1
-            self.sent += 1
-            self.emit(state.fails(error))
+            end = state.fails(error)
+            self.created += end.events
+            self.sent += end.events
+            self.emit(end)
         self.end(None)
 
     def drop(self) -> None:
