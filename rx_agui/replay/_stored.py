@@ -28,6 +28,7 @@ from rx_agui.frame import Frame
 from rx_agui.replay._identity import Asked, StreamKey
 from rx_agui.replay._log import Position
 from rx_agui.replay._payload import slice_after
+from rx_agui.replay._tombstones import size_of_asked, size_of_ids, size_of_key
 
 __all__ = ["OVERHEAD", "StoredStream"]
 
@@ -113,7 +114,7 @@ class StoredStream:
         self.asked = asked
         self.emitted: set[str] = set()
         self.events = 0
-        self.size = OVERHEAD + 4 * len(key.name) + _size_of(asked)
+        self.size = OVERHEAD + size_of_key(key) + size_of_asked(asked)
         self._bare_size = self.size
         self.last = self.lost = 0
         self.finished = self.gone = False
@@ -174,9 +175,9 @@ class StoredStream:
 
     def _note_ids(self, data: bytes) -> None:
         if _MAKES_MESSAGE.search(data) and len(self.emitted) < _MAX_IDS:
-            known = len(self.emitted)
-            self.emitted.update(map(_unquoted, _ID.findall(data)))
-            self.size += 100 * (len(self.emitted) - known)
+            new = set(map(_unquoted, _ID.findall(data))) - self.emitted
+            self.emitted |= new
+            self.size += size_of_ids(new)
 
     def _seal(self) -> None:
         """Compress the oldest raw payloads into a segment."""
@@ -330,12 +331,6 @@ class StoredStream:
             return ()
         waiting, self.waiting = self.waiting, set()
         return waiting
-
-
-def _size_of(asked: Asked | None) -> int:
-    if asked is None:
-        return 0
-    return 200 + sum([len(id) + 250 for id, _ in asked.messages])
 
 
 def _unquoted(string: bytes) -> str:

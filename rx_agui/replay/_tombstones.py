@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from rx_agui.replay._identity import Asked, StreamKey
 from rx_agui.replay._log import Position
 
-__all__ = ["Tombstone", "Tombstones"]
+__all__ = [
+    "Tombstone",
+    "Tombstones",
+    "size_of_asked",
+    "size_of_ids",
+    "size_of_key",
+]
 
 #: Characters of a name and its owner beyond which a stream leaves no tombstone.
 _LONGEST: Final = 1024
 
 #: The share of all tombstones that one owner may have.
 _SHARE: Final = 10
+
+
+def size_of_key(key: StreamKey) -> int:
+    """Return the bytes of memory that a stream's names take, at 4 a character."""
+    return 4 * (len(key.name) + len(key.namespace) + len(key.owner or ""))
+
+
+def size_of_asked(asked: Asked | None) -> int:
+    """Return the bytes of memory that the digest of a request takes, about."""
+    if asked is None:
+        return 0
+    return 200 + sum([4 * len(id) + 350 for id, _ in asked.messages])
+
+
+def size_of_ids(ids: Collection[str]) -> int:
+    """Return the bytes of memory that the ids of messages take, about."""
+    return sum([4 * len(id) + 100 for id in ids])
 
 
 class Tombstone(NamedTuple):
@@ -38,10 +62,8 @@ class Tombstone(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes of memory it takes, about."""
-        asked = 0 if self.asked is None else 200 + 350 * len(self.asked.messages)
-        key = self.key
-        names = len(key.name) + len(key.namespace) + len(key.owner or "")
-        return 700 + 4 * names + asked + 100 * len(self.emitted)
+        of_run = size_of_asked(self.asked) + size_of_ids(self.emitted)
+        return 700 + size_of_key(self.key) + of_run
 
     def position(self) -> Position:
         """Return how far it came."""

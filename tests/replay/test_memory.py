@@ -483,6 +483,37 @@ def test_a_run_that_never_ends_stays_within_the_bounds(kind: str) -> None:
     run()
 
 
+@pytest.mark.parametrize("what", ["name", "owner", "namespace", "asked", "emitted"])
+def test_strings_that_a_client_chooses_are_counted(what: str) -> None:
+    """Those of streams and of tombstones: names, owners, ids of messages."""
+
+    @on_a_loop
+    async def run() -> None:
+        log = MemoryLog(max_total_bytes=MB)
+        tracemalloc.start()
+        try:
+            for number in range(400):
+                long = f"{number}" + "y" * 10_000
+                keys = {"name": f"{number}"}
+                if what in ("name", "owner", "namespace"):
+                    keys[what] = long
+                messages = ((long, "0" * 64),) if what == "asked" else ()
+                opened = await log.open(**keys, asked=Asked("0" * 64, messages))
+                says = {"type": "TEXT_MESSAGE_START", "messageId": "m"}
+                if what == "emitted":
+                    says["messageId"] = long
+                await log.append(opened.stream, numbered(says, 1))
+                await log.close(opened.stream)
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+        assert log.stats().bytes <= MB
+        assert held < 1.3 * MB
+
+    run()
+
+
 async def _until(log: MemoryLog, stream: StreamKey, last: int) -> AsyncIterator[Frame]:
     async for frame in log.tail(stream, last - 1):
         yield frame
