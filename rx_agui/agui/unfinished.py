@@ -43,7 +43,9 @@ _ENDS: Final = {
 #: Lines to note before they are reduced: few enough to hold, many enough to be rare.
 _MOST: Final = 128
 
-#: Bytes of an event that is kept whole until then.
+#: Constructs that are remembered as open, and bytes of an event that begins or ends one:
+#: a run that leaves more open than that is broken anyhow, and would fill the memory.
+_MOST_OPEN: Final = 1000
 _LARGE: Final = 1024
 
 _ASKED: Final = {
@@ -73,8 +75,9 @@ class Unfinished:
 
     def __init__(self) -> None:
         self._noted: list[tuple[int, bytes]] = []
-        self._open: dict[_Key, Event] = {}
-        self._calls: dict[str, Event] = {}
+        #: The subagents of what is open, and of the calls that have no result.
+        self._open: dict[_Key, str | None] = {}
+        self._calls: dict[str, str | None] = {}
 
     def note(self, data: bytes, number: int = 0) -> None:
         """Take in a payload: events as lines of JSON, and the number of its last event."""
@@ -93,10 +96,10 @@ class Unfinished:
                 but are in no stream. None: all were sent.
         """
         self._reduce(up_to)
-        ends = [_end(key, start) for key, start in reversed(self._open.items())]
+        ends = [_end(key, agent) for key, agent in reversed(self._open.items())]
         inner = [end for end in ends if end["type"] != _ENDS["step"]]
         steps = [end for end in ends if end["type"] == _ENDS["step"]]
-        results = [_no_result(id, start) for id, start in self._calls.items()]
+        results = [_no_result(id, agent) for id, agent in self._calls.items()]
         return [dumps(event) for event in (*inner, *results, *steps)]
 
     def _reduce(self, up_to: int | None) -> None:
@@ -125,47 +128,49 @@ class Unfinished:
         elif kind.part == "result":
             self._calls.pop(id, None)
         elif kind.construct in _ENDS:
-            owner = event.get("subagentRunId") if kind.construct == "step" else None
-            key = (kind.construct, id, owner)
+            agent = event.get("subagentRunId")
+            key = kind.construct, id, agent if kind.construct == "step" else None
             if kind.part == "end":
                 self._open.pop(key, None)
-            elif kind.part == "start":
-                self._open[key] = event
-            if "toolCallName" in event:
-                self._calls[id] = event
+            elif kind.part == "start" and len(self._open) < _MOST_OPEN:
+                self._open[key] = agent
+            if "toolCallName" in event and len(self._calls) < _MOST_OPEN:
+                self._calls[id] = agent
 
 
 def _brief(line: bytes) -> bytes:
     """Shorten a large event to what is asked of it: of a snapshot, the answered calls."""
     if b'"MESSAGES_SNAPSHOT"' in line:
-        answered = [id.decode("utf-8", "replace") for id in _ANSWERED.findall(line)]
+        ids = _ANSWERED.findall(line)[-_MOST_OPEN:]  # the newest come last
+        answered = [id.decode("utf-8", "replace") for id in ids]
         return dumps({"type": "MESSAGES_SNAPSHOT", "toolCallIds": answered})
     if len(line) <= _LARGE:
         return line
     try:
         event = loads(line)
-        return dumps({field: event[field] for field in event if field in _ASKED})
+        line = dumps({field: event[field] for field in event if field in _ASKED})
     except (TypeError, ValueError):
         return b"null"
+    return line if len(line) <= _LARGE else b"null"
 
 
-def _end(key: _Key, start: Event) -> Event:
+def _end(key: _Key, agent: str | None) -> Event:
     construct, id, _ = key
     name = _ENDS[construct]
     end: Event = {"type": name}
     if EVENTS[name].key:
         end[EVENTS[name].key] = id
-    return _of_same_agent(end, start)
+    return _of_agent(end, agent)
 
 
-def _no_result(id: str, start: Event) -> Event:
+def _no_result(id: str, agent: str | None) -> Event:
     result: Event = {"type": "TOOL_CALL_RESULT", "toolCallId": id}
     result["messageId"] = f"{id}-failed"
     result.update(content=NO_RESULT, role="tool")
-    return _of_same_agent(result, start)
+    return _of_agent(result, agent)
 
 
-def _of_same_agent(event: Event, start: Event) -> Event:
-    if "subagentRunId" in start:
-        event["subagentRunId"] = start["subagentRunId"]
+def _of_agent(event: Event, agent: str | None) -> Event:
+    if agent is not None:
+        event["subagentRunId"] = agent
     return event

@@ -224,6 +224,7 @@ export async function* events(url, { input, ...options } = {}) {
 function answer(run, response) {
   const batches = run.read(response);
   const encoder = new TextEncoder();
+  const unfinished = new Unfinished();
   /** @type {ReadableStream<Uint8Array>} */
   const body = new ReadableStream(
     {
@@ -233,13 +234,14 @@ function answer(run, response) {
       async pull(controller) {
         try {
           const { done, value } = await batches.next();
+          if (!done) for (const { data } of value) unfinished.note(data);
           if (!done) for (const text of texts(value)) controller.enqueue(encoder.encode(text));
           else if (!run.isStopped) controller.close();
         } catch (error) {
           if (run.isStopped) return controller.error(error); // if it has not been told
           // A body that breaks kills a Node process under `@ag-ui/client`, whose reader
           // rejects once more where no handler is attached. An event does not.
-          controller.enqueue(encoder.encode(failure(error)));
+          controller.enqueue(encoder.encode(failure(error, unfinished)));
           controller.close();
         }
       },
@@ -276,11 +278,88 @@ function* texts(frames) {
   if (text !== "") yield text;
 }
 
-/** @param {unknown} error */
-function failure(error) {
+/**
+ * @param {unknown} error
+ * @param {Unfinished} unfinished
+ */
+function failure(error, unfinished) {
   const code = error instanceof StreamError ? error.code : "WIRE";
   const message = error instanceof Error ? error.message : String(error);
-  return `data: ${JSON.stringify({ type: "RUN_ERROR", message, code })}\n\n`;
+  const events = [...unfinished.closing(), { type: "RUN_ERROR", message, code }];
+  return events.map((event) => `data: ${JSON.stringify(event)}\n\n`).join("");
+}
+
+/** Events that begin, end or answer something. The first chunk of a call has its name. */
+const TELLING = /_(?:START|STARTED|END|FINISHED|RESULT)"|"toolCallName"|"MESSAGES_SNAPSHOT"/;
+
+/** Constructs that are remembered as open, and characters of an event that begins one. */
+const MOST_OPEN = 1000;
+const LARGE = 65536;
+
+/**
+ * What a broken run leaves open, which is closed before the RUN_ERROR that ends it: the
+ * rules of the server's `rx_agui/agui/unfinished.py`.
+ */
+class Unfinished {
+  /** @type {Map<string, Record<string, string>>} The event that closes it. */
+  #open = new Map();
+  /** @type {Map<string, Record<string, string>>} Calls without a result. */
+  #calls = new Map();
+
+  /** @param {string} data An event, which was handed on. */
+  note(data) {
+    if (!TELLING.test(data)) return;
+    if (data.includes('"MESSAGES_SNAPSHOT"')) {
+      for (const [, id] of data.matchAll(/"toolCallId":\s*"([^"\\]*)"/g)) this.#calls.delete(id);
+    } else if (data.length <= LARGE) {
+      try {
+        this.#take(JSON.parse(data));
+      } catch {
+        // the client will say what is wrong with it
+      }
+    } else if (data.includes('"TOOL_CALL_RESULT"')) {
+      this.#calls.delete(/"toolCallId":\s*"([^"\\]*)"/.exec(data)?.[1] ?? "");
+    }
+  }
+
+  /** @param {Record<string, any>} event */
+  #take({ type, messageId, toolCallId, stepName, toolCallName, subagentRunId }) {
+    if (typeof type !== "string") return;
+    if (type === "RUN_STARTED") {
+      this.#open.clear();
+      this.#calls.clear();
+    }
+    if (type === "TOOL_CALL_RESULT") this.#calls.delete(toolCallId);
+    /** @type {Record<string, string>} */
+    const agent = typeof subagentRunId === "string" ? { subagentRunId } : {};
+    if (typeof toolCallName === "string" && this.#calls.size < MOST_OPEN) {
+      this.#calls.set(toolCallId, agent);
+    }
+    const [, construct, part] = /^(.+)_(START|END|STARTED|FINISHED)$/.exec(type) ?? [];
+    if (construct === undefined || construct === "RUN" || construct === "SUBAGENT") return;
+    const isStep = construct === "STEP";
+    const key = JSON.stringify([construct, toolCallId ?? messageId ?? stepName, isStep && agent]);
+    if (part === "END" || part === "FINISHED") this.#open.delete(key);
+    else if (this.#open.size < MOST_OPEN) {
+      const closes = `${construct}_${isStep ? "FINISHED" : "END"}`;
+      this.#open.set(key, { type: closes, messageId, toolCallId, stepName, ...agent });
+    }
+  }
+
+  /** The events that close what is open, in their order. */
+  closing() {
+    const ends = [...this.#open.values()].reverse();
+    const results = [...this.#calls].map(([toolCallId, agent]) => ({
+      type: "TOOL_CALL_RESULT",
+      toolCallId,
+      messageId: `${toolCallId}-failed`,
+      content: "The run ended before this tool call had a result.",
+      role: "tool",
+      ...agent,
+    }));
+    const isStep = (/** @type {Record<string, any>} */ { type }) => type === "STEP_FINISHED";
+    return [...ends.filter((end) => !isStep(end)), ...results, ...ends.filter(isStep)];
+  }
 }
 
 // -- a run, over as many connections as it takes -------------------------------

@@ -104,6 +104,14 @@ def test_a_long_run_holds_no_more_than_what_is_open() -> None:
     assert unfinished.closing() == []
 
 
+def test_what_is_never_closed_does_not_fill_the_memory() -> None:
+    unfinished = Unfinished()
+    for number in range(3000):
+        unfinished.note(line("STEP_STARTED", stepName=f"{number} " + "x" * 900))
+        unfinished.note(line("STEP_STARTED", stepName=f"{number} " + "x" * 100_000))
+    assert len(unfinished.closing()) == 1000
+
+
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
 def test_a_recorded_run_cut_anywhere_is_closed_as_the_protocol_wants(
     sample: Path,

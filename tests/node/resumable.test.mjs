@@ -292,7 +292,7 @@ for (const [name, code, ...answers] of [
   ["of chunks that are none", "WIRE", answer('event: chunk\ndata: {"sequenceNum":1}\n\n')],
   ["in an encoding that browsers lack", "WIRE", answer(chunked(RUN, { encoding: "gzip" })[0].replace('"gzip"', '"lz4"'))],
 ]) {
-  test(`a run ${name} fails with ${code}, behind all that came of it`, async () => {
+  test(`a run ${name} fails with ${code}, behind all that came of it and is closed`, async () => {
     const server = scripted(answer(FRAMES[0] + FRAMES[1], { end: "reset" }), ...answers);
     const said = [];
 
@@ -300,7 +300,8 @@ for (const [name, code, ...answers] of [
 
     assert.ok(text.startsWith(FRAMES[0] + FRAMES[1]));
     assert.equal(runError(text).code, code);
-    assert.equal(parse(text).length, 3);
+    const types = parse(text).map(({ type }) => type);
+    assert.deepEqual(types.slice(2), ["TEXT_MESSAGE_END", "RUN_ERROR"]);
     assert.equal(said.at(-1).state, "failed");
     assert.equal(said.at(-1).error.code, code);
     assert.ok(server.asked.length <= 9);
