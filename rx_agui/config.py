@@ -56,6 +56,11 @@ class StreamConfig:
 
     >>> StreamConfig(batch_size=100).batch_timeout
     0.05
+    It is frozen. `dataclasses.replace` makes another that differs, and checks it as well:
+
+    >>> from dataclasses import replace
+    >>> replace(StreamConfig(batch_size=100), batch_timeout=0.2).batch_size
+    100
     >>> StreamConfig(batch_size=0)
     Traceback (most recent call last):
     ...
@@ -73,20 +78,22 @@ class StreamConfig:
             before senders wait, however few events that is. More: larger snapshots side
             by side; it is what the stream may cost in memory. An event that is larger
             than all of it still passes, alone.
-        chunk_buffer_size: Chunks that may be ready and waiting for the reader. More: a
-            reader who pauses finds work done; fewer: what it reads is fresher.
+        chunk_buffer_size: Chunks that may be ready before a further payload waits; the
+            pieces of one payload go in together, even where they are more than that.
+            More: a reader who pauses finds work done; fewer: what it reads is fresher.
         chunk_buffer_bytes: The same in bytes. The pieces of one payload go in together.
         max_chunk_size: Bytes in a chunk. Smaller passes proxies that buffer; larger
             costs less for each byte.
-        flush_interval: Seconds until what has been gathered is passed on, full or not.
-            The longest delay that batching may add, whatever `batch_timeout` says.
+        flush_interval: Seconds a gathered event waits at most, which matters only where
+            it is less than `batch_timeout`: with the defaults it is not.
         batch_enabled: Gather events. Off: each event leaves at once and by itself, as
             soon as it can, and costs the reader most.
         batch_size: Events in a full batch. More compresses better and costs the reader
             less; none is held longer for it than `batch_timeout`.
         batch_timeout: Seconds an event may be held for others to go with it. 0.05 looks
             live; 0.5 looks like a model that stutters.
-        max_batch_size: Events in a batch at most, whatever chooses its size.
+        max_batch_size: Events in a batch at most, which matters with `adaptive_batching`
+            or `degradation_enabled`; elsewhere it is only a bound for `batch_size`.
         adaptive_batching: Let the size follow the rate, between 1 and `max_batch_size`: a
             lone event leaves at once, a flood fills batches. `batch_size` says nothing
             then.
@@ -134,8 +141,8 @@ class StreamConfig:
         degradation_max_age: Seconds the oldest event in flight may have been under way.
         validation_enabled: Refuse at its sender what an AG-UI client would not accept.
             Off: whatever is a JSON object passes.
-        worker_count: Payloads compressed side by side, never more than there are
-            processors. More helps large payloads; 1 compresses where the payload is, and
+        worker_count: Payloads compressed side by side, as far as there are processors:
+            beyond their number it has no effect. More helps large payloads; 1 compresses where the payload is, and
             saves the way to another thread. Order is kept.
         enable_metrics: Count and time for `metrics()`. Off: it answers None.
         metrics_interval: Seconds between two snapshots that `metrics_changes` shows and

@@ -136,8 +136,6 @@ class AGUIMiddleware:
             raise ConfigError(
                 "paths", paths, 'a collection of paths, such as ["/agent"]'
             )
-        if isinstance(log, type):
-            raise ConfigError("log", log, f"an instance: {log.__name__}()")
         # Refuses a wrong setting here, and not in a request.
         settings = {"agent_errors": "hide", **settings}
         SSEResponse((), log=log, owner=owner, namespace=namespace, **settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Unpack
@@ -21,6 +22,7 @@ from rx_agui.asgi._settings import (
     SSESettings,
     add_to,
     raw,
+    require_log,
     settings_of,
 )
 from rx_agui.asgi._shutdown import Shutdown
@@ -139,6 +141,7 @@ class SSEResponse(_Base):
             raise ConfigError("source", source, must)
         if stream == "":
             raise ConfigError("stream", stream, must="a name, or None")
+        require_log(log)
         if settings is None:
             settings = settings_of(keywords)
         elif keywords:
@@ -146,6 +149,12 @@ class SSEResponse(_Base):
             raise ConfigError(", ".join(keywords), settings, must)
         self._source = source
         self._log = settings.log if log is None else log
+        if stream is not None and self._log is None:
+            text = (
+                f"stream={stream!r} names a run in a log, and there is none: add "
+                "log=MemoryLog(), made once for the application, or leave stream= out"
+            )
+            warnings.warn(text, stacklevel=2)
         self._identity = Identity(stream, run, namespace, owner)
         self._shutdown = settings.shutdown if shutdown is None else shutdown
         self._settings = settings

@@ -147,6 +147,7 @@ class SSESettings:
         require_one_of(_CONFLATES, conflate=self.conflate)
         require_one_of(get_args(Raw), raw=self.raw)
         require_one_of(("keep", "hide"), agent_errors=self.agent_errors)
+        require_log(self.log)
         require_at_least(0.0, status_grace=self.status_grace)
         if not 1 <= self.compression_level <= 9:
             level = self.compression_level
@@ -228,6 +229,16 @@ class SSESettings:
         """Seconds between two looks at a connection, at most."""
         waits = (self.keep_alive, self.send_timeout, self.max_staleness)
         return min([wait for wait in waits if wait is not None], default=60.0)
+
+
+def require_log(log: object) -> None:
+    """Refuse a class where an instance of it is meant.
+
+    Raises:
+        ConfigError: It is a class.
+    """
+    if isinstance(log, type):
+        raise ConfigError("log", log, f"an instance: {log.__name__}()")
 
 
 class SettingsKeywords(TypedDict, total=False):

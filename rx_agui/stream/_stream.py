@@ -300,7 +300,10 @@ class EventStream:
             raise refusal from refusal.__cause__
 
     def send_event(self, event: Item, timeout: float | None = _AS_CONFIGURED) -> None:
-        """As `send`, by the name that readers of the Go SDK look for."""
+        """As `send`, by the name that readers of the Go SDK look for.
+
+        On a running event loop use `asend`, which awaits room; this raises there.
+        """
         self.send(event, timeout)
 
     async def asend(self, event: Item) -> None:
@@ -344,6 +347,7 @@ class EventStream:
         if isinstance(error, ValidationError | BackpressureTimeoutError):
             self._log.error(error)
         if isinstance(error, StreamError):
+            self._faults.tell(error)
             return error
         ended = StreamClosedError(
             f"the stream has ended, since its reader failed: {error!r}"

@@ -26,7 +26,7 @@ from rx_agui import (
     pipeline,
     sequence,
 )
-from rx_agui.asgi import SSEResponse
+from rx_agui.asgi import SSEResponse, SSESettings
 from rx_agui.errors import ConfigError
 from rx_agui.frame import StreamChunk
 from rx_agui.replay import MemoryLog
@@ -595,3 +595,16 @@ def test_a_name_that_was_claimed_for_who_is_called_off_meanwhile_is_given_back()
         assert (await get(response)).events == RUN  # else it waits for a run for ever
 
     play(main())
+
+
+@pytest.mark.parametrize("made", [SSEResponse, SSESettings])
+def test_the_class_of_a_log_is_refused_with_what_to_type(made: Any) -> None:
+    source = () if made is SSESettings else ((),)
+    with pytest.raises(ConfigError, match=r"log must be an instance: MemoryLog\(\)"):
+        made(*source, log=MemoryLog)
+
+
+def test_a_name_in_a_log_that_is_not_there_is_told() -> None:
+    with pytest.warns(UserWarning, match=r"add log=MemoryLog\(\)"):
+        SSEResponse((), stream="run-7")
+    SSEResponse((), log=MemoryLog(), stream="run-7")

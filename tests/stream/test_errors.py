@@ -56,6 +56,34 @@ def counted(stream: EventStream) -> StreamMetrics:
     return metrics
 
 
+def test_what_send_refused_is_among_the_errors() -> None:
+    stream = EventStream(SINGLE)
+    told = opened(stream)
+    with pytest.raises(ValidationError) as refused:
+        stream.send({"type": "CUSTOM", "value": object()})
+    assert told == [refused.value]
+
+    full = EventStream(replace(SINGLE, event_buffer_size=1, max_concurrent_events=1))
+    told = opened(full)
+    while full.try_send(event(1)):
+        pass
+    with pytest.raises(BackpressureTimeoutError) as late:
+        full.send(event(2), 0.001)
+    assert told == [late.value]
+
+
+def test_a_chunk_behind_a_gap_covers_the_gap() -> None:
+    stream = EventStream(ORDERED, number=number)
+    stream.start()
+    for n in (1, 2, 5, 6):
+        stream.send(event(n))
+    stream.complete()
+    read = list(stream.receive_chunks())
+
+    covered = [(chunk.sequence_num, chunk.event_id) for chunk in read]
+    assert covered == [(1, "1"), (2, "2"), (3, "5"), (6, "6")]
+
+
 # -- the five kinds -----------------------------------------------------------------------
 
 
@@ -74,7 +102,7 @@ def test_validation_what_cannot_be_encoded_is_refused_at_its_sender_and_leaves_n
     assert values(read) == [1, 2]
     assert [chunk.event_id for chunk in read] == ["1", "2"]
     assert refused.value.number is None  # it never had one
-    assert told == []  # its sender knows
+    assert told == [refused.value]  # and among the errors  # its sender knows
     assert counted(stream).processing_errors == 1
     assert counted(stream).events_dropped == 1
 
