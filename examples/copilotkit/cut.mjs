@@ -4,63 +4,17 @@
 //
 //     PYTHON=.venv/bin/python node cut.mjs
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { connect, createServer } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
 
 import { ProxiedCopilotRuntimeAgent } from "@copilotkit/core";
 
+import { HOST, cuts, freePort, line, port, started, until } from "./line.mjs";
 import { server } from "./server.mjs";
 
-const HOST = "127.0.0.1";
 const { PYTHON = "python3" } = process.env;
 console.warn = () => {};
 
-/** @param {import("node:net").Server} listening */
-async function port(listening) {
-  listening.listen(0, HOST);
-  await once(listening, "listening");
-  return listening.address().port;
-}
-
-async function freePort() {
-  const probe = createServer();
-  const found = await port(probe);
-  probe.close();
-  return found;
-}
-
-/** Bytes of an answer behind which its connection is reset; behind them, none is. */
-const cuts = [];
-let cut = 0;
-
-/** @param {number} to */
-const line = (to) =>
-  createServer((from) => {
-    const upstream = connect(to, HOST);
-    let left = cuts.shift() ?? Infinity;
-    from.pipe(upstream);
-    upstream.on("data", (bytes) => {
-      from.write(bytes.subarray(0, left));
-      if ((left -= bytes.length) > 0) return;
-      cut += 1;
-      left = Infinity;
-      from.resetAndDestroy();
-      upstream.destroy();
-    });
-    upstream.on("end", () => from.end());
-    for (const side of [from, upstream]) {
-      side.on("error", () => {});
-      side.on("close", () => (from.destroy(), upstream.destroy()));
-    }
-  });
-
 const python = await freePort();
-const app = spawn(PYTHON, [new URL("app.py", import.meta.url).pathname, String(python)], {
-  stdio: "inherit",
-});
-process.on("exit", () => app.kill()); // whatever ends this process
+started(PYTHON, python);
 const cutting = line(python);
 const url = `http://${HOST}:${await port(cutting)}/agent`;
 /** What the runtime has sent to Python. */
@@ -71,14 +25,6 @@ const runtimeUrl = `http://${HOST}:${await port(runtime)}/api/copilotkit`;
 
 async function told() {
   return (await fetch(`http://${HOST}:${python}/told`)).json();
-}
-
-/** @param {() => Promise<boolean>} isSo */
-async function until(isSo, seconds = 30) {
-  for (const end = Date.now() + 1000 * seconds; Date.now() < end; await sleep(2)) {
-    if (await isSo()) return;
-  }
-  assert.fail(`not within ${seconds} s: ${isSo}`);
 }
 
 /** A page with one message of its user's. */
@@ -102,10 +48,10 @@ try {
   await until(() => told().then(() => true, () => false));
 
   const story = Array.from({ length: 400 }, (_, index) => `${index + 1} mice went home.`).join(" ");
-  cuts.push(800, 700);
+  cuts.next.push(800, 700);
   const reader = page("t1", "tell");
   await reader.runAgent({ runId: "run-1" });
-  assert.equal(cut, 2);
+  assert.equal(cuts.made, 2);
   assert.deepEqual(said(reader), [story]);
   console.log(`the line was cut twice: all ${story.length} characters came`);
 
