@@ -102,7 +102,7 @@ def test_validation_what_cannot_be_encoded_is_refused_at_its_sender_and_leaves_n
     assert values(read) == [1, 2]
     assert [chunk.event_id for chunk in read] == ["1", "2"]
     assert refused.value.number is None  # it never had one
-    assert told == [refused.value]  # and among the errors  # its sender knows
+    assert told == [refused.value]  # its sender knows, and those who watch
     assert counted(stream).processing_errors == 1
     assert counted(stream).events_dropped == 1
 
