@@ -147,10 +147,23 @@ def test_nothing_is_added_to_a_run_that_has_its_end(
     end: Event, kept: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     events = [STARTED, step("a"), end]
-    reader = answer(Agent([*events, step("late"), STARTED, end]), kept=kept)
+    reader = answer(Agent([*events, step("late"), step("later"), end]), kept=kept)
 
     assert reader.events == events
     assert "3 events behind the end of the run" in caplog.text
+
+
+@kept
+@pytest.mark.parametrize("size", [1, 50], ids=["one by one", "in one payload"])
+def test_another_run_in_a_response_is_told_to_be_a_mistake(
+    size: int, kept: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = Agent([*run_of("a"), *run_of("b")])
+    reader = answer(agent, kept=kept, batch_size=size, leading=None)
+
+    assert reader.events == run_of("a")
+    assert "begins another run behind number 3" in caplog.text
+    assert "Give each run a request of its own" in caplog.text
 
 
 @kept

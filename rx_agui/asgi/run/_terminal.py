@@ -103,10 +103,21 @@ class RunState:
         self.unfinished.note(frame.data, frame.last)
         return frame.events
 
-    def drops(self, events: int) -> None:
-        """Say, once, that something came too late."""
-        if not self._complained:
-            self._complained = True
+    def drops(self, events: int, lines: list[bytes]) -> None:
+        """Say, once, that something came too late; and what to do about another run."""
+        if self._complained:
+            return
+        self._complained = True
+        if any(b'"RUN_STARTED"' in line for line in lines):
+            _log.error(
+                "%s: its agent begins another run behind number %d. A response is one "
+                "run, so that its readers can resume it: what follows is dropped. Give "
+                "each run a request of its own, or make one run of them: leave out the "
+                "RUN_FINISHED and RUN_STARTED between them",
+                self,
+                self.last,
+            )
+        else:
             _log.warning(
                 "%s: %d events behind the end of the run, number %d, are dropped, "
                 "and any that follow",
@@ -188,13 +199,13 @@ class TerminalStage(Stage):
     def _pass(self, frame: Frame) -> None:
         state = self._state
         if state.over:
-            self._drop_late(frame.events)
+            self._drop_late(frame.events, frame.lines())
             return
         keep = state.passes(frame)
         if keep < frame.events:
-            late = frame.events - keep
-            frame = _cut(frame, keep)
-            self._drop_late(late)
+            late, frame = frame, _cut(frame, keep)
+            state.last = frame.last or state.last
+            self._drop_late(late.events - keep, late.lines()[keep:])
         if state.hides_errors and state.over:
             frame = _without_message(frame)
         state.last = frame.last or state.last
@@ -229,12 +240,13 @@ class TerminalStage(Stage):
             _log.warning("%s: a payload cannot be looked into: %r", state, error)
             plain = Frame(b"", NO_PERMIT, payload.events, payload.first, payload.last)
         if state.over:
-            self._drop_late(payload.events)
+            self._drop_late(payload.events, plain.lines())
             return
         keep = state.passes(plain)
         if keep < payload.events:  # so it goes uncompressed, which all clients read
-            self._drop_late(payload.events - keep)
-            plain = _cut(plain, keep)
+            late, plain = plain, _cut(plain, keep)
+            state.last = plain.last or state.last
+            self._drop_late(payload.events - keep, late.lines()[keep:])
             parts = [plain]
             payload = plain
         if state.hides_errors and state.over:
@@ -247,9 +259,9 @@ class TerminalStage(Stage):
         if state.over:
             state.ended()
 
-    def _drop_late(self, events: int) -> None:
+    def _drop_late(self, events: int, lines: list[bytes]) -> None:
         self.count_drop("after_end", events)
-        self._state.drops(events)
+        self._state.drops(events, lines)
 
     def finish(self, error: Exception | None) -> None:
         self._lose_pieces()
