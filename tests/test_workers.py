@@ -282,3 +282,40 @@ def test_a_forked_child_has_timers_and_workers_of_its_own() -> None:
     )
 
     assert done.stdout.strip() == "all ended", done.stderr
+
+
+_FORKED_AT_A_BAD_MOMENT = """
+import os, threading
+from rx_agui.clock import ThreadClock
+
+clock, held, over = ThreadClock.shared, threading.Event(), threading.Event()
+
+def hold():
+    with clock._changed:
+        held.set()
+        over.wait()
+
+threading.Thread(target=hold, daemon=True).start()
+held.wait()
+pid = os.fork()
+if pid == 0:
+    rang = threading.Event()
+    asking = threading.Thread(target=clock.after, args=(0.0, rang.set), daemon=True)
+    asking.start()
+    os._exit(0 if rang.wait(5) else 1)
+over.set()
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+print("it rang")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_child_forked_while_a_thread_sets_a_timer_can_set_its_own() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _FORKED_AT_A_BAD_MOMENT],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.stdout.strip() == "it rang", done.stderr
