@@ -38,7 +38,7 @@ WORDS, ROUNDS = 2000, 7
 
 #: Words of a run that is stopped at its 20th event, where the framework keeps the event
 #: loop for as long as its model speaks without waiting.
-STOPPED = {"adk": 3000, "llama_index": 3000}
+STOPPED = {"adk": 3000, "crewai": 3000, "llama_index": 3000}
 
 #: Of the table, in Markdown.
 HEAD = """\
