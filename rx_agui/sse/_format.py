@@ -22,8 +22,9 @@ from __future__ import annotations
 
 import re
 from binascii import b2a_base64
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from typing import TypeVar, cast
 
 import orjson
 
@@ -88,11 +89,32 @@ def format_sse_chunk(chunk: StreamChunk) -> bytes:
 
 
 def write_sse_chunk(write: Callable[[bytes], T], chunk: StreamChunk) -> T:
-    """Write a chunk; what `write` returns, for an async one to be awaited.
+    """Write a chunk; return what `write` returns, of an async one to be awaited.
 
-    For those who drive the writing themselves; `SSEWriter` does it for a stream.
+    For code that drives the writing itself; `SSEWriter` does it for a stream. If `write`
+    raises, so does this, and the chunk counts as dropped.
     """
-    return write(format_sse_chunk(chunk))
+    try:
+        written = write(format_sse_chunk(chunk))
+    except Exception as error:
+        _was_not_written(chunk, error)
+        raise
+    if isawaitable(written):
+        return cast(T, _awaited(written, chunk))
+    return written
+
+
+async def _awaited(writing: Awaitable[T], chunk: StreamChunk) -> T:
+    try:
+        return await writing
+    except Exception as error:
+        _was_not_written(chunk, error)
+        raise
+
+
+def _was_not_written(chunk: StreamChunk, error: Exception) -> None:
+    if not chunk.permit.is_spent:
+        chunk.permit.hold().release(error)
 
 
 def comment(text: str = "") -> bytes:

@@ -5,7 +5,16 @@
     chunks.subscribe(SSEWriter(write))          anything else
 
 Whichever it is, a chunk is in flight until the reader is done with it: when it asks
-for the next, or when `on_next` returns and the chunk's permit is not held.
+for the next, or when `on_next` returns and the chunk's permit is not held. One that
+could not be written counts as dropped if the reader says so:
+
+    for chunk in chunks:
+        try:
+            send(format_sse_chunk(chunk))
+        except OSError as error:
+            chunks.fail(error)
+
+`write_sse_chunk(write, chunk)` says it by itself when `write` raises.
 """
 
 from __future__ import annotations
@@ -57,6 +66,29 @@ class Chunks(Attended[StreamChunk]):
 
     async def __anext__(self) -> StreamChunk:
         return await self._puller.anext()
+
+    # -- failing ----------------------------------------------------------------------
+
+    def fail(self, error: Exception) -> None:
+        """Say that the chunk in hand was not written: it is dropped, and not processed.
+
+        What is left of its payload is dropped, too; the stream goes on. With a circuit breaker in the stream
+        the payload is retried after a NotSentError, as behind an SSEWriter.
+
+        >>> from rx_agui import EventStream, NotSentError
+        >>> with EventStream() as stream:
+        ...     stream.send({"type": "RAW", "event": 1})
+        ...     stream.complete()
+        ...     chunks = stream.receive_chunks()
+        ...     for chunk in chunks:
+        ...         chunks.fail(NotSentError())
+        ...     print(stream.metrics().events_processed, stream.metrics().events_dropped)
+        0 1
+
+        Args:
+            error: What `write` raised; NotSentError if nothing of it has gone out.
+        """
+        self._puller.fail(error)
 
     # -- leaving ----------------------------------------------------------------------
 
@@ -143,7 +175,7 @@ class _Puller:
         self._outbox.attach(self)
         self.is_reading = True
         done.release()
-        chunk = self._outbox.take()
+        chunk = self._outbox.take(survives=True)
         if chunk is not None:
             self._in_hand = chunk.permit
             return chunk
@@ -170,6 +202,10 @@ class _Puller:
             waker, self._waker = self._waker, None
         if waker is not None:
             waker()
+
+    def fail(self, error: Exception) -> None:
+        if not self._in_hand.is_spent:
+            self._in_hand.hold().release(error)  # it is told when the hand is empty
 
     def is_thread(self, thread: int) -> bool:
         if self._task is None:

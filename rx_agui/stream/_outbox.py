@@ -9,7 +9,8 @@ payloads wait in the `reserve`, in one piece. Those hold their permits, so fligh
 out, the event buffer fills, and senders wait: that is how a slow reader is felt.
 
 There is one reader at a time. One that leaves has had what it was given; the next one
-goes on behind that.
+goes on behind that, with a whole payload: what is left of one that was begun, or of
+which a piece failed, is dropped and counted.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from rx_agui.engine import Operator, Sink, Stage, Subscription, lift
-from rx_agui.errors import AlreadySubscribedError, NotSentError
+from rx_agui.errors import AlreadySubscribedError, DeliveryError, NotSentError
 from rx_agui.flow import AckPermit, Permit
 from rx_agui.frame import Frame, StreamChunk
 from rx_agui.probe import OperatorCounters, PayloadTrace, StreamObservation
@@ -70,6 +71,8 @@ class ChunkBuffer(Sink):
         self._chunks: deque[StreamChunk] = deque()
         self._bytes = 0
         self._in_hands = 0
+        self._is_within = False  # a payload of which pieces were taken
+        self._skips = False  # what is left of a payload, to its last piece
         self._was_full = False
         self._reader: Reader | None = None
         self._forgotten: deque[Reader] = deque()
@@ -156,6 +159,7 @@ class ChunkBuffer(Sink):
         with self._mutex:
             if self._reader is reader:
                 self._reader = None
+                self._skips |= self._is_within
 
     def forgets(self, reader: Reader) -> None:
         """Forget a reader that was collected. From a finalizer: takes no lock."""
@@ -178,14 +182,21 @@ class ChunkBuffer(Sink):
         self.see_who_left()
         return self._reader is not None
 
-    def take(self) -> StreamChunk | None:
-        """Return the next chunk, whose permit the reader must release; None: there is none."""
+    def take(self, *, survives: bool = False) -> StreamChunk | None:
+        """Return the next chunk, whose permit the reader must release; None: there is none.
+
+        Args:
+            survives: A failure to write it does not end the stream: another reader may
+                come.
+        """
+        self._skip()
         with self._mutex:
             if not self._chunks:
                 return None
             chunk = self._chunks.popleft()
             self._bytes -= len(chunk.data)
             self._in_hands += 1
+            self._is_within = chunk.chunk_index < chunk.total_chunks - 1
             events = _events_of(chunk)
             self.delivered += events
             self.tally.sent += events
@@ -197,9 +208,36 @@ class ChunkBuffer(Sink):
         if isinstance(chunk.trace, PayloadTrace) and events:
             chunk.trace.is_claimed = False  # an SSEWriter will claim it anew
         above = chunk.permit
-        chunk.permit = AckPermit(above, partial(self._returned, chunk, above))
+        chunk.permit = AckPermit(
+            above,
+            partial(self._returned, chunk, above),
+            answers=survives and not above.is_answered,
+        )
         above.release()  # the receipt holds it now
         return chunk
+
+    def _skip(self) -> None:
+        """Drop what is left of a payload that its reader has in part, and cannot use."""
+        while self._skips:
+            with self._mutex:
+                if not self._chunks:
+                    return  # its last piece is still to come
+                chunk = self._chunks[0]
+                self._skips = chunk.chunk_index > 0
+                if not self._skips:
+                    break  # it was given back, and begins anew
+                self._chunks.popleft()
+                self._bytes -= len(chunk.data)
+                self._skips = chunk.chunk_index < chunk.total_chunks - 1
+                self._is_within = self._skips
+                answered = chunk.permit.is_answered
+                why = "given_back" if answered else "incomplete"
+                self.tally.count_drop(why, _events_of(chunk))
+                has_room, self._was_full = self._was_full, False
+            error = DeliveryError("a piece before it was not delivered")
+            chunk.permit.release(error if answered else None)
+            if has_room:
+                self.on_room()
 
     @property
     def ending(self) -> tuple[Exception | None] | None:
@@ -228,6 +266,8 @@ class ChunkBuffer(Sink):
                     self.tally.sent -= events
                     why = "given_back" if answered else "write_failed"
                     self.tally.count_drop(why, events)
+                if not answered:
+                    self._skips |= self._is_within
         if answered:
             self._give_back()
         self._settle()
@@ -237,6 +277,7 @@ class ChunkBuffer(Sink):
         with self._mutex:
             waiting, self._chunks = self._chunks, deque()
             self._bytes = 0
+            self._is_within = False
             had_no_room, self._was_full = self._was_full, False
             self.tally.count_drop("given_back", sum(map(_events_of, waiting)))
         for chunk in waiting:
