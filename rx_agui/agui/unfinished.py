@@ -27,10 +27,6 @@ __all__ = ["NO_RESULT", "Unfinished"]
 #: The content of the result of a call that has none.
 NO_RESULT: Final = "The run ended before this tool call had a result."
 
-#: Events that begin, end or answer something. The first chunk of a call has its name.
-_TELLING: Final = re.compile(
-    rb'_(?:START|STARTED|END|FINISHED|RESULT)"|"toolCallName"|"MESSAGES_SNAPSHOT"'
-)
 _ANSWERED: Final = re.compile(rb'"toolCallId":\s*"([^"\\]*)"')
 
 #: The type of the event that closes a construct.
@@ -81,9 +77,9 @@ class Unfinished:
 
     def note(self, data: bytes, number: int = 0) -> None:
         """Take in a payload: events as lines of JSON, and the number of its last event."""
-        if _TELLING.search(data) is None:
+        if not _tells(data):
             return
-        lines = [line for line in data.split(b"\n") if _TELLING.search(line)]
+        lines = [line for line in data.split(b"\n") if _tells(line)]
         self._noted += [(number, _brief(line)) for line in lines]
         if len(self._noted) > _MOST:
             self._reduce(number - 1 if number else None)
@@ -136,6 +132,22 @@ class Unfinished:
                 self._open[key] = agent
             if "toolCallName" in event and len(self._calls) < _MOST_OPEN:
                 self._calls[id] = agent
+
+
+def _tells(data: bytes) -> bool:
+    """Whether something may begin, end or be answered in it: a token is told by its bytes.
+
+    The first chunk of a call has its name. Six searches take a quarter of one
+    by a pattern.
+    """
+    return (
+        b"_START" in data
+        or b'_END"' in data
+        or b'_FINISHED"' in data
+        or b'_RESULT"' in data
+        or b'"toolCallName"' in data
+        or b'"MESSAGES_SNAPSHOT"' in data
+    )
 
 
 def _brief(line: bytes) -> bytes:

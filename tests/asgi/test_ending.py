@@ -22,6 +22,7 @@ from rx_agui import (
     sequence,
     unbatch,
 )
+from rx_agui.agui.unfinished import Unfinished
 from rx_agui.asgi import Shutdown, SSEResponse, stop
 from rx_agui.asgi.run._terminal import RunState, ending
 from rx_agui.frame import StreamChunk
@@ -295,7 +296,7 @@ def test_a_name_that_is_anybodys_text_stays_on_its_log_line(
 
 
 def course() -> RunState:
-    return RunState("", expose=False)
+    return RunState("", expose=False, unfinished=Unfinished())
 
 
 def told(source: Any, *operators: Any) -> list[Any]:

@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from time import time_ns
 from typing import Final
 
 from rx_agui import probe
 from rx_agui.agui.known_state import KnownState
 from rx_agui.agui.merge import MAX_EVENT_SIZE
+from rx_agui.agui.unfinished import Unfinished
 from rx_agui.asgi._connection import COMPLETED, Connection, Outcome, come_back, trailer
 from rx_agui.asgi._failure import Refused, failure_of, run_error
 from rx_agui.asgi._identity import Claim
@@ -101,7 +102,7 @@ class LogReader:
         self._settings = settings
         self._subscriber = subscriber
         self._resumes = resumes
-        stream = decided.stream
+        stream = self._stream = decided.stream
         name = stream.name if stream else ""
         self.state = RunState(name, expose=settings.expose_errors)
         self._stem = f"{stream.stem}/" if stream else ""
@@ -137,7 +138,7 @@ class LogReader:
             if outcome is COMPLETED and connection.state == "done":
                 return
             self._report(outcome)
-            await connection.finish(self._last_bytes(outcome))
+            await connection.finish(await self._last_bytes(outcome))
         finally:
             connection.leave()
             self._subscriber.leave()
@@ -151,7 +152,7 @@ class LogReader:
 
     async def _read(self) -> None:
         """Write the payloads that this client still needs."""
-        stream = await self._named()
+        stream = self._stream = await self._named()
         if stream is None:
             await self._write_failure()
             return
@@ -187,11 +188,8 @@ class LogReader:
         fan_out = self._subscriber.group.fan_out
         if b'"RUN_' in frame.data if fan_out is None else fan_out.tells_of_run(frame):
             state.passes(frame)
-        else:
-            if state.state == "new":
-                state.on("event")
-            if not self._resumes:
-                state.unfinished.note(frame.data)
+        elif state.state == "new":
+            state.on("event")
         if number <= self._replay_to:
             sink.replayed += frame.events
         trace = None
@@ -305,11 +303,30 @@ class LogReader:
             (run, reader), self._reader = self._reader, None
             run.detach(reader, returns=returns)
 
-    def _last_bytes(self, outcome: Outcome) -> bytes:
+    async def _last_bytes(self, outcome: Outcome) -> bytes:
         if self._resumes:
             return come_back(self._settings.retry)
-        state = self.state
-        return trailer(outcome, None if state.over else state.unfinished.closing())
+        has_end = outcome is COMPLETED or self.state.over
+        return trailer(outcome, None if has_end else await self._closing())
+
+    async def _closing(self) -> list[bytes]:
+        """Return what closes the events that this reader has, by reading them once more.
+
+        Few readers are sent away, and none pays for it before.
+        """
+        last, unfinished = self.state.last, Unfinished()
+        if self._stream is None or not last:
+            return []
+        with suppress(Exception):  # it was trimmed, or the log is what failed
+            async for frame in self._log.tail(self._stream, 0):
+                for line, number in zip(
+                    frame.lines(), frame.line_numbers(), strict=True
+                ):
+                    if number <= last:
+                        unfinished.note(line)
+                if frame.last >= last:
+                    break
+        return unfinished.closing()
 
     def _report(self, outcome: Outcome) -> None:
         level = logging.INFO if outcome.reason != "error" else logging.ERROR

@@ -18,6 +18,7 @@ from math import inf
 from time import time_ns
 from typing import Any, Final
 
+from rx_agui.agui.unfinished import Unfinished
 from rx_agui.asgi._connection import COMPLETED, GONE, Connection, Outcome, trailer
 from rx_agui.asgi._failure import ReaderGone, Refused
 from rx_agui.asgi._request import Receive
@@ -58,7 +59,10 @@ class RequestRun:
         self._settings = settings
         self._policy = settings.without_readers(logged=False)
         self._close_reason = CloseReason()
-        self.state = state = RunState(stream, expose=settings.expose_errors)
+        self._unfinished = unfinished = Unfinished()
+        self.state = state = RunState(
+            stream, expose=settings.expose_errors, unfinished=unfinished
+        )
         state.hides_errors = settings.agent_errors == "hide"
         state.failing = partial(self._close_reason.set, "error")
         self._inbox = _Inbox(connection, state)
@@ -84,7 +88,7 @@ class RequestRun:
                     outcome,
                     None
                     if inbox.has_written_end
-                    else self.state.unfinished.closing(inbox.written),
+                    else self._unfinished.closing(inbox.written),
                 )
                 await connection.finish(last_bytes)
         except asyncio.CancelledError:  # the server calls us off: the reader is gone

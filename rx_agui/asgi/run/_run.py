@@ -20,6 +20,7 @@ from math import inf
 from typing import Any, ClassVar
 from uuid import uuid4
 
+from rx_agui.agui.unfinished import Unfinished
 from rx_agui.asgi._identity import Claim
 from rx_agui.asgi._settings import SSESettings
 from rx_agui.asgi._sink import CloseReason
@@ -91,7 +92,9 @@ class Run:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.state = RunState(
-            stream.name if stream else "", expose=settings.expose_errors
+            stream.name if stream else "",
+            expose=settings.expose_errors,
+            unfinished=Unfinished(),
         )
         self.opened: asyncio.Future[StreamKey | None] = self.loop.create_future()
         self.elsewhere: StreamKey | None = None

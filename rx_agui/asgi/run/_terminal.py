@@ -62,16 +62,19 @@ class RunState:
         stream: What log lines call it.
         last: The highest number so far.
         error: What ended it, if not its terminal event.
-        unfinished: The messages, calls and steps that are open.
+        unfinished: The messages, calls and steps that are open; None for a reader's
+            view of a run, which never has to close them.
     """
 
-    def __init__(self, stream: str, *, expose: bool) -> None:
+    def __init__(
+        self, stream: str, *, expose: bool, unfinished: Unfinished | None = None
+    ) -> None:
         self.state = "new"
         self.over = False
         self.stream = stream
         self.last = 0
         self.error: BaseException | None = None
-        self.unfinished = Unfinished()
+        self.unfinished = unfinished
         self.expose = expose
         #: Whether the message of an agent's own RUN_ERROR is replaced.
         self.hides_errors = False
@@ -100,7 +103,8 @@ class RunState:
                 self.on("end")
                 return index + 1
         self.on("event")
-        self.unfinished.note(frame.data, frame.last)
+        if self.unfinished is not None:
+            self.unfinished.note(frame.data, frame.last)
         return frame.events
 
     def drops(self, events: int, lines: list[bytes]) -> None:
@@ -155,7 +159,8 @@ class RunState:
 
     def _end(self, line: bytes, up_to: int | None) -> Frame:
         """Return the events that close what is open, and the terminal one, as a payload."""
-        lines = [*self.unfinished.closing(up_to), line]
+        closing = [] if self.unfinished is None else self.unfinished.closing(up_to)
+        lines = [*closing, line]
         first, self.last = self.last + 1, self.last + len(lines)
         return Frame(b"\n".join(lines), NO_PERMIT, len(lines), first, self.last)
 
