@@ -56,6 +56,7 @@ class StreamConfig:
 
     >>> StreamConfig(batch_size=100).batch_timeout
     0.05
+
     It is frozen. `dataclasses.replace` makes another that differs, and checks it as well:
 
     >>> from dataclasses import replace

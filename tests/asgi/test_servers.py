@@ -130,10 +130,10 @@ def test_sigterm_lets_streams_end_well(kind: str) -> None:
             ) as two,
         ):
             first, second = one.iter_bytes(), two.iter_bytes()
-            next(first), next(second)
+            begun = next(first), next(second)
             server.process.send_signal(signal.SIGTERM)
-            told = Parser().feed(b"".join(first))
-            left = Parser().feed(b"".join(second))
+            told = Parser().feed(begun[0] + b"".join(first))
+            left = Parser().feed(begun[1] + b"".join(second))
         assert server.process.wait(20) is not None
 
     last = orjson.loads(told[-1].data)

@@ -50,12 +50,13 @@ class Ours:
                 await asyncio.sleep(0.0005)
                 yield event
 
+        stream = {"stream": name} if self._settings["log"] else {}
         return SSEResponse(
             agent,
-            stream=name,
             on_disconnect=CONTINUE,
             batch_timeout=0.005,
             retry=0.001,
+            **stream,
             **self._settings,
         )
 
