@@ -6,12 +6,14 @@ import gzip
 import zlib
 from pathlib import Path
 
+import orjson
 import pytest
 
 from rx_agui.frame import Frame
 from rx_agui.lint import lint
 from rx_agui.lint._rules import CLIENTS, RULES
 from rx_agui.sse import format_frame
+from tests.support.legal_streams import Stream
 from tests.support.streams import HEADERS, STREAMS, event, sse
 
 RIGHT = {
@@ -126,3 +128,12 @@ def test_whatever_comes_is_judged() -> None:
         assert lint(RUN[:cut])
     lint(bytes(range(256)) * 3)
     lint(b"data: " + b"[" * 100_000 + b"\n\n")
+
+
+def test_chunks_of_several_subagents_are_apart() -> None:
+    """Each has a message of its own that is being assembled, as clients have it."""
+    for seed in (192, *range(100)):
+        body = b"".join(
+            b"data: %b\n\n" % orjson.dumps(event) for event in Stream(seed).events
+        )
+        assert [found for found in lint(body) if found.severity == "fatal"] == []
