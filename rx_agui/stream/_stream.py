@@ -27,10 +27,8 @@ from reactivex import operators as ops
 from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.subject import AsyncSubject
 
-from rx_agui.backoff import Backoff
 from rx_agui.clock import Clock, Timer, clock_for, running_loop
 from rx_agui.config import StreamConfig, config_or_default
-from rx_agui.engine import Operator
 from rx_agui.errors import (
     AlreadyStartedError,
     BackpressureTimeoutError,
@@ -43,24 +41,14 @@ from rx_agui.errors import (
     WouldBlockError,
 )
 from rx_agui.flow import Demand, Gate
-from rx_agui.metrics import BufferMetrics, StreamMeter, StreamMetrics
-from rx_agui.operators import (
-    batch,
-    chunk,
-    circuit_breaker,
-    compress,
-    conflate,
-    degrade,
-    flow_control,
-    sequence,
-    validate,
-)
+from rx_agui.metrics import StreamMeter, StreamMetrics
 from rx_agui.operators._overflow import REASONS
 from rx_agui.pipeline import pipeline
+from rx_agui.stream._chain import buffers_of, operators_of
 from rx_agui.stream._chunks import Chunks
 from rx_agui.stream._faults import ErrorSubject
 from rx_agui.stream._log import StreamLog, Witness
-from rx_agui.stream._outbox import ChunkBuffer, reserve
+from rx_agui.stream._outbox import ChunkBuffer
 from rx_agui.types import Item
 
 __all__ = ["EventStream"]
@@ -139,7 +127,17 @@ class EventStream:
         self._scheduler = scheduler
         self._gate = _Door(self._outbox, self._log, config.backpressure_timeout)
         self._pipeline = self._gate.pipe(
-            pipeline(name, *self._operators(number), telemetry=self._witness)
+            pipeline(
+                name,
+                *operators_of(
+                    config,
+                    number=number,
+                    name=name,
+                    outbox=self._outbox,
+                    errors=self._fault,
+                ),
+                telemetry=self._witness,
+            )
         )
         self._mutex = threading.Lock()
         self._is_started = False
@@ -151,82 +149,6 @@ class EventStream:
         self._subscription: DisposableBase | None = None
         self._over: AsyncSubject[None] = AsyncSubject()
         self._outbox.done.add_done_callback(lambda _: self._ended())
-
-    def _operators(
-        self, number: Callable[[Mapping[str, Any]], int] | None
-    ) -> list[Operator]:
-        """Return the pipeline, as the config wants it."""
-        config = self.config
-        steps: list[Operator] = []
-        if config.validation_enabled:
-            steps.append(validate(errors=self._fault))
-        steps.append(
-            flow_control(
-                config.max_concurrent_events,
-                sender_buffer=config.event_buffer_size,
-                sender_bytes=config.event_buffer_bytes,
-                timeout=config.backpressure_timeout,
-                errors=self._fault,
-            )
-        )
-        if config.degradation_enabled:
-            steps.append(
-                degrade(max_age=config.degradation_max_age, errors=self._fault)
-            )
-        if config.sequence_enabled:
-            steps.append(
-                sequence(
-                    number=number,
-                    out_of_order_buffer=config.out_of_order_buffer,
-                    out_of_order_bytes=config.out_of_order_bytes,
-                    gap_timeout=config.gap_timeout,
-                    errors=self._fault,
-                )
-            )
-        if config.batch_enabled:
-            steps.append(
-                batch(
-                    config.batch_size,
-                    min(config.batch_timeout, config.flush_interval),
-                    max_batch_size=config.max_batch_size,
-                    max_bytes=config.max_batch_bytes,
-                    adaptive=config.adaptive_batching,
-                    errors=self._fault,
-                )
-            )
-            if config.degradation_enabled:
-                steps.append(conflate(errors=self._fault))  # from its level on
-        if config.compression_enabled:
-            steps.append(
-                compress(
-                    config.compression_type,
-                    config.compression_level,
-                    min_size=config.min_compression_size,
-                    workers=config.worker_count,
-                    errors=self._fault,
-                )
-            )
-        steps.append(reserve(self._outbox))
-        steps.append(chunk(config.max_chunk_size, errors=self._fault))
-        if config.circuit_breaker_enabled:
-            delay = config.retry_delay
-            steps.append(
-                circuit_breaker(
-                    failure_rate_threshold=config.failure_rate_threshold,
-                    minimum_number_of_calls=config.breaker_minimum_calls,
-                    wait_in_open=Backoff(
-                        config.breaker_wait, most=max(config.breaker_wait, 60.0)
-                    ),
-                    attempts=config.retry_attempts,
-                    backoff=Backoff(delay, most=max(delay, 5.0)),
-                    # More than can be in flight, or go on at once behind a gap.
-                    buffer_size=config.max_concurrent_events
-                    + config.out_of_order_buffer,
-                    name=self._name,
-                    errors=self._fault,
-                )
-            )
-        return steps
 
     def _fault(self, error: StreamError) -> None:
         self._log.error(error)
@@ -394,54 +316,7 @@ class EventStream:
         return every.pipe(ops.map(self._with_buffers), ops.take_until(self._over))
 
     def _with_buffers(self, metrics: StreamMetrics) -> StreamMetrics:
-        return replace(metrics, buffers=self._buffers())
-
-    def _buffers(self) -> dict[str, BufferMetrics]:
-        config, watch = self.config, self._witness.watch
-        found = {}
-        for tally in () if watch is None else watch.operators:
-            held, levels = max(tally.held, 0), tally.levels
-            found[tally.name] = BufferMetrics(
-                events=levels.get("flow_control.queue.size", held),
-                bytes=levels.get("operator.buffer.usage", 0),
-                chunks=levels.get("chunk_buffer.chunks"),
-            )
-        moves = config.adaptive_batching or config.degradation_enabled
-        largest = config.max_batch_size if moves else config.batch_size
-        bounds: dict[str, tuple[str, dict[str, int]]] = {
-            "event_buffer": (
-                "flow_control",
-                {
-                    "max_events": config.event_buffer_size,
-                    "max_bytes": config.event_buffer_bytes,
-                },
-            ),
-            "out_of_order_buffer": (
-                "sequence",
-                {
-                    "max_events": config.out_of_order_buffer,
-                    "max_bytes": config.out_of_order_bytes,
-                },
-            ),
-            "batch": (
-                "batch",
-                {"max_events": largest, "max_bytes": config.max_batch_bytes},
-            ),
-            "workers": ("compress", {}),
-            "reserve": ("reserve", {}),
-            "chunk_buffer": (
-                "chunk_buffer",
-                {
-                    "max_chunks": config.chunk_buffer_size,
-                    "max_bytes": config.chunk_buffer_bytes,
-                },
-            ),
-        }
-        return {
-            level: replace(found[name], **limits)
-            for level, (name, limits) in bounds.items()
-            if name in found
-        }
+        return replace(metrics, buffers=buffers_of(self.config, self._witness.watch))
 
     # -- the end --------------------------------------------------------------------------
 
