@@ -238,6 +238,7 @@ class ChunkBuffer(Sink):
             chunk.permit.release(error if answered else None)
             if has_room:
                 self.on_room()
+            self._settle()
 
     @property
     def ending(self) -> tuple[Exception | None] | None:

@@ -110,6 +110,18 @@ def test_nor_that_of_a_reader_that_is_pushed_to() -> None:
     assert counts(stream) == (1, 1)
 
 
+def test_a_stream_whose_last_payload_was_begun_ends_with_its_next_reader() -> None:
+    stream = cut(LARGE)
+    chunks = stream.receive_chunks()
+    next(chunks)
+    chunks.close()
+
+    assert pieces(stream.receive_chunks(), stream) == []
+    assert counts(stream) == (0, 1)
+    assert stream._outbox.done.done()
+    stream.close()
+
+
 def test_a_reader_that_leaves_between_payloads_takes_nothing_along() -> None:
     stream = cut(LARGE, SMALL)
     chunks = stream.receive_chunks()
